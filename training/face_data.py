@@ -1,0 +1,256 @@
+"""
+Faces from wherever they lie: a folder of images, Parquet, FER+, or a data set of the Hub, behind one small class.
+
+An image stays encoded until it is asked for; one that cannot be decoded raises `BadImage`, which names it.
+"""
+
+import hashlib
+import io
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from training.fer_datasets import EXPRESSIONS, canonical_expression, expression_names, load_ferplus
+
+SPLIT_SYNONYMS = {
+    "validation": ("validation", "val", "valid", "dev"),
+    "train": ("train", "training"),
+    "test": ("test",),
+}
+
+
+class BadImage(ValueError):
+    """A picture that cannot be decoded. The message names it and says why."""
+
+
+@dataclass
+class DatasetArguments:
+    """Where the faces are."""
+
+    dataset: str = field(
+        default="", metadata={"help": "folder of images (nested or flat), folder or file of Parquet, or a Hub id"}
+    )
+    data_format: Literal["auto", "imagefolder", "parquet", "ferplus", "hub"] = field(
+        default="auto", metadata={"help": "guessed when it is plain"}
+    )
+    train_split: str = field(default="train", metadata={"help": "split to train on"})
+    image_column: str = field(default="image", metadata={"help": "column of the pictures (Parquet, Hub)"})
+    label_column: str = field(default="label", metadata={"help": "column of the labels (Parquet, Hub)"})
+    max_bad_images: int = field(
+        default=0, metadata={"help": "pictures that may fail to decode (each is named) before the run stops"}
+    )
+    num_workers: int = field(default=2, metadata={"help": "processes that decode and augment"})
+
+
+class Faces:
+    """
+    One split: pictures, and labels where there are any.
+
+    Args:
+        rows: a `datasets.Dataset`, images not decoded. image_column: its column of pictures.
+        class_names: names in label order, or None. labels: (N,) int64 or None. soft_labels: (N, classes) or None.
+        repeats_training: (N,) bool, whether the picture is one of training's too; None where that is not known.
+        source: what it was read from, for run.json. split: its name.
+    """
+
+    def __init__(self, rows, image_column, class_names=None, labels=None, soft_labels=None, repeats_training=None):
+        self.rows, self.image_column = rows, image_column
+        self.class_names, self.labels, self.soft_labels = class_names, labels, soft_labels
+        self.repeats_training = repeats_training
+        self.source = self.split = ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, index: int) -> str:
+        """The file's path, or the row's number where the picture has none."""
+        return self.rows[index][self.image_column]["path"] or f"row {index} of {self.source}"
+
+    def image(self, index: int):
+        """Picture `index` as an upright 8-bit RGB PIL image. Raises BadImage."""
+        from PIL import Image
+
+        from modeling_simfle.image_processing_simfle import to_rgb
+
+        cell = self.rows[index][self.image_column]
+        try:
+            with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
+                return to_rgb(image)
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            raise BadImage(f"{self.name(index)} is not a readable image ({error})") from error
+
+    def fingerprint(self) -> str:
+        """A hash of the number of pictures and of up to 1,000 of them: tells whether a run resumes on its own data."""
+        digest = hashlib.sha256(str(len(self)).encode())
+        for index in np.unique(np.linspace(0, len(self) - 1, min(len(self), 1000)).astype(int)):
+            cell = self.rows[int(index)][self.image_column]
+            digest.update(cell["bytes"] if cell["bytes"] is not None else os.path.basename(cell["path"]).encode())
+        return digest.hexdigest()[:16]
+
+
+def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_labels: bool) -> Faces:
+    """
+    Opens one split of a data set.
+
+    Args:
+        dataset: folder, file or Hub id. split: its split. with_labels: whether labels are needed.
+    Raises:
+        ValueError, FileNotFoundError: one sentence saying what was expected and what was found.
+    """
+    if not dataset:
+        raise ValueError("--dataset is missing; give a folder of images, Parquet, or a Hub id.")
+    path = Path(dataset).expanduser()
+    data_format = guess_format(path, dataset) if arguments.data_format == "auto" else arguments.data_format
+    if data_format != "hub" and not path.exists():
+        raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
+    if data_format == "ferplus":
+        rows = load_ferplus(path, split, "majority" if with_labels else "all")
+        faces = ferplus_faces(rows, with_labels)
+    elif data_format == "imagefolder":
+        faces = folder_faces(split_folder(path, split), with_labels)
+    else:
+        faces = table_faces(read_table(path, dataset, data_format, split), arguments, with_labels)
+    faces.source, faces.split = dataset, split
+    if not len(faces):
+        raise ValueError(f"{dataset} has no image in split {split!r}; a folder of images or Parquet was expected.")
+    return faces
+
+
+def guess_format(path: Path, dataset: str) -> str:
+    """The format of a path by its looks; see DatasetArguments."""
+    if path.is_file() or (path.is_dir() and parquet_files(path)):
+        import pyarrow.parquet
+
+        first = path if path.is_file() else parquet_files(path)[0]
+        if first.suffix != ".parquet":
+            raise ValueError(f"{dataset} is a file but no .parquet; give a folder of images, Parquet, or a Hub id.")
+        return "ferplus" if "votes" in pyarrow.parquet.read_schema(first).names else "parquet"
+    if path.is_dir():
+        return "imagefolder"
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", dataset) and not dataset.startswith("."):
+        return "hub"
+    raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """folder/split under any usual spelling; the folder itself where it has no splits at all."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; a folder of images was expected.")
+    for name in SPLIT_SYNONYMS.get(split, (split,)):
+        if (folder / name).is_dir():
+            return folder / name
+    found = [name for names in SPLIT_SYNONYMS.values() for name in names if (folder / name).is_dir()]
+    if found:
+        raise ValueError(f"{folder} has no split {split!r}; found {', '.join(found)}.")
+    return folder
+
+
+def folder_faces(folder: Path, with_labels: bool) -> Faces:
+    """A folder of images; with labels, its first level of folders are the classes (empty ones count)."""
+    paths = image_files(folder)
+    class_folders = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    labels = class_names = None
+    if with_labels:
+        strays = [p for p in paths if p.parent == folder]
+        if not class_folders or strays:
+            raise ValueError(
+                f"{folder} is not a folder of class folders: found {len(class_folders)} folders and {len(strays)} loose"
+                " images; put each image into a folder named after its class."
+            )
+        class_names, labels = map_labels([p.relative_to(folder).parts[0] for p in paths], class_folders)
+    return Faces(rows_of_paths(paths), "image", class_names, labels)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every file below the folder that bears an image's ending, sorted."""
+    from PIL import Image
+
+    extensions = Image.registered_extensions()
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in extensions and p.is_file())
+
+
+def rows_of_paths(paths: list[Path]):
+    import datasets
+
+    cells = [{"bytes": None, "path": str(p)} for p in paths]
+    return datasets.Dataset.from_dict(
+        {"image": cells}, features=datasets.Features({"image": datasets.Image(decode=False)})
+    )
+
+
+def picture_faces(paths: list[Path]) -> Faces:
+    """Single pictures, and every picture below the folders among the paths. No labels."""
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise FileNotFoundError(f"{', '.join(missing)} does not exist; give pictures or folders of them.")
+    found = [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
+    if not found:
+        raise ValueError(f"{', '.join(map(str, paths))} holds no image file.")
+    faces = Faces(rows_of_paths(found), "image")
+    faces.source = ", ".join(map(str, paths))
+    return faces
+
+
+def ferplus_faces(rows, with_labels: bool) -> Faces:
+    if not with_labels:
+        return Faces(rows, "image")
+    labels, soft_labels = np.array(rows["label"], np.int64), np.array(rows["soft_label"], np.float32)
+    repeats = np.array(rows["repeats_training"]) if "repeats_training" in rows.column_names else None
+    return Faces(rows, "image", EXPRESSIONS, labels, soft_labels, repeats)
+
+
+def read_table(path: Path, dataset: str, data_format: str, split: str):
+    """Parquet (a file, or a folder with files named after their splits) or a Hub data set."""
+    import datasets
+
+    if data_format == "hub":
+        try:
+            return datasets.load_dataset(dataset, split=split)
+        except (OSError, ValueError) as error:  # no network, no such data set, no such split
+            raise ValueError(
+                f"{dataset} is no folder here, and the Hub did not give split {split!r}: {error}"
+            ) from error
+    files = [path] if path.is_file() else parquet_files(path)
+    named = [f for f in files if f.stem.split("-")[0] in SPLIT_SYNONYMS.get(split, (split,))]
+    if path.is_dir() and not named and len(files) > 1:
+        raise ValueError(f"{path} has no {split}.parquet; found {', '.join(f.name for f in files)}.")
+    return datasets.load_dataset("parquet", data_files={"rows": [str(f) for f in named or files]}, split="rows")
+
+
+def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
+    """Rows of a table, by `--image_column` and `--label_column`."""
+    import datasets
+
+    for flag, column in (("image", arguments.image_column), ("label", arguments.label_column))[: 1 + with_labels]:
+        if column not in rows.column_names:
+            found = ", ".join(rows.column_names)
+            raise ValueError(f"There is no column {column!r}; found {found}; name one by --{flag}_column.")
+    rows = rows.cast_column(arguments.image_column, datasets.Image(decode=False))
+    if not with_labels:
+        return Faces(rows, arguments.image_column)
+    feature, values = rows.features[arguments.label_column], rows[arguments.label_column]
+    names = getattr(feature, "names", None)
+    given = [names[v] for v in values] if names else [str(v) for v in values]
+    class_names, labels = map_labels(given, names or sorted(set(given), key=natural_key))
+    return Faces(rows, arguments.image_column, class_names, labels)
+
+
+def natural_key(name: str) -> tuple[int, str]:
+    """Sorts "2" before "10"."""
+    return (int(name), "") if name.isdigit() else (10**9, name)
+
+
+def map_labels(given: list[str], names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Class names and (N,) int64 labels; expressions come in interface order, anything else in the given order."""
+    ours = expression_names(list(names))
+    if ours is not None:
+        return ours, np.array([ours.index(canonical_expression(name)) for name in given], dtype=np.int64)
+    return tuple(names), np.array([list(names).index(name) for name in given], dtype=np.int64)

@@ -1,0 +1,94 @@
+"""Pictures through an image processor and a model, batched, with a progress bar and bad images left out."""
+
+import sys
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from training.face_data import BadImage, Faces
+from training.pretraining_data import BadImageCount
+from training.views import draw_crop, view_generator
+
+
+class ProcessedFaces(Dataset):
+    """
+    Items: index, pixel_values (3, H, W), problem.
+
+    Args:
+        faces: the pictures. processor: the model's image processor.
+        augment: None, or (seed, epoch): RandomResizedCrop and flip first, the paper's for training a linear probe.
+    """
+
+    def __init__(self, faces: Faces, processor, augment: tuple[int, int] | None = None):
+        self.faces, self.processor, self.augment = faces, processor, augment
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int):
+        try:
+            image = self.faces.image(index)
+        except BadImage as error:
+            return index, None, str(error)
+        if self.augment is not None:
+            seed, epoch = self.augment
+            generator = view_generator(seed, epoch, index, 0)
+            top, left, height, width = draw_crop(generator, image.height, image.width)
+            image = image.crop((left, top, left + width, top + height))
+            if generator.random() < 0.5:
+                image = image.transpose(0)  # left to right
+        return index, self.processor(image, return_tensors="np")["pixel_values"][0], ""
+
+
+def collate_readable(items):
+    """Indices, pixel_values (B, 3, H, W) or None, problems; unreadable pictures are left out."""
+    readable = [(index, pixels) for index, pixels, problem in items if not problem]
+    pixel_values = torch.from_numpy(np.stack([pixels for _, pixels in readable])) if readable else None
+    return [index for index, _ in readable], pixel_values, [problem for *_, problem in items if problem]
+
+
+def batches_of(dataset, batch_size, num_workers, bad_images: BadImageCount, device, sampler=None, title=""):
+    """Yields (indices, pixel_values on the device); counts and names what cannot be read."""
+    loader = DataLoader(dataset, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate_readable)
+    for indices, pixel_values, problems in tqdm(loader, desc=title, disable=not sys.stderr.isatty(), leave=False):
+        bad_images.add(problems)
+        if indices:
+            yield indices, pixel_values.to(device)
+
+
+@torch.no_grad()
+def compute_outputs(function, faces, processor, batch_size, num_workers, bad_images, device, title=""):
+    """
+    Args:
+        function: pixel_values (B, 3, H, W) -> (B, D).
+    Returns:
+        indices (N,) of the pictures that could be read, and their outputs (N, D), float32 on the CPU.
+    """
+    kept, outputs = [], []
+    dataset = ProcessedFaces(faces, processor)
+    for indices, pixel_values in batches_of(dataset, batch_size, num_workers, bad_images, device, title=title):
+        kept.extend(indices)
+        outputs.append(function(pixel_values).float().cpu())
+    if not kept:
+        raise ValueError(f"none of the {len(faces)} images of {faces.source} can be read.")
+    return np.array(kept), torch.cat(outputs)
+
+
+@torch.no_grad()
+def estimate_batch_norm(encoder, faces, processor, batch_size, num_workers, bad_images, device) -> None:
+    """Sets every BatchNorm's running statistics to the mean over one pass of the faces; weights stay."""
+    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative mean
+    encoder.train()
+    dataset = ProcessedFaces(faces, processor)
+    for indices, pixel_values in batches_of(dataset, batch_size, num_workers, bad_images, device, title="BatchNorm"):
+        if len(indices) > 1:
+            encoder(pixel_values)
+    encoder.eval()
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum

@@ -1,0 +1,116 @@
+"""Models and image processors for the scripts, from their arguments. Transformers is imported when called."""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass
+class ProcessorArguments:
+    """How pictures become tensors. Saved beside the weights, so that inference sees what training saw."""
+
+    do_grayscale: bool = field(default=False, metadata={"help": "luminance in three equal channels"})
+    image_mean: list[float] = field(
+        default_factory=lambda: [0.5795, 0.4522, 0.3957], metadata={"help": "one number, or red, green, blue"}
+    )
+    image_std: list[float] = field(
+        default_factory=lambda: [0.2769, 0.2473, 0.2412], metadata={"help": "one number, or red, green, blue"}
+    )
+
+
+@dataclass
+class ModelArguments:
+    """Which model."""
+
+    model: str | None = field(default=None, metadata={"help": "folder or Hub id to start from; else from scratch"})
+    model_config: str | None = field(
+        default=None, metadata={"help": "JSON file of SimFLEConfig fields, or a folder with config.json"}
+    )
+    use_local_branch: bool | None = field(default=None, metadata={"help": "over the config; false is L = L_s"})
+    masking: Literal["semantic", "random"] | None = field(default=None, metadata={"help": "over the config"})
+
+
+def read_config(arguments: ModelArguments):
+    """The SimFLEConfig of the arguments. Raises ValueError: an unknown field, or a value out of range."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    from modeling_simfle import SimFLEConfig
+
+    source = arguments.model_config or arguments.model
+    try:
+        if source is None:
+            values = {}
+        elif Path(source).is_file() or Path(source).is_dir():
+            values = read_config_file(Path(source))
+        elif arguments.model_config:
+            raise ValueError(f"--model_config {source} does not exist; give a JSON file or a folder with config.json.")
+        else:
+            values = SimFLEConfig.from_pretrained(source).to_diff_dict()
+        for name in ("use_local_branch", "masking"):
+            if getattr(arguments, name) is not None:
+                values[name] = getattr(arguments, name)
+        return SimFLEConfig(**values)
+    except StrictDataclassError as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def read_config_file(path: Path) -> dict:
+    """Config fields from a JSON file; a field that SimFLEConfig does not have is an error naming it."""
+    from modeling_simfle import SimFLEConfig
+
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give a JSON file of config fields, or a folder with config.json.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a mapping of config fields, not a {type(values).__name__}.")
+    if values.get("model_type", "simfle") != "simfle":
+        raise ValueError(f"{path} is the config of a {values['model_type']!r} model, not of a 'simfle' one.")
+    known = {f.name for f in fields(SimFLEConfig)} | {"model_type", "transformers_version", "auto_map", "num_labels"}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{path}: unknown config field {', '.join(unknown)}.")
+    for name in ("transformers_version", "auto_map", "model_type"):  # written anew at every save
+        values.pop(name, None)
+    return values
+
+
+def make_processor(arguments: ProcessorArguments, size: int):
+    """The SimFLEImageProcessor of a run; one number for mean or deviation serves all three channels."""
+    from modeling_simfle import SimFLEImageProcessor
+
+    mean, std = (v * 3 if len(v) == 1 else v for v in (arguments.image_mean, arguments.image_std))
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError(f"--image_mean {mean} and --image_std {std} must be one or three numbers, deviations above 0.")
+    size = {"height": size, "width": size}
+    return SimFLEImageProcessor(size=size, image_mean=mean, image_std=std, do_grayscale=arguments.do_grayscale)
+
+
+def load_processor(folder: str):
+    """A folder's image processor. Under transformers 5.17 without torchvision the top-level name is a dummy."""
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+    import modeling_simfle  # noqa: F401 - registers the Auto classes
+
+    return AutoImageProcessor.from_pretrained(folder)
+
+
+def load_classifier(source: str):
+    """A saved classifier in eval mode, its image processor and its device. Raises ValueError on another kind of folder."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    import modeling_simfle  # noqa: F401 - registers the Auto classes
+
+    if not source:
+        raise ValueError("--model is missing; give the folder or Hub id of a classifier.")
+    config = AutoConfig.from_pretrained(source)
+    if not any(name.endswith("ForImageClassification") for name in config.architectures or []):
+        raise ValueError(f"{source} holds a {', '.join(config.architectures or ['bare config'])}, not a classifier.")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForImageClassification.from_pretrained(source).eval().to(device)
+    return model, load_processor(source), device

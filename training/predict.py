@@ -1,0 +1,94 @@
+"""
+Classifies pictures: images or folders to CSV or JSON.
+
+    python training/predict.py MODEL IMAGE_OR_FOLDER... [--output FILE.csv|FILE.json]
+
+One row a picture: its path, the expression, its probability, and the probability of every class.
+"""
+
+import csv
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.model_setup import load_classifier
+from training.script_arguments import check_range, parse_arguments, run_main
+
+
+@dataclass
+class PredictionArguments:
+    """How."""
+
+    output: str | None = field(default=None, metadata={"help": "a .csv or .json file; default CSV to standard output"})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "pictures a forward pass"})
+    num_workers: int = field(default=0, metadata={"help": "processes that decode"})
+    max_bad_images: int = field(default=0, metadata={"help": "pictures that may fail to decode (each is named)"})
+
+    def __post_init__(self):
+        check_range("per_device_eval_batch_size", self.per_device_eval_batch_size, 1)
+        if self.output and Path(self.output).suffix not in (".csv", ".json"):
+            raise ValueError(f"--output {self.output} must end in .csv or .json.")
+
+
+def main(argv=None) -> None:
+    positionals = (
+        ("model", {"help": "folder or Hub id of a classifier"}),
+        ("images", {"nargs": "+", "metavar": "IMAGE_OR_FOLDER", "help": "pictures, or folders of them"}),
+    )
+    arguments, where = parse_arguments((PredictionArguments,), argv, __doc__, positionals)
+    from training.face_data import picture_faces
+
+    faces = picture_faces([Path(path) for path in where.images])
+    model, processor, device = load_classifier(where.model)
+    rows = predict(model, processor, device, faces, arguments)
+    write_rows(rows, [model.config.id2label[i] for i in range(model.config.num_labels)], arguments.output)
+
+
+def predict(model, processor, device, faces, arguments: PredictionArguments) -> list[dict]:
+    """One mapping a readable picture: image, expression, probability, and class name to probability."""
+    from training.features import compute_outputs
+    from training.pretraining_data import BadImageCount
+
+    kept, probabilities = compute_outputs(
+        lambda pixel_values: model(pixel_values).logits.softmax(1),
+        faces,
+        processor,
+        arguments.per_device_eval_batch_size,
+        arguments.num_workers,
+        BadImageCount(arguments.max_bad_images),
+        device,
+        title="classifying",
+    )
+    rows, names = [], model.config.id2label
+    for index, row in zip(kept.tolist(), probabilities.tolist(), strict=True):
+        best = max(range(len(row)), key=row.__getitem__)
+        by_class = {names[i]: round(p, 6) for i, p in enumerate(row)}
+        rows.append(
+            {"image": faces.name(index), "expression": names[best], "probability": round(row[best], 6)} | by_class
+        )
+    return rows
+
+
+def write_rows(rows: list[dict], class_names: list[str], output: str | None) -> None:
+    """CSV to standard output, or a .csv or .json file by a temporary name."""
+    target = Path(output) if output else None
+    temporary = target.with_name(target.name + ".tmp") if target else None
+    file = open(temporary, "w", encoding="utf-8", newline="") if temporary else sys.stdout  # noqa: SIM115
+    try:
+        if target and target.suffix == ".json":
+            json.dump(rows, file, indent=2)
+        else:
+            writer = csv.DictWriter(file, ["image", "expression", "probability", *class_names])
+            writer.writeheader()
+            writer.writerows(rows)
+    finally:
+        if temporary:
+            file.close()
+    if temporary:
+        os.replace(temporary, target)
+
+
+if __name__ == "__main__":
+    run_main("predict", main)

@@ -1,0 +1,150 @@
+"""
+What a run leaves on disk: run.json, metrics.jsonl and checkpoints, so that a killed run goes on where it was.
+
+A checkpoint is written into a temporary folder, flushed and renamed: a folder with its final name is complete. It
+holds the model (target included), the optimiser's momentum and the position; everything random in a run is a function
+of (seed, step), so there is no other state to keep.
+"""
+
+import json
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes, for run.json and metrics.json."""
+    found = {"python": platform.python_version()}
+    for name in ("simfle", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy", "pillow"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def write_json(path: Path, content) -> None:
+    """To a temporary name, flushed, then renamed."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def prepare_output_dir(output_dir: str, resume: bool) -> Path:
+    """Makes the folder. A non-empty one without resuming is refused: nothing there is overwritten."""
+    if not output_dir:
+        raise ValueError("--output_dir is missing; give a new folder.")
+    folder = Path(output_dir)
+    if folder.is_file():
+        raise ValueError(f"--output_dir {folder} is a file; give a new folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not resume:
+        raise ValueError(
+            f"--output_dir {folder} is not empty; give a new folder, or go on with --resume_from_checkpoint latest."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def list_checkpoints(output_dir: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    folder = output_dir / CHECKPOINTS
+    return sorted(p for p in folder.glob("step_" + "[0-9]" * 8) if (p / "training_state.json").is_file())
+
+
+def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | None:
+    """`latest` or a checkpoint's folder; None where `latest` finds none."""
+    if resume_from_checkpoint == "latest":
+        return (list_checkpoints(output_dir) or [None])[-1]
+    path = Path(resume_from_checkpoint)
+    if not (path / "training_state.json").is_file():
+        raise ValueError(f"--resume_from_checkpoint {path} is no complete checkpoint; give its folder, or latest.")
+    return path
+
+
+def save_checkpoint(output_dir: Path, step: int, model, processor, optimizer, state: dict, total_limit: int) -> None:
+    """Writes checkpoints/step_NNNNNNNN and removes the oldest beyond `total_limit`."""
+    from safetensors.torch import save_file
+
+    final = output_dir / CHECKPOINTS / f"step_{step:08d}"
+    temporary = final.with_name(final.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    model.save_pretrained(temporary)
+    processor.save_pretrained(temporary)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    momentum = {names[p]: s["momentum_buffer"] for p, s in optimizer.state.items() if "momentum_buffer" in s}
+    save_file({name: tensor.contiguous() for name, tensor in momentum.items()}, temporary / "momentum.safetensors")
+    write_json(temporary / "training_state.json", {**state, "step": step})
+    for path in [*temporary.iterdir(), temporary]:
+        flush(path)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)
+    flush(final.parent)
+    for old in list_checkpoints(output_dir)[:-total_limit]:
+        shutil.rmtree(old)
+
+
+def flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
+    """
+    Loads a checkpoint into the model and the optimiser.
+
+    Args:
+        expected: what the run must share with the checkpoint, by name.
+    Returns:
+        The checkpoint's state, `step` among it.
+    Raises:
+        ValueError: naming the field that differs.
+    """
+    from safetensors.torch import load_file
+
+    state = json.loads((folder / "training_state.json").read_text(encoding="utf-8"))
+    for name, value in expected.items():
+        if state.get(name) != value:
+            raise ValueError(
+                f"{folder} was made with {name} {state.get(name)!r}, not {value!r}; use the same to resume."
+            )
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    momentum, parameters = load_file(folder / "momentum.safetensors"), dict(model.named_parameters())
+    for name, tensor in momentum.items():
+        optimizer.state[parameters[name]]["momentum_buffer"] = tensor.to(parameters[name].device)
+    return state
+
+
+class MetricsLog:
+    """metrics.jsonl: one JSON object a line. A resumed run drops the lines beyond its checkpoint first."""
+
+    def __init__(self, output_dir: Path, resumed_step: int):
+        self.path = output_dir / METRICS
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= resumed_step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):  # the line that was being written when the run was killed
+                continue
+        temporary = self.path.with_name(METRICS + ".tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+    def write(self, values: dict) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")

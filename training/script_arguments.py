@@ -1,0 +1,109 @@
+"""
+Command-line arguments of the scripts: dataclasses read by HfArgumentParser, `--recipe FILE.yaml` first, flags over it.
+
+Only light imports here: a script must answer `--help` and bad flags before torch is imported.
+"""
+
+import argparse
+import dataclasses
+import sys
+import types
+import typing
+from pathlib import Path
+
+import yaml
+
+
+def parse_arguments(dataclass_types, argv=None, description=None, positionals=()):
+    """
+    Args:
+        dataclass_types: the script's argument dataclasses. argv: arguments, sys.argv's when None.
+        positionals: (name, keyword arguments of `add_argument`) pairs.
+    Returns:
+        One instance of each dataclass; with positionals, a namespace of them last.
+    Raises:
+        SystemExit: status 2 and one sentence, for a bad flag, value or recipe.
+    """
+    from transformers import HfArgumentParser
+
+    parser = HfArgumentParser(
+        dataclass_types,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--recipe", default=None, help="YAML file of flags; flags on the command line win")
+    for name, options in positionals:
+        parser.add_argument(name, **options)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    known, _ = parser.parse_known_args(argv)
+    if known.recipe:
+        try:
+            parser.set_defaults(**read_recipe(known.recipe, dataclass_types))
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+    namespace = vars(parser.parse_args(argv))
+    parsed = []
+    for kind in dataclass_types:
+        parsed.append(kind(**{f.name: namespace.pop(f.name) for f in dataclasses.fields(kind)}))
+    return (*parsed, argparse.Namespace(**namespace)) if positionals else tuple(parsed)
+
+
+def read_recipe(path: str, dataclass_types) -> dict:
+    """A recipe's keys and values, checked against the dataclasses. Raises ValueError naming the key."""
+    if not Path(path).is_file():
+        raise ValueError(f"recipe {path} does not exist")
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"recipe {path} must be a mapping of flags to values, not a {type(recipe).__name__}")
+    hints = {name: hint for kind in dataclass_types for name, hint in typing.get_type_hints(kind).items()}
+    for key, value in recipe.items():
+        if key not in hints:
+            raise ValueError(f"recipe {path}: unknown key {key!r}; known are {', '.join(sorted(hints))}")
+        if not matches_type(value, hints[key]):
+            raise ValueError(f"recipe {path}: {key}={value!r} is not {describe_type(hints[key])}")
+        if hints[key] is float and isinstance(value, int):
+            recipe[key] = float(value)
+    return recipe
+
+
+def matches_type(value, hint) -> bool:
+    """Whether a YAML value has the type of a field; an int will do for a float, a bool never for a number."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(matches_type(value, choice) for choice in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if origin is list:
+        return isinstance(value, list) and all(matches_type(item, typing.get_args(hint)[0]) for item in value)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def describe_type(hint) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    return f"of type {getattr(hint, '__name__', str(hint))}"
+
+
+def check_range(name: str, value, low, high=float("inf"), low_included: bool = True) -> None:
+    """Raises ValueError with the value and the range."""
+    if value is None or ((low <= value if low_included else low < value) and value <= high):
+        return
+    raise ValueError(f"--{name} {value} must be in {'[' if low_included else '('}{low}, {high}].")
+
+
+def run_main(script: str, main) -> None:
+    """Runs a script's main: a bad input becomes one sentence on stderr and status 1, without a traceback."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"{script}: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        sys.exit(f"{script}: interrupted")
