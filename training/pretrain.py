@@ -148,7 +148,7 @@ def make_model_and_optimizer(config, start_from: str | None, run: PretrainingArg
         model = SimFLEForPreTraining(config)
     else:
         model = SimFLEForPreTraining.from_pretrained(start_from, config=config)
-    model.train()
+    model.train().to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs too
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
         parameters, lr=run.base_learning_rate, momentum=run.momentum, weight_decay=run.weight_decay
@@ -191,7 +191,11 @@ def train(accelerator, model, optimizer, loader, sampler, run, state, bad_images
             batch = next(batches)
             waited += time.perf_counter() - asked
             bad_images.add(batch.pop("problem"))
-            inputs = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items() if k != "index"}
+            inputs = {
+                name: images.to(accelerator.device, memory_format=torch.channels_last, non_blocking=True)
+                for name, images in batch.items()
+                if name != "index"
+            }
             masks = draw_masks(bare_model.config, len(batch["index"]), run.seed, step, micro, rank)
             inputs |= {k: v.to(accelerator.device, non_blocking=True) for k, v in masks.items()}
             with accelerator.no_sync(model) if micro + 1 < accumulation else nullcontext():
