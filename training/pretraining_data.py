@@ -13,6 +13,19 @@ from training.face_data import BadImage, Faces
 from training.views import apply_view, draw_view, view_generator
 
 
+def normalize(pixels: np.ndarray, processor) -> np.ndarray:
+    """(3, H, W) in [0, 1] -> float32, gray under do_grayscale, mean 0 and deviation 1 over the training faces."""
+    if processor.do_grayscale:
+        pixels = np.tensordot(np.array(LUMINANCE, np.float32), pixels, 1)[None].repeat(3, 0)
+    mean, std = (np.array(v, np.float32)[:, None, None] for v in (processor.image_mean, processor.image_std))
+    return ((pixels - mean) / std).astype(np.float32)
+
+
+def to_pixel_values(image, processor) -> np.ndarray:
+    """An RGB picture, not resized, as (3, H, W) float32."""
+    return normalize(np.asarray(image, np.float32).transpose(2, 0, 1) / 255, processor)
+
+
 class PretrainingSet(Dataset):
     """
     Items are asked for by (epoch, index): workers need no state.
@@ -22,21 +35,19 @@ class PretrainingSet(Dataset):
     """
 
     def __init__(self, faces: Faces, processor, origin_size: int, view_size: int, seed: int):
-        self.faces, self.seed = faces, seed
+        self.faces, self.processor, self.seed = faces, processor, seed
         self.origin_size, self.view_size = origin_size, view_size
-        self.do_grayscale = processor.do_grayscale
-        self.mean = np.array(processor.image_mean, np.float32)[:, None, None]
-        self.std = np.array(processor.image_std, np.float32)[:, None, None]
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         """pixel_values, view_1_pixel_values, view_2_pixel_values (3, S, S) float32; index; problem, "" if none."""
         epoch, index = key
         image, problem = self.readable_image(index)
-        origin = np.asarray(resize_face(image, self.origin_size), np.float32).transpose(2, 0, 1) / 255
-        item = {"pixel_values": self.normalise(origin), "index": index, "problem": problem}
+        origin = to_pixel_values(resize_face(image, self.origin_size), self.processor)
+        item = {"pixel_values": origin, "index": index, "problem": problem}
         for view in (1, 2):
             parameters = draw_view(view_generator(self.seed, epoch, index, view), image.height, image.width)
-            item[f"view_{view}_pixel_values"] = self.normalise(apply_view(image, parameters, self.view_size))
+            pixels = apply_view(image, parameters, self.view_size)
+            item[f"view_{view}_pixel_values"] = normalize(pixels, self.processor)
         return item
 
     def readable_image(self, index: int):
@@ -48,11 +59,6 @@ class PretrainingSet(Dataset):
             except BadImage as error:
                 problem = problem or str(error)
         raise BadImage(f"none of the {len(self.faces)} pictures can be read; the first: {problem}")
-
-    def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        if self.do_grayscale:
-            pixels = np.tensordot(np.array(LUMINANCE, np.float32), pixels, 1)[None].repeat(3, 0)
-        return ((pixels - self.mean) / self.std).astype(np.float32)
 
 
 class StepSampler(Sampler):
