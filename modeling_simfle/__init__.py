@@ -16,7 +16,12 @@ AutoConfig.register(SimFLEConfig.model_type, SimFLEConfig, exist_ok=True)
 AutoModel.register(SimFLEConfig, SimFLEModel, exist_ok=True)
 AutoModelForPreTraining.register(SimFLEConfig, SimFLEForPreTraining, exist_ok=True)
 AutoModelForImageClassification.register(SimFLEConfig, SimFLEForImageClassification, exist_ok=True)
-AutoImageProcessor.register(SimFLEConfig, image_processor_classes={"pil": SimFLEImageProcessor}, exist_ok=True)
+# Named for both backends: where torchvision is installed, transformers would otherwise say that it falls back.
+AutoImageProcessor.register(
+    SimFLEConfig,
+    image_processor_classes={"pil": SimFLEImageProcessor, "torchvision": SimFLEImageProcessor},
+    exist_ok=True,
+)
 
 __all__ = [
     "SimFLEConfig",

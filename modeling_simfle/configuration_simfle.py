@@ -152,10 +152,12 @@ class SimFLEConfig(PreTrainedConfig):
             label2id=self.label2id,
         )
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """Saves config.json with the full `auto_map`, and the code it names. Arguments as in `PreTrainedConfig`."""
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory)
         save_remote_code(save_directory, "config.json", AUTO_MAP)
+        if push_to_hub:  # not by super(), which would upload before the code is there
+            self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
 
     def validate_choices(self):
         for field, choices in (
