@@ -109,8 +109,12 @@ def read_checkpoint(path: Path):
         raise ValueError(f"{path} is no PyTorch checkpoint, or is cut short: {str(error).splitlines()[0]}") from error
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
     if not state_dict or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
-        raise ValueError(f"{path} holds no state_dict of tensors; the released code saves epoch, state_dict, optimizer.")
-    return {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}, content.get("epoch", "unknown")
+        raise ValueError(
+            f"{path} holds no state_dict of tensors; the released code saves epoch, state_dict, optimizer."
+        )
+    return {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}, content.get(
+        "epoch", "unknown"
+    )
 
 
 def encoder_name(name: str) -> str:

@@ -108,8 +108,9 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
     if data_format != "hub" and not path.exists():
         raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
     if data_format == "ferplus":
-        rows = load_ferplus(path, split, "majority" if with_labels else "all")
-        faces = ferplus_faces(rows, with_labels)
+        found = load_ferplus(path, split, "majority" if with_labels else "all")
+        names = EXPRESSIONS if with_labels else None
+        faces = Faces(found.rows, "image", names, found.label, found.soft_label, found.repeats_training)
     elif data_format == "imagefolder":
         faces = folder_faces(split_folder(path, split), with_labels)
     else:
@@ -197,14 +198,6 @@ def picture_faces(paths: list[Path]) -> Faces:
     faces = Faces(rows_of_paths(found), "image")
     faces.source = ", ".join(map(str, paths))
     return faces
-
-
-def ferplus_faces(rows, with_labels: bool) -> Faces:
-    if not with_labels:
-        return Faces(rows, "image")
-    labels, soft_labels = np.array(rows["label"], np.int64), np.array(rows["soft_label"], np.float32)
-    repeats = np.array(rows["repeats_training"]) if "repeats_training" in rows.column_names else None
-    return Faces(rows, "image", EXPRESSIONS, labels, soft_labels, repeats)
 
 
 def read_table(path: Path, dataset: str, data_format: str, split: str):

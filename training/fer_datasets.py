@@ -9,6 +9,7 @@ Source of the FER+ protocols: Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016, a
 
 import hashlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -96,37 +97,51 @@ def picture_hash(encoded: bytes) -> str:
         return hashlib.sha256(np.asarray(image.convert("L")).tobytes()).hexdigest()
 
 
-def load_ferplus(path: Path, split: str, protocol: str = "majority"):
+@dataclass
+class FERPlus:
+    """
+    rows: a `datasets.Dataset` with image, not decoded. Under the majority protocol label (N,) int64 and soft_label
+    (N, 8) float32. repeats_training: (N,) bool, whether the picture equals one of train; None where that is not known.
+    """
+
+    rows: object
+    label: np.ndarray | None = None
+    soft_label: np.ndarray | None = None
+    repeats_training: np.ndarray | None = None
+
+    def select(self, kept: np.ndarray) -> "FERPlus":
+        columns = (self.label, self.soft_label, self.repeats_training)
+        return FERPlus(self.rows.select(kept), *(None if c is None else c[kept] for c in columns))
+
+
+def load_ferplus(path: Path, split: str, protocol: str = "majority") -> FERPlus:
     """
     FER+ in its Parquet form.
 
+    From train, every picture that equals one of validation pixel by pixel is left out; in the other splits such
+    pictures are marked.
+
     Args:
-        path: the folder with <split>.parquet, or one such file.
-        split: "train", "validation" or "test" (a file is taken as it is).
-        protocol: "majority" (labels and soft labels of the images that have a majority) or "all" (every image,
-            no labels: for pretraining).
-    Returns:
-        A `datasets.Dataset` with image (not decoded), and under "majority" label, soft_label and
-        repeats_training (whether the picture equals one of train, pixel by pixel). From train, every picture that
-        equals one of validation is left out.
+        path: the folder with <split>.parquet, or one such file. split: "train", "validation" or "test" (a file is
+            taken as it is).
+        protocol: "majority" (the images that have a majority) or "all" (every image, no labels: for pretraining).
     """
     rows = read_parquet(path / f"{split}.parquet" if path.is_dir() else path)
+    ferplus = FERPlus(rows.remove_columns("votes"))
     if protocol == "majority":
         keep, label, soft_label = ferplus_majority(ferplus_votes(rows))
-        kept = np.flatnonzero(keep)
-        rows = rows.select(kept)
-        rows = rows.add_column("label", label[kept].tolist()).add_column("soft_label", soft_label[kept].tolist())
-    rows = rows.remove_columns("votes")
+        ferplus = FERPlus(ferplus.rows, label, soft_label).select(np.flatnonzero(keep))
     folder = path if path.is_dir() else path.parent
     is_train = (path.stem if path.is_file() else split) == "train"
     other = folder / ("validation.parquet" if is_train else "train.parquet")
     if not other.exists() or (not is_train and protocol == "all"):
-        return rows
+        return ferplus
     others = {picture_hash(image["bytes"]) for image in read_parquet(other)["image"]}
-    repeats = [picture_hash(image["bytes"]) in others for image in rows["image"]]
+    repeats = np.array([picture_hash(image["bytes"]) in others for image in ferplus.rows["image"]], dtype=bool)
     if is_train:
-        return rows.select(np.flatnonzero(~np.array(repeats)))
-    return rows.add_column("repeats_training", repeats)
+        return ferplus.select(np.flatnonzero(~repeats))
+    ferplus.repeats_training = repeats
+    return ferplus
 
 
 def read_parquet(path: Path):

@@ -6,6 +6,7 @@ Only light imports here: a script must answer `--help` and bad flags before torc
 
 import argparse
 import dataclasses
+import os
 import sys
 import types
 import typing
@@ -24,6 +25,9 @@ def parse_arguments(dataclass_types, argv=None, description=None, positionals=()
     Raises:
         SystemExit: status 2 and one sentence, for a bad flag, value or recipe.
     """
+    if not sys.stderr.isatty():  # read by the libraries when they are imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     from transformers import HfArgumentParser
 
     parser = HfArgumentParser(

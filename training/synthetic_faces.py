@@ -71,7 +71,7 @@ def draw_faces(num_images: int, seed: int, size: int = 96) -> Iterator[DrawnFace
 def face_points(generator: np.random.Generator, expression: str) -> np.ndarray:
     """The 68 points of an upright face, (68, 2): x right, y down, the face about [-1, 1]."""
     inner, outer, eye_open, corner, mouth_open, wider, upper_lip = np.array(ACTIONS[expression]) * 1.0
-    intensity = generator.uniform(0.6, 1.0)
+    intensity = generator.uniform(0.7, 1.0)
     inner, outer, corner, mouth_open, wider, upper_lip = (
         intensity * action for action in (inner, outer, corner, mouth_open, wider, upper_lip)
     )
@@ -136,9 +136,9 @@ def pose(generator: np.random.Generator, points: np.ndarray) -> np.ndarray:
     """Yaw (the inner parts shift against the outline), roll, scale and shift; into [0, 1]."""
     depth = np.clip(1 - (points[:, 0] ** 2 + points[:, 1] ** 2) / 1.4, 0, 1)
     points = points + np.stack([generator.uniform(-0.12, 0.12) * depth, generator.uniform(-0.06, 0.06) * depth], 1)
-    roll, scale = generator.normal(0, 0.1), generator.uniform(0.33, 0.42)
+    roll, scale = generator.normal(0, 0.08), generator.uniform(0.4, 0.48)
     rotation = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-    return points @ rotation.T * scale + (0.5, 0.5) + generator.uniform(-0.04, 0.04, 2)
+    return points @ rotation.T * scale + (0.5, 0.5) + generator.uniform(-0.03, 0.03, 2)
 
 
 def paint(generator: np.random.Generator, points: np.ndarray, size: int) -> Image.Image:

@@ -39,7 +39,9 @@ def test_losses_of_three_sgd_and_ema_steps_equal_the_oracles(tmp_path, sizes):
         optimizer.step()
         model.update_target()
         for name in LOSSES:
-            torch.testing.assert_close(output[name], expected[name], rtol=1e-9, atol=0, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                output[name], expected[name], rtol=1e-9, atol=0, msg=lambda m, n=name: f"{n}: {m}"
+            )
         assert torch.equal(output.mask.double(), expected["mask"].double())
         torch.testing.assert_close(output.patch_scores, expected["patch_scores"], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(output.logits, expected["logits"], rtol=1e-7, atol=1e-9)
