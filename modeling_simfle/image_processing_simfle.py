@@ -38,7 +38,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         orientation = None
     # ImageOps.exif_transpose would also write the other tags anew, and fails on bad ones (Pillow 13).
     if orientation in UPRIGHT:
-        image = image.transpose(UPRIGHT[orientation])
+        image = image.transpose(Image.Transpose(UPRIGHT[orientation]))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # Pillow would clip at 255
         image = Image.fromarray(_to_8_bits(np.asarray(image))[0])
     elif image.mode in ("La", "P"):  # Pillow has no direct road from La, and warns on that from a transparent P

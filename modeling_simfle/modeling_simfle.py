@@ -196,7 +196,7 @@ class SimFLEPreTrainedModel(PreTrainedModel):
     config_class = SimFLEConfig
     base_model_prefix = "encoder"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ["image"]
     # The parts that read their own parameters outside a leaf module's forward must stay on one device.
     _no_split_modules = ["FaceMAEEncoder", "FaceMAEDecoder", "ProjectionHead", "ChannelGrouping"]
 
@@ -357,9 +357,10 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         step. The target's BatchNorm buffers follow from its own forward passes.
         """
         for target, online in self._target_and_online():
-            own = list(target.parameters())
+            own: list[torch.Tensor] = list(target.parameters())
+            others: list[torch.Tensor] = list(online.parameters())
             torch._foreach_mul_(own, self.config.ema_decay)
-            torch._foreach_add_(own, list(online.parameters()), alpha=1 - self.config.ema_decay)
+            torch._foreach_add_(own, others, alpha=1 - self.config.ema_decay)
 
     def forward(
         self,
@@ -498,9 +499,9 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
                     f" [0, {groups}) an image, ({len(images[0])},)."
                 )
             # On an accelerator this look would make the host wait for it; the gather there raises by itself.
-            if group_ids.device.type == "cpu" and not torch.compiler.is_compiling():
-                if not bool(((group_ids >= 0) & (group_ids < groups)).all()):
-                    raise ValueError(f"group_ids={group_ids.tolist()} must lie in [0, {groups}).")
+            may_look = group_ids.device.type == "cpu" and not torch.compiler.is_compiling()
+            if may_look and not bool(((group_ids >= 0) & (group_ids < groups)).all()):
+                raise ValueError(f"group_ids={group_ids.tolist()} must lie in [0, {groups}).")
 
 
 class SimFLEForImageClassification(SimFLEPreTrainedModel):
@@ -574,7 +575,8 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
                 convolution, so that colour input under a stock processor (same mean and deviation) gives equal logits,
                 up to the 8-bit rounding of the gray picture.
         """
-        model = ResNetForImageClassification(self.config.resnet_config()).to(self.device, self.dtype)
+        model = ResNetForImageClassification(self.config.resnet_config())
+        nn.Module.to(model, self.device, self.dtype)
         model.resnet.load_state_dict(self.encoder.resnet.state_dict())
         model.classifier[1].load_state_dict(self.classifier.state_dict())
         if fold_grayscale:

@@ -11,6 +11,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ class FERPlus:
     (N, 8) float32. repeats_training: (N,) bool, whether the picture equals one of train; None where that is not known.
     """
 
-    rows: object
+    rows: Any
     label: np.ndarray | None = None
     soft_label: np.ndarray | None = None
     repeats_training: np.ndarray | None = None
@@ -137,7 +138,7 @@ def load_ferplus(path: Path, split: str, protocol: str = "majority") -> FERPlus:
     if not other.exists() or (not is_train and protocol == "all"):
         return ferplus
     others = {picture_hash(image["bytes"]) for image in read_parquet(other)["image"]}
-    repeats = np.array([picture_hash(image["bytes"]) in others for image in ferplus.rows["image"]], dtype=bool)
+    repeats = np.array([picture_hash(image["bytes"]) in others for image in ferplus.rows["image"]], dtype=np.bool_)
     if is_train:
         return ferplus.select(np.flatnonzero(~repeats))
     ferplus.repeats_training = repeats

@@ -86,11 +86,11 @@ def make_processor(arguments: ProcessorArguments, size: int):
     mean, std = (v * 3 if len(v) == 1 else v for v in (arguments.image_mean, arguments.image_std))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ValueError(f"--image_mean {mean} and --image_std {std} must be one or three numbers, deviations above 0.")
-    size = {"height": size, "width": size}
-    return SimFLEImageProcessor(size=size, image_mean=mean, image_std=std, do_grayscale=arguments.do_grayscale)
+    options: dict = {"image_mean": mean, "image_std": std, "do_grayscale": arguments.do_grayscale}
+    return SimFLEImageProcessor(size={"height": size, "width": size}, **options)
 
 
-def load_processor(folder: str):
+def load_processor(folder: str | Path):
     """A folder's image processor. Under transformers 5.17 without torchvision the top-level name is a dummy."""
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
@@ -100,7 +100,7 @@ def load_processor(folder: str):
 
 
 def load_classifier(source: str):
-    """A saved classifier in eval mode, its image processor and its device. Raises ValueError on another kind of folder."""
+    """A saved classifier in eval mode, its image processor, its device. Raises ValueError on another kind of folder."""
     import torch
     from transformers import AutoConfig, AutoModelForImageClassification
 

@@ -111,7 +111,7 @@ def nose_points(y: float, wrinkle: float) -> np.ndarray:
 
 def eye_points(x: float, y: float, opening: float) -> np.ndarray:
     eye = np.array([(-0.14, 0), (-0.06, -1), (0.06, -1), (0.14, 0), (0.06, 1), (-0.06, 1)]) * (1, opening)
-    return np.concatenate([eye + (-x, y), eye + (x, y)])
+    return np.concatenate([eye + np.array((-x, y)), eye + np.array((x, y))])
 
 
 def mouth_points(corners: np.ndarray, opening: float, width: float, y: float, upper_lip: float) -> np.ndarray:

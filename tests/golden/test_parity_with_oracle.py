@@ -1,4 +1,4 @@
-"""The model against tests/oracle.py, written from method.md without a look at the model: every loss to 1e-9 in float64."""
+"""The model against tests/oracle.py, which was written without a look at it: every loss to 1e-9 in float64."""
 
 import dataclasses
 
