@@ -383,25 +383,28 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         """
         self._check_inputs(pixel_values, view_1_pixel_values, view_2_pixel_values, group_ids)
         has_views = view_1_pixel_values is not None
-        output = SimFLEForPreTrainingOutput()
+        similarity = distillation = loss = None
+        local: dict[str, torch.Tensor] = {}
         # Order of the passes (BatchNorm sees it): online view 1, online view 2, target view 1, target view 2, origin.
         if has_views:
             y1 = self.encoder(view_1_pixel_values).pooler_output  # (B, C)
             y2 = self.encoder(view_2_pixel_values).pooler_output
-            output.similarity_loss = self.global_branch(y1, y2, view_1_pixel_values, view_2_pixel_values)
-            output.loss = output.similarity_loss
+            loss = similarity = self.global_branch(y1, y2, view_1_pixel_values, view_2_pixel_values)
         if self.config.use_local_branch:
-            self.local_branch(output, pixel_values, group_ids, noise)
+            local = self.local_branch(pixel_values, group_ids, noise)
         if has_views and self.config.use_local_branch:
             d1, d2 = self.global_distillation_head(y1), self.global_distillation_head(y2)
-            d3 = self.local_distillation_head(output.latent[:, 1:].mean(1))  # class token left out
-            output.distillation_loss = distillation_loss(d1, d2, d3, self.config.distillation_temperature)
-            output.loss = (
-                output.similarity_loss
-                + output.reconstruction_loss
-                + self.config.distillation_loss_weight * output.distillation_loss
-                + self.config.grouping_loss_weight * output.grouping_loss
+            d3 = self.local_distillation_head(local["latent"][:, 1:].mean(1))  # class token left out
+            distillation = distillation_loss(d1, d2, d3, self.config.distillation_temperature)
+            loss = (
+                similarity
+                + local["reconstruction_loss"]
+                + self.config.distillation_loss_weight * distillation
+                + self.config.grouping_loss_weight * local["grouping_loss"]
             )
+        output = SimFLEForPreTrainingOutput(
+            loss=loss, similarity_loss=similarity, distillation_loss=distillation, **local
+        )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
@@ -417,13 +420,9 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         return similarity_loss(p1, p2, q1, q2)
 
     def local_branch(
-        self,
-        output: SimFLEForPreTrainingOutput,
-        pixel_values: torch.Tensor,
-        group_ids: torch.Tensor | None,
-        noise: torch.Tensor | None,
-    ) -> None:
-        """Semantic masking, L_g, FaceMAE and L_r, written into `output`."""
+        self, pixel_values: torch.Tensor, group_ids: torch.Tensor | None, noise: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
+        """Semantic masking, L_g, FaceMAE and L_r of the origin: fields of `SimFLEForPreTrainingOutput`."""
         config = self.config
         with torch.no_grad():  # the masks follow the encoder; they do not train it
             f0 = self.encoder(pixel_values).last_hidden_state  # (B, C, h, w)
@@ -432,9 +431,9 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         # Scores and L_g in float32: bfloat16's ties and roundings would choose the patches.
         with torch.autocast(f0.device.type, enabled=False):
             activations = self.channel_grouping(f0)  # (B, C, h, w), the only part that learns here
-            output.grouping_loss = grouping_loss(activations, config.num_channel_groups)
+            l_g = grouping_loss(activations, config.num_channel_groups)
             # Masking is a sort: no gradient could flow through it.
-            output.patch_scores = group_patch_scores(
+            patch_scores = group_patch_scores(
                 activations.detach(),
                 group_ids,
                 config.num_channel_groups,
@@ -442,13 +441,20 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
                 config.facemae_patch_size,
             )
         if config.masking == "random":
-            output.patch_scores = torch.rand_like(output.patch_scores) if noise is None else noise
-        output.group_ids = group_ids
-        output.mask, ids_keep, output.ids_restore = semantic_mask(output.patch_scores, config.num_visible_patches)
-        output.logits, output.latent = self.facemae(pixel_values, ids_keep, output.ids_restore)
-        output.reconstruction_loss = reconstruction_loss(
-            pixel_values, output.logits, output.mask, config.facemae_patch_size, config.norm_pix_loss
-        )
+            patch_scores = torch.rand_like(patch_scores) if noise is None else noise
+        mask, ids_keep, ids_restore = semantic_mask(patch_scores, config.num_visible_patches)
+        logits, latent = self.facemae(pixel_values, ids_keep, ids_restore)
+        l_r = reconstruction_loss(pixel_values, logits, mask, config.facemae_patch_size, config.norm_pix_loss)
+        return {
+            "reconstruction_loss": l_r,
+            "grouping_loss": l_g,
+            "logits": logits,
+            "mask": mask,
+            "ids_restore": ids_restore,
+            "patch_scores": patch_scores,
+            "group_ids": group_ids,
+            "latent": latent,
+        }
 
     def unpatchify(self, logits: torch.Tensor, pixel_values: torch.Tensor | None = None) -> torch.Tensor:
         """
