@@ -108,7 +108,8 @@ def apply_view(image: Image.Image, view: ViewParameters, size: int) -> np.ndarra
         (3, size, size) float32 in [0, 1], not normalised.
     """
     top, left, height, width = view.crop
-    image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
+    # Cut out first: `resize(box=...)` would let the pixels around the box in.
+    image = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
     if view.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if view.jitter:

@@ -1,0 +1,100 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Flags and recipes: types checked, wrong ones named, flags over the recipe."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from training.script_arguments import check_range, parse_arguments, run_main
+
+
+@dataclass
+class Example:
+    """Of every kind of field."""
+
+    rate: float = field(default=0.5)
+    steps: int = field(default=10)
+    limit: int | None = field(default=None)
+    gray: bool = field(default=False)
+    branch: bool | None = field(default=None)
+    mode: Literal["a", "b"] = field(default="a")
+    mean: list[float] = field(default_factory=lambda: [1.0, 2.0])
+    name: str | None = field(default=None)
+
+
+def parse(*argv):
+    return parse_arguments((Example,), [str(a) for a in argv])[0]
+
+
+def write(folder, text):
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_recipe_first_flags_over_it(tmp_path):
+    recipe = write(tmp_path, "rate: 1\nsteps: 20\ngray: true\nmean: [3, 4.5]\nbranch: false\nlimit: 7\nmode: b\n")
+    assert parse("--recipe", recipe) == Example(1.0, 20, 7, True, False, "b", [3, 4.5])
+    over = parse("--steps", 30, "--recipe", recipe, "--mode", "a", "--mean", 0.1, "--gray", "false")
+    assert over == Example(1.0, 30, 7, False, False, "a", [0.1])
+    assert isinstance(over.rate, float)
+
+
+@pytest.mark.parametrize(
+    "text,sentence",
+    [
+        ("stepss: 3", "unknown key 'stepss'; known are"),
+        ("steps: many", "steps='many' is not of type int"),
+        ("steps: 1.5", "steps=1.5 is not of type int"),
+        ("steps: true", "steps=True is not of type int"),
+        ("rate: '0.1'", "rate='0.1' is not of type float"),
+        ("gray: 1", "gray=1 is not of type bool"),
+        ("mode: c", "mode='c' is not one of a, b"),
+        ("mean: 3", "mean=3 is not"),
+        ("mean: [x]", "is not"),
+        ("- steps", "must be a mapping of flags to values, not a list"),
+        ("steps: [", "is not YAML"),
+    ],
+)
+def test_bad_recipe_is_named(tmp_path, capsys, text, sentence):
+    with pytest.raises(SystemExit) as end:
+        parse("--recipe", write(tmp_path, text))
+    assert end.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_missing_recipe(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        parse("--recipe", tmp_path / "none.yaml")
+    assert "none.yaml does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--step", "3"], ["--unknown", "3"], ["--steps", "x"], ["--mode", "c"], ["stray"]])
+def test_bad_flags_exit_with_2_and_are_named(capsys, flags):
+    with pytest.raises(SystemExit) as end:
+        parse(*flags)
+    assert end.value.code == 2
+    assert flags[0].lstrip("-") in capsys.readouterr().err
+
+
+def test_check_range():
+    check_range("rate", None, 0)
+    check_range("rate", 0, 0)
+    for value, arguments in ((-1, (0,)), (2, (0, 1)), (0, (0, 1, False)), (float("nan"), (0,))):
+        with pytest.raises(ValueError, match=rf"--rate {value} must be in"):
+            check_range("rate", value, *arguments)
+
+
+def test_run_main_makes_bad_input_one_sentence():
+    def bad():
+        raise ValueError("a\n  sentence")
+
+    with pytest.raises(SystemExit, match="^pretrain: a sentence$"):
+        run_main("pretrain", bad)
+
+    def bug():
+        raise RuntimeError("a bug keeps its traceback")
+
+    with pytest.raises(RuntimeError):
+        run_main("pretrain", bug)
