@@ -1,0 +1,121 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Saved folders in a new process: no package, no network, `trust_remote_code=True`, from every kind of folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEImageProcessor, SimFLEModel
+from modeling_simfle.configuration_simfle import CODE_FILES
+from tests.new_process import run_alone
+from tests.tiny import tiny_config, tiny_inputs
+
+LOAD = """
+import json, os, torch
+from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, AutoModelForPreTraining
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+folder, out, kinds = sys.argv[1], sys.argv[2], sys.argv[3:]
+config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+assert type(config).__name__ == "SimFLEConfig" and type(config).__module__.startswith("transformers_modules")
+has_processor = os.path.exists(folder + "/preprocessor_config.json")
+if has_processor:
+    processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+    assert type(processor).__name__ == "SimFLEImageProcessor" and processor.size["height"] == 64
+inputs = torch.load(out + "/inputs.pt")
+for kind in kinds:
+    model = {"AutoModel": AutoModel, "AutoModelForPreTraining": AutoModelForPreTraining,
+             "AutoModelForImageClassification": AutoModelForImageClassification}[kind].from_pretrained(
+        folder, trust_remote_code=True)
+    output = model(**inputs) if kind == "AutoModelForPreTraining" else model(inputs["pixel_values"])
+    torch.save(dict(output), out + f"/{kind}.pt")
+    model.save_pretrained(out + f"/again_{kind}")
+    if has_processor:
+        processor.save_pretrained(out + f"/again_{kind}")
+"""
+KINDS = {
+    SimFLEModel: "AutoModel",
+    SimFLEForPreTraining: "AutoModelForPreTraining",
+    SimFLEForImageClassification: "AutoModelForImageClassification",
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("hf_home")
+
+
+def load_alone(folder: Path, cache, out: Path, *kinds, python=None) -> None:
+    torch.save(tiny_inputs(), out / "inputs.pt")
+    options = {"python": python} if python else {}
+    run_alone(LOAD, folder, out, *kinds, cache=cache, **options)
+
+
+def expected(model) -> dict:
+    inputs = tiny_inputs()
+    with torch.no_grad():
+        output = (
+            model.eval()(**inputs) if isinstance(model, SimFLEForPreTraining) else model.eval()(inputs["pixel_values"])
+        )
+    return dict(output)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_saved_model_gives_equal_outputs_and_saves_a_folder_that_loads_again(kind, cache, tmp_path):
+    torch.manual_seed(0)
+    model, folder = kind(tiny_config()), tmp_path / "saved"
+    model.save_pretrained(folder)
+    SimFLEImageProcessor(size=64).save_pretrained(folder)
+    assert set(CODE_FILES) <= {path.name for path in folder.iterdir()}
+    auto = KINDS[kind]
+    load_alone(folder, cache, tmp_path, auto)
+    theirs, ours = torch.load(tmp_path / f"{auto}.pt"), expected(model)
+    assert theirs.keys() == ours.keys()
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], rtol=0, atol=0, msg=name)
+    # What the remote classes saved is as whole as what the package saves.
+    again = tmp_path / f"again_{auto}"
+    assert {path.name for path in again.iterdir()} >= {*CODE_FILES, "config.json", "model.safetensors"}
+    assert json.loads((again / "config.json").read_text())["auto_map"]["AutoModel"] == "modeling_simfle.SimFLEModel"
+    second = tmp_path / "second"
+    second.mkdir()
+    load_alone(again, cache, second, auto)
+
+
+def test_one_pretraining_folder_serves_every_class(cache, tmp_path):
+    torch.manual_seed(0)
+    model, folder = SimFLEForPreTraining(tiny_config()).eval(), tmp_path / "saved"
+    model.save_pretrained(folder)
+    load_alone(folder, cache, tmp_path, "AutoModel", "AutoModelForImageClassification")
+    features = torch.load(tmp_path / "AutoModel.pt")["pooler_output"]
+    torch.testing.assert_close(features, model.encoder(tiny_inputs()["pixel_values"]).pooler_output, rtol=0, atol=0)
+
+
+def test_folders_of_a_config_or_a_processor_alone(cache, tmp_path):
+    tiny_config().save_pretrained(tmp_path / "config")
+    SimFLEImageProcessor(size=64).save_pretrained(tmp_path / "processor")
+    run_alone(
+        "from transformers import AutoConfig, AutoModel\n"
+        "config = AutoConfig.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+        "assert type(AutoModel.from_config(config, trust_remote_code=True)).__name__ == 'SimFLEModel'\n"
+        "from transformers.models.auto.image_processing_auto import AutoImageProcessor\n"
+        "processor = AutoImageProcessor.from_pretrained(sys.argv[2], trust_remote_code=True)\n"
+        "processor.save_pretrained('again')\n"
+        "AutoImageProcessor.from_pretrained('again', trust_remote_code=True)\n",
+        tmp_path / "config",
+        tmp_path / "processor",
+        cache=cache,
+    )
+
+
+def test_without_trust_nothing_of_the_folder_runs(cache, tmp_path):
+    SimFLEModel(tiny_config()).save_pretrained(tmp_path)
+    run_alone(
+        "from transformers import AutoModel\n"
+        "try: AutoModel.from_pretrained(sys.argv[1], trust_remote_code=False)\n"
+        "except ValueError as error: assert 'trust_remote_code' in str(error)\n"
+        "else: raise SystemExit('it ran')",
+        tmp_path,
+        cache=cache,
+    )
