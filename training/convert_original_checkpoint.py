@@ -11,6 +11,7 @@ written. Weights in this format are the authors' and carry CC BY-NC 4.0.
 import os
 import re
 import shutil
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,8 @@ LICENCE = (
     "Weights in this format were released by the SimFLE authors under CC BY-NC 4.0: no commercial use, and name them"
     " (https://creativecommons.org/licenses/by-nc/4.0/)."
 )
+# What torch.load (2.13) raises on bytes that are no checkpoint.
+UNREADABLE = (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, struct.error)
 # Our names to the file's; the first that fits. Digits of stages and layers are worked out by `encoder_name`.
 HEAD_PARTS = {"hidden": "0", "norm": "1", "output": "3"}
 HEADS = {
@@ -105,8 +108,9 @@ def read_checkpoint(path: Path):
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path} is no checkpoint of tensors alone, and was not executed: {reason}") from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is no PyTorch checkpoint, or is cut short: {str(error).splitlines()[0]}") from error
+    except UNREADABLE as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} is no PyTorch checkpoint, or is cut short: {reason}") from error
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
     if not state_dict or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
         raise ValueError(

@@ -90,7 +90,7 @@ def pretrain(accelerator, config, processor, faces, start_from, run, data, argum
         )
     model, optimizer = make_model_and_optimizer(config, start_from, run)
     state = {
-        "config": config.to_diff_dict(),
+        "config": {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"},
         "dataset_fingerprint": faces.fingerprint(),
         "seed": run.seed,
         "view_size": run.view_size,

@@ -29,7 +29,7 @@ def classification_measures(labels: np.ndarray, predictions: np.ndarray, class_n
         labels, predictions: (N,) integers in [0, classes).
     Returns:
         accuracy; mean_class_accuracy (mean recall of the classes that occur); macro_f1 (over the same); per_class
-        precision, recall, f1 and count by name; confusion_matrix, rows the true class.
+        precision, recall, f1 and count by name; class_names; confusion_matrix, rows the true class, both in that order.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -45,6 +45,7 @@ def classification_measures(labels: np.ndarray, predictions: np.ndarray, class_n
         "mean_class_accuracy": float(recall[present].mean()),
         "macro_f1": float(f1[present].mean()),
         "per_class": per_class,
+        "class_names": list(class_names),
         "confusion_matrix": confusion_matrix(labels, predictions, labels=ids).tolist(),
         "num_images": len(labels),
     }

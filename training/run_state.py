@@ -32,7 +32,7 @@ def write_json(path: Path, content) -> None:
     """To a temporary name, flushed, then renamed."""
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, sort_keys=True)
+        json.dump(content, file, indent=2)  # in the order given: classes have one
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
@@ -115,7 +115,7 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
     from safetensors.torch import load_file
 
     state = json.loads((folder / "training_state.json").read_text(encoding="utf-8"))
-    for name, value in expected.items():
+    for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
         if state.get(name) != value:
             raise ValueError(
                 f"{folder} was made with {name} {state.get(name)!r}, not {value!r}; use the same to resume."

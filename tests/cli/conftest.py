@@ -1,0 +1,70 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Faces, a tiny config, and scripts as processes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.new_process import ROOT
+from tests.tiny import FIELDS
+from training.synthetic_faces import write_image_folder
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory):
+    """A folder of 48 training and 16 validation faces, drawn, 40 px."""
+    root = tmp_path_factory.mktemp("data") / "faces"
+    write_image_folder(root / "train", 48, seed=0, size=40)
+    write_image_folder(root / "validation", 16, seed=1, size=40)
+    return root
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.json"
+    path.write_text(json.dumps(FIELDS))
+    return path
+
+
+@pytest.fixture(scope="session")
+def script():
+    """script("pretrain", "--flag", value) -> the finished process."""
+
+    def run(name, *arguments, check=None, **options):
+        command = [sys.executable, str(ROOT / "training" / f"{name}.py"), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, **options)
+        if check is not None:
+            assert done.returncode == check, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pretraining_flags(faces, config_file):
+    """Flags of a pretraining run of seconds; more may follow."""
+    flags = ["--dataset", faces, "--model_config", config_file, "--view_size", 64, "--num_workers", 0]
+    flags += ["--per_device_train_batch_size", 8, "--num_train_epochs", 1, "--logging_steps", 1]
+    return [str(flag) for flag in flags]
+
+
+@pytest.fixture(scope="session")
+def pretrained(script, pretraining_flags, tmp_path_factory):
+    """(folder, what was printed) of a run of one epoch: 6 steps."""
+    folder = tmp_path_factory.mktemp("runs") / "simfle"
+    done = script("pretrain", *pretraining_flags, "--output_dir", folder, "--checkpointing_steps", 4, check=0)
+    return folder, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def classifier(faces, pretrained, tmp_path_factory):
+    """(folder, metrics) of a linear probe of the pretrained encoder, from cached features."""
+    from training import linear_probe
+
+    folder = tmp_path_factory.mktemp("runs") / "probe"
+    flags = ["--model", pretrained[0], "--dataset", faces, "--cache_features", "--num_workers", 0]
+    flags += ["--num_train_epochs", 10, "--output_dir", folder]
+    linear_probe.main([str(flag) for flag in flags])
+    return folder, json.loads((folder / "metrics.json").read_text())

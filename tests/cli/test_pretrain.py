@@ -1,0 +1,242 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""training/pretrain.py from the command line: what it leaves, resuming, and bad input."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
+from training import pretrain
+from training.run_state import list_checkpoints
+
+
+def run(*arguments):
+    pretrain.main([str(argument) for argument in arguments])
+
+
+def read_metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def assert_equal_weights(one, other):
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_a_run_leaves_a_loadable_model_metrics_and_its_arguments(pretrained):
+    folder, printed = pretrained
+    model, info = SimFLEForPreTraining.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    assert SimFLEImageProcessor.from_pretrained(folder).size["height"] == 64
+    lines = read_metrics(folder)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    names = {"loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss"}
+    assert names | {"learning_rate", "images_per_second", "data_wait", "epoch"} <= set(lines[0])
+    about = json.loads((folder / "run.json").read_text())
+    assert about["arguments"]["per_device_train_batch_size"] == 8
+    assert about["num_images"] == 48
+    assert {"torch", "transformers", "python"} <= set(about["versions"])
+    assert len(about["dataset_fingerprint"]) == 16
+    assert [path.name for path in list_checkpoints(folder)] == ["step_00000004", "step_00000006"]
+    assert "finished at step 6" in printed
+    assert "it/s" not in printed  # no bar without a terminal
+    moved = {
+        k for k, v in SimFLEForPreTraining(model.config).state_dict().items() if not torch.equal(v, weights(folder)[k])
+    }
+    assert any(name.startswith("target_encoder") for name in moved)
+
+
+def test_the_learning_rate_is_the_papers_cosine_by_epoch(pretraining_flags, tmp_path):
+    run(
+        *pretraining_flags, "--num_train_epochs", 2, "--per_device_train_batch_size", 16, "--output_dir", tmp_path / "o"
+    )
+    rates = [line["learning_rate"] for line in read_metrics(tmp_path / "o")]
+    base = 0.05 * 16 / 256
+    assert rates == pytest.approx([base] * 3 + [base / 2] * 3)
+
+
+def test_a_finished_run_says_so_and_exits_0(pretrained, pretraining_flags, script, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(pretrained[0], folder)
+    done = script("pretrain", *pretraining_flags, "--output_dir", folder, "--resume_from_checkpoint", "latest", check=0)
+    assert "resuming from step 6" in done.stdout
+    assert "already finished" in done.stdout
+    assert_equal_weights(folder, pretrained[0])
+
+
+def test_a_non_empty_folder_is_refused_and_left_as_it_was(pretrained, pretraining_flags, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(ValueError, match="is not empty; give a new folder, or go on with --resume_from_checkpoint"):
+        run(*pretraining_flags, "--output_dir", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped(pretrained, pretraining_flags, tmp_path, capsys):
+    folder = tmp_path / "resumed"
+    run(*pretraining_flags, "--output_dir", folder, "--max_train_steps", 3)
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write('{"step": 5, "loss": 1.0}\n{"step": 6, "lo')  # what a killed run may leave
+    run(*pretraining_flags, "--output_dir", folder, "--resume_from_checkpoint", "latest")
+    assert "resuming from step 3" in capsys.readouterr().out
+    assert_equal_weights(folder, pretrained[0])
+    names = ("step", "epoch", "loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
+    ours, theirs = ([{n: line[n] for n in names} for line in read_metrics(f)] for f in (folder, pretrained[0]))
+    assert ours == theirs
+
+
+def test_latest_without_a_checkpoint_starts_from_step_0_and_says_so(pretraining_flags, tmp_path, capsys):
+    flags = [*pretraining_flags, "--output_dir", tmp_path / "o", "--max_train_steps", 1]
+    run(*flags, "--resume_from_checkpoint", "latest")
+    assert "no checkpoint found; starting from step 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags,field",
+    [
+        (["--seed", 1], "seed"),
+        (["--per_device_train_batch_size", 4], "global_batch_size"),
+        (["--view_size", 32], "view"),
+    ],
+)
+def test_resuming_with_other_settings_names_the_field(pretrained, pretraining_flags, tmp_path, flags, field):
+    folder = tmp_path / "copy"
+    shutil.copytree(pretrained[0], folder)
+    with pytest.raises(ValueError, match=f"was made with {field}"):
+        run(*pretraining_flags, *flags, "--output_dir", folder, "--resume_from_checkpoint", "latest")
+
+
+def test_gradient_accumulation_moves_the_schedule_and_the_target_once_a_step(pretraining_flags, tmp_path):
+    flags = ["--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 4, "--output_dir", tmp_path / "o"]
+    run(*pretraining_flags, *flags)
+    lines = read_metrics(tmp_path / "o")
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert lines[0]["learning_rate"] == pytest.approx(0.05 * 16 / 256)
+    norm = SimFLEForPreTraining.from_pretrained(tmp_path / "o").encoder.resnet.embedder.embedder.normalization
+    assert norm.num_batches_tracked == 3 * 4 * 3
+
+
+def test_global_branch_alone_and_random_masking(pretraining_flags, tmp_path):
+    run(*pretraining_flags, "--use_local_branch", "false", "--max_train_steps", 2, "--output_dir", tmp_path / "global")
+    assert set(read_metrics(tmp_path / "global")[0]) >= {"loss", "similarity_loss"}
+    assert "grouping_loss" not in read_metrics(tmp_path / "global")[0]
+    run(*pretraining_flags, "--masking", "random", "--max_train_steps", 2, "--output_dir", tmp_path / "random")
+    assert SimFLEForPreTraining.from_pretrained(tmp_path / "random").config.masking == "random"
+
+
+def test_going_on_from_a_saved_model(pretrained, pretraining_flags, tmp_path):
+    flags = [f for f in pretraining_flags]
+    position = flags.index("--model_config")
+    del flags[position : position + 2]
+    run(
+        *flags,
+        "--model",
+        pretrained[0],
+        "--max_train_steps",
+        1,
+        "--base_learning_rate",
+        0,
+        "--output_dir",
+        tmp_path / "o",
+    )
+    ours, theirs = weights(tmp_path / "o"), weights(pretrained[0])
+    name = "encoder.resnet.embedder.embedder.convolution.weight"
+    torch.testing.assert_close(ours[name], theirs[name])
+
+
+# Bad input
+
+
+def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_path):
+    for flags, code, sentence in [
+        (["--datasett", "x"], 2, "unrecognized arguments: --datasett x"),
+        (["--dataset", tmp_path / "missing", "--output_dir", tmp_path / "o"], 1, "pretrain: "),
+        (["--per_device_train_batch_size", 1, "--output_dir", tmp_path / "o"], 1, "BatchNorm needs at least 2 images"),
+    ]:
+        done = script("pretrain", *flags, check=code)
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags,sentence",
+    [
+        (["--dataset", "/no/such/folder"], "does not exist; --dataset takes a folder"),
+        (["--per_device_train_batch_size", "1"], "cannot train: BatchNorm needs at least 2 images"),
+        (["--per_device_train_batch_size", "64"], "has 48 images, fewer than one batch of 64; use a smaller"),
+        (["--num_train_epochs", "0"], "--num_train_epochs 0 must be in"),
+        (["--base_learning_rate", "-1"], "--base_learning_rate -1.0 must be in"),
+        (["--image_std", "0"], "deviations above 0"),
+        (["--model_config", "/no/such.json"], "does not exist; give a JSON file"),
+        (["--resume_from_checkpoint", "/no/such"], "is no complete checkpoint; give its folder, or latest"),
+        (["--output_dir", ""], "--output_dir is missing"),
+    ],
+)
+def test_bad_settings(pretraining_flags, tmp_path, flags, sentence):
+    with pytest.raises((ValueError, OSError), match=sentence):
+        run(*pretraining_flags, "--output_dir", tmp_path / "o", *flags)
+
+
+@pytest.mark.parametrize(
+    "content,sentence",
+    [
+        ('{"mask_ration": 0.5}', "unknown config field mask_ration"),
+        ('{"mask_ratio": 2}', "mask_ratio=2"),
+        ('{"mask_ratio": "much"}', "mask_ratio"),
+        ("[1]", "must hold a mapping"),
+        ("{", "is not JSON"),
+        ('{"model_type": "vit"}', "config of a 'vit' model"),
+    ],
+)
+def test_bad_config_files(pretraining_flags, tmp_path, content, sentence):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=sentence):
+        run(*pretraining_flags, "--model_config", path, "--output_dir", tmp_path / "o")
+
+
+def test_an_empty_folder(pretraining_flags, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="has no image in split 'train'"):
+        run(*pretraining_flags, "--dataset", tmp_path / "empty", "--output_dir", tmp_path / "o")
+
+
+def make_odd_folder(folder, num_bad):
+    folder.mkdir()
+    for index in range(16 - num_bad):
+        size = {0: (1, 1), 1: (1, 700), 2: (3000, 2000)}.get(index, (30, 40))
+        Image.new("RGB", size, (index * 9, 99, 200)).save(folder / f"face_{index:02d}.png")
+    for index in range(num_bad):
+        (folder / f"bad_{index}.png").write_bytes(b"no image")
+
+
+def test_one_pixel_and_huge_images_train(pretraining_flags, tmp_path):
+    make_odd_folder(tmp_path / "faces", 0)
+    run(*pretraining_flags, "--dataset", tmp_path / "faces", "--output_dir", tmp_path / "o")
+    assert all(abs(line["loss"]) < 1e9 for line in read_metrics(tmp_path / "o"))
+
+
+def test_bad_images_are_named_and_counted_and_fatal_only_beyond_the_limit(pretraining_flags, tmp_path, capsys):
+    make_odd_folder(tmp_path / "faces", 2)
+    flags = [*pretraining_flags, "--dataset", tmp_path / "faces"]
+    run(*flags, "--max_bad_images", 2, "--output_dir", tmp_path / "enough")
+    err = capsys.readouterr().err
+    assert "bad image 2 (limit 2)" in err
+    assert "bad_0.png is not a readable image" in err
+    assert "bad_1.png is not a readable image" in err
+    with pytest.raises(ValueError, match="2 bad images are more than --max_bad_images 1"):
+        run(*flags, "--max_bad_images", 1, "--output_dir", tmp_path / "few")
+
+
+def test_when_nothing_can_be_read(pretraining_flags, tmp_path):
+    make_odd_folder(tmp_path / "faces", 16)
+    with pytest.raises(ValueError, match="none of the 16 pictures can be read"):
+        run(*pretraining_flags, "--dataset", tmp_path / "faces", "--max_bad_images", 99, "--output_dir", tmp_path / "o")
