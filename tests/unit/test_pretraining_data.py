@@ -1,0 +1,132 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""What a training step sees: order, shares of processes, masks, pixels, the schedule; and BatchNorm estimation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from modeling_simfle import SimFLEImageProcessor, SimFLEModel
+from tests.tiny import tiny_config
+from training.face_data import picture_faces
+from training.features import compute_outputs, estimate_batch_norm
+from training.pretraining_data import (
+    BadImageCount,
+    PretrainingSet,
+    StepSampler,
+    cosine_learning_rate,
+    draw_masks,
+    to_pixel_values,
+)
+from training.synthetic_faces import draw_face, write_image_folder
+
+
+def sample(num_images=23, batch_size=2, accumulation=2, num_processes=2, rank=0, seed=0, first=0, last=10):
+    return list(StepSampler(num_images, batch_size, accumulation, num_processes, rank, seed, first, last))
+
+
+def test_an_epoch_has_no_repeat_and_drops_the_last_short_step():
+    both = [sample(rank=rank) for rank in (0, 1)]
+    assert [len(batches) for batches in both] == [20, 20]
+    for epoch in range(5):  # 2 steps of 2 micro-batches an epoch
+        seen = [key for batches in both for batch in batches[4 * epoch : 4 * epoch + 4] for key in batch]
+        assert len(seen) == 16 == len(set(seen))
+        assert {e for e, _ in seen} == {epoch}
+    orders = {tuple(batch[0][1] for batch in both[0][4 * epoch : 4 * epoch + 4]) for epoch in range(5)}
+    assert len(orders) == 5
+
+
+def test_one_process_of_double_batch_sees_the_images_of_two():
+    one = sample(batch_size=4, accumulation=1, num_processes=1)
+    two = [sample(batch_size=2, accumulation=1, num_processes=2, rank=rank) for rank in (0, 1)]
+    assert one == [[*a, *b] for a, b in zip(*two, strict=True)]
+
+
+def test_sampling_from_a_later_step_is_the_rest():
+    assert sample(first=7) == sample()[14:]
+
+
+def test_masks_are_a_function_of_seed_step_micro_batch_and_rank():
+    config = tiny_config(masking="random")
+    drawn = draw_masks(config, 8, 0, 5, 0, 0)
+    again = draw_masks(config, 8, 0, 5, 0, 0)
+    assert torch.equal(drawn["group_ids"], again["group_ids"])
+    assert torch.equal(drawn["noise"], again["noise"])
+    assert drawn["noise"].shape == (8, 16)
+    for key in ((1, 5, 0, 0), (0, 6, 0, 0), (0, 5, 1, 0), (0, 5, 0, 1)):
+        assert not torch.equal(draw_masks(config, 8, *key)["noise"], drawn["noise"])
+    assert set(draw_masks(tiny_config(), 8, 0, 0, 0, 0)) == {"group_ids"}
+    assert draw_masks(tiny_config(use_local_branch=False), 8, 0, 0, 0, 0) == {}
+    counts = np.bincount(draw_masks(tiny_config(), 4000, 0, 0, 0, 0)["group_ids"], minlength=4)
+    assert counts.min() > 900
+
+
+def test_the_origin_is_what_the_image_processor_makes(tmp_path):
+    write_image_folder(tmp_path / "faces", 8, seed=0, size=50)
+    faces = picture_faces([tmp_path / "faces"])
+    for processor in (
+        SimFLEImageProcessor(size=64),
+        SimFLEImageProcessor(size=64, do_grayscale=True, image_mean=[0.5] * 3, image_std=[0.25] * 3),
+    ):
+        item = PretrainingSet(faces, processor, 64, 32, seed=0)[(0, 3)]
+        expected = processor(faces.image(3), return_tensors="np")["pixel_values"][0]
+        # Gray from floats here, from 8 bits before resizing there: up to one 8-bit step and rounding
+        tolerance = 1e-5 if not processor.do_grayscale else 2 / 255 / 0.25
+        np.testing.assert_allclose(item["pixel_values"], expected, atol=tolerance)
+        assert item["view_1_pixel_values"].shape == (3, 32, 32)
+        assert item["view_1_pixel_values"].dtype == np.float32
+        again = PretrainingSet(faces, processor, 64, 32, seed=0)
+        assert np.array_equal(again[(0, 3)]["view_2_pixel_values"], item["view_2_pixel_values"])
+        assert not np.array_equal(again[(1, 3)]["view_2_pixel_values"], item["view_2_pixel_values"])
+        assert not np.array_equal(item["view_1_pixel_values"], item["view_2_pixel_values"])
+
+
+def test_an_unreadable_picture_gives_way_to_the_next_and_is_named(tmp_path):
+    for index in range(4):
+        draw_face(0, index, 32).image.save(tmp_path / f"{index}.png")
+    (tmp_path / "1.png").write_bytes(b"no image")
+    dataset = PretrainingSet(picture_faces([tmp_path]), SimFLEImageProcessor(), 64, 32, seed=0)
+    assert "1.png is not a readable image" in dataset[(0, 1)]["problem"]
+    assert np.array_equal(dataset[(0, 1)]["pixel_values"], dataset[(0, 2)]["pixel_values"])
+    assert dataset[(0, 2)]["problem"] == ""
+
+
+def test_bad_images_are_fatal_only_beyond_the_limit(capsys):
+    count = BadImageCount(2)
+    count.add(["", "a is bad", "b is bad"])
+    assert "bad image 2 (limit 2): b is bad" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="3 bad images are more than --max_bad_images 2"):
+        count.add(["c is bad"])
+
+
+def test_learning_rate():
+    assert cosine_learning_rate(0.05, 256, 0, 100) == 0.05
+    assert cosine_learning_rate(0.05, 512, 50, 100) == pytest.approx(0.05)
+    assert cosine_learning_rate(0.05, 256, 99, 100) == pytest.approx(0.025 * (1 + math.cos(0.99 * math.pi)))
+
+
+def test_grayscale_pixels_are_luminance():
+    image = Image.new("RGB", (4, 4), (255, 0, 0))
+    processor = SimFLEImageProcessor(do_grayscale=True, image_mean=[0.0] * 3, image_std=[1.0] * 3)
+    np.testing.assert_allclose(to_pixel_values(image, processor), 0.299, atol=1e-6)
+
+
+def test_batch_norm_estimation_is_the_mean_over_the_faces(tmp_path):
+    write_image_folder(tmp_path / "faces", 16, seed=0, size=64)
+    faces, processor = picture_faces([tmp_path / "faces"]), SimFLEImageProcessor(size=64)
+    torch.manual_seed(0)
+    encoder = SimFLEModel(tiny_config()).eval()
+    weights = {name: p.clone() for name, p in encoder.named_parameters()}
+    common = (faces, processor, 8, 0, BadImageCount(0), "cpu")
+    _, pixels = compute_outputs(lambda x: x.flatten(1), *common)
+    estimate_batch_norm(encoder, *common)
+    first = encoder.resnet.embedder.embedder
+    maps = first.convolution(pixels.view(16, 3, 64, 64))
+    torch.testing.assert_close(first.normalization.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    halves = torch.stack([half.transpose(0, 1).flatten(1).var(1) for half in maps.chunk(2)]).mean(0)
+    torch.testing.assert_close(first.normalization.running_var, halves, rtol=1e-4, atol=1e-5)
+    assert first.normalization.momentum == 0.1
+    assert not encoder.training
+    assert all(torch.equal(weights[name], p) for name, p in encoder.named_parameters())
