@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint install venv517 clean
 
 install: $(VENV)/.installed
 
@@ -26,5 +26,14 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A second environment for the tests of two Transformers versions.
+venv517: .venv517/.installed
+
+.venv517/.installed:
+	$(PYTHON) -m venv .venv517
+	.venv517/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	.venv517/bin/pip install --quiet --disable-pip-version-check transformers==5.17.0 huggingface_hub==1.33.0 pillow
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo_output
+	rm -rf $(VENV) .venv517 demo_output

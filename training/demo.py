@@ -17,8 +17,8 @@ from pathlib import Path
 from training.script_arguments import check_range, parse_arguments, run_main
 
 CONFIG = {
-    "embedding_size": 16,
-    "hidden_sizes": [16, 32, 64, 128],
+    "embedding_size": 32,
+    "hidden_sizes": [32, 64, 128, 256],
     "depths": [1, 1, 1, 1],
     "layer_type": "basic",
     "num_channel_groups": 8,
@@ -95,7 +95,7 @@ def pretrain(folder: Path, arguments: DemoArguments) -> None:
 
     say(f"Pretraining a small SimFLE on them without labels, {arguments.num_train_epochs} epochs")
     flags = ["--model_config", folder / "config.json", "--dataset", folder / "faces", "--output_dir", folder / "simfle"]
-    flags += ["--view_size", 64, "--per_device_train_batch_size", 64, "--base_learning_rate", 0.2, "--num_workers", 1]
+    flags += ["--view_size", 64, "--per_device_train_batch_size", 32, "--base_learning_rate", 0.4, "--num_workers", 1]
     flags += ["--num_train_epochs", arguments.num_train_epochs, "--checkpointing_steps", 10**6]
     script.main([str(flag) for flag in flags])
     lines = [json.loads(line) for line in (folder / "simfle" / "metrics.jsonl").read_text().splitlines()]

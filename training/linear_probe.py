@@ -74,11 +74,13 @@ def main(argv=None) -> None:
 
 def load_encoder(model_arguments, processor_arguments, probe, class_names):
     """The classifier over --model's encoder (or an untrained one of --model_config), and the image processor."""
-    from modeling_simfle import SimFLEForImageClassification
+    from modeling_simfle import SimFLEForImageClassification, SimFLEModel
 
     labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
     if model_arguments.model:
-        model = SimFLEForImageClassification.from_pretrained(model_arguments.model, **labels)
+        encoder = SimFLEModel.from_pretrained(model_arguments.model, **labels)
+        model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
+        model.encoder = encoder
         processor = load_processor(model_arguments.model)
         if probe.view_size:
             processor.size = {"height": probe.view_size, "width": probe.view_size}
