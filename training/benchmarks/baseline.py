@@ -1,0 +1,129 @@
+"""
+What people have today, to measure against: do not improve it.
+
+Eager float32 in channels-first layout, attention written out, the C x C target built, the target averaged parameter by
+parameter, one host synchronisation a step (every loss is read), and views made picture by picture with Pillow.
+"""
+
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from modeling_simfle import SimFLEForPreTraining, modeling_simfle
+from training.views import draw_view, view_generator
+
+
+def pillow_view(image: Image.Image, view, size: int) -> torch.Tensor:
+    """One view of an 8-bit RGB picture: (3, size, size) float32 in [0, 1]. view: ViewParameters."""
+    top, left, height, width = view.crop
+    image = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
+    if view.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if view.jitter:
+        for operation in view.jitter_order:
+            if operation == 0:
+                image = ImageEnhance.Brightness(image).enhance(view.brightness)
+            elif operation == 1:
+                image = ImageEnhance.Contrast(image).enhance(view.contrast)
+            elif operation == 2:
+                image = ImageEnhance.Color(image).enhance(view.saturation)
+            else:
+                image = pillow_hue(image, view.hue)
+    if view.grayscale:
+        image = image.convert("L").convert("RGB")
+    pixels = torch.from_numpy(np.asarray(image).transpose(2, 0, 1).astype(np.float32) / 255)
+    return gaussian_blur(pixels, view.sigma)
+
+
+def pillow_hue(image: Image.Image, hue: float) -> Image.Image:
+    h, s, v = image.convert("HSV").split()
+    shifted = np.asarray(h) + np.uint8(int(hue * 255) % 256)  # wraps around
+    return Image.merge("HSV", (Image.fromarray(shifted), s, v)).convert("RGB")
+
+
+def gaussian_blur(pixels: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Two one-dimensional convolutions over reflect padding; the kernel spans 0.1 of the side made odd."""
+    radius = int(0.1 * pixels.shape[-1]) // 2
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    weights = (weights / weights.sum()).expand(3, 1, 1, -1)
+    padded = F.pad(pixels[None], [radius] * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, weights, groups=3), weights.transpose(2, 3), groups=3)[0]
+
+
+class PillowDataset(Dataset):
+    """faces: training.face_data.Faces. Items: origin and two views, normalised, (3, S, S) float32."""
+
+    def __init__(self, faces, processor, origin_size: int, view_size: int, seed: int = 0):
+        self.faces, self.origin_size, self.view_size, self.seed = faces, origin_size, view_size, seed
+        self.mean, self.std = (
+            torch.tensor(value)[:, None, None] for value in (processor.image_mean, processor.image_std)
+        )
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        image = self.faces.image(index)
+        origin = np.asarray(image.resize((self.origin_size, self.origin_size), Image.Resampling.BILINEAR))
+        item = {"pixel_values": torch.from_numpy(origin.transpose(2, 0, 1).astype(np.float32) / 255)}
+        for number in (1, 2):
+            view = draw_view(view_generator(self.seed, 0, index, number), image.height, image.width)
+            item[f"view_{number}_pixel_values"] = pillow_view(image, view, self.view_size)
+        return {name: (pixels - self.mean) / self.std for name, pixels in item.items()}
+
+
+def plain_loader(faces, processor, config, view_size: int, batch_size: int, num_workers: int) -> DataLoader:
+    dataset = PillowDataset(faces, processor, config.facemae_image_size, view_size)
+    return DataLoader(dataset, batch_size, shuffle=True, drop_last=True, num_workers=num_workers)
+
+
+def plain_attention(query, key, value):
+    """softmax(q k^T / sqrt(d)) v, each step a tensor of its own."""
+    scores = (query @ key.transpose(-2, -1)) * query.shape[-1] ** -0.5
+    return scores.softmax(-1) @ value
+
+
+def plain_grouping_loss(activations: torch.Tensor, num_groups: int) -> torch.Tensor:
+    channels = activations.shape[1]
+    group = torch.arange(channels, device=activations.device) // (channels // num_groups)
+    target = (group[:, None] == group[None]).float()
+    similarity = modeling_simfle.channel_similarity(activations)
+    return (0.001 * ((similarity - target) ** 2).sum() / (channels / 512) ** 2) ** 2
+
+
+class PlainStep:
+    """
+    step(batch) trains on one batch on the model's device and returns its losses as numbers. The plain attention and
+    grouping loss stand in for the model's own during a step only.
+    """
+
+    def __init__(self, config, device: str):
+        torch.manual_seed(0)
+        self.model = SimFLEForPreTraining(config).train().to(device)
+        self.device = device
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=1e-4)
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        with (
+            patch.object(F, "scaled_dot_product_attention", plain_attention),
+            patch.object(modeling_simfle, "grouping_loss", plain_grouping_loss),
+        ):
+            output = self.model(**{name: tensor.to(self.device) for name, tensor in batch.items()})
+        self.optimizer.zero_grad()
+        output.loss.backward()
+        self.optimizer.step()
+        self.update_target()
+        losses = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
+        return {name: output[name].item() for name in losses if output.get(name) is not None}
+
+    @torch.no_grad()
+    def update_target(self) -> None:
+        decay, model = self.model.config.ema_decay, self.model
+        for target, online in ((model.target_encoder, model.encoder), (model.target_projector, model.projector)):
+            for own, other in zip(target.parameters(), online.parameters(), strict=True):
+                own.copy_(decay * own + (1 - decay) * other)
