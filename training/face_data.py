@@ -83,6 +83,14 @@ class Faces:
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
             raise BadImage(f"{self.name(index)} is not a readable image ({error})") from error
 
+    def pixels(self, index: int, longest_side: int) -> np.ndarray:
+        """Picture `index` as (h, w, 3) uint8; one with a longer side is shrunk to it, antialiased. Raises BadImage."""
+        image = self.image(index)
+        if max(image.size) > longest_side:
+            scale = longest_side / max(image.size)
+            image = image.resize([max(1, round(side * scale)) for side in image.size], 2)  # bilinear
+        return np.asarray(image)
+
     def fingerprint(self) -> str:
         """A hash of the number of pictures and of up to 1,000 of them: tells whether a run resumes on its own data."""
         digest = hashlib.sha256(str(len(self)).encode())

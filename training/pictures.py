@@ -3,12 +3,10 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
-from modeling_simfle.image_processing_simfle import resize_face
-from training.pretraining_data import draw_masks, to_pixel_values
+from training.pretraining_data import draw_masks
 
 MASK_GRAY = 0.5
 
@@ -25,7 +23,7 @@ def save_reconstructions(model, processor, faces: list[Image.Image], path: Path,
     """
     config, was_training = model.config, model.training
     size, patch = config.facemae_image_size, config.facemae_patch_size
-    pixel_values = torch.from_numpy(np.stack([to_pixel_values(resize_face(face, size), processor) for face in faces]))
+    pixel_values = processor(faces, size=size, return_tensors="pt").pixel_values
     masks = {name: drawn.to(model.device) for name, drawn in draw_masks(config, len(faces), seed, 0, 0, 0).items()}
     output = model.eval()(pixel_values.to(model.device), **masks)
     model.train(was_training)

@@ -7,58 +7,90 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from modeling_simfle.image_processing_simfle import resize_face
-from modeling_simfle.modeling_simfle import LUMINANCE
 from training.face_data import BadImage, Faces
-from training.views import apply_view, draw_view, view_generator
-
-
-def normalize(pixels: np.ndarray, processor) -> np.ndarray:
-    """(3, H, W) in [0, 1] -> float32, gray under do_grayscale, mean 0 and deviation 1 over the training faces."""
-    if processor.do_grayscale:
-        pixels = np.tensordot(np.array(LUMINANCE, np.float32), pixels, 1)[None].repeat(3, 0)
-    mean, std = (np.array(v, np.float32)[:, None, None] for v in (processor.image_mean, processor.image_std))
-    return ((pixels - mean) / std).astype(np.float32)
-
-
-def to_pixel_values(image, processor) -> np.ndarray:
-    """An RGB picture, not resized, as (3, H, W) float32."""
-    return normalize(np.asarray(image, np.float32).transpose(2, 0, 1) / 255, processor)
+from training.views import ViewBatch, apply_views, draw_view, normalize, resize_whole, stack_views, view_generator
 
 
 class PretrainingSet(Dataset):
     """
-    Items are asked for by (epoch, index): workers need no state.
+    Batches of decoded pictures and of the views drawn for them. Items are asked for by (epoch, index): workers need no
+    state.
 
     Args:
-        faces: the pictures. processor: mean, deviation, do_grayscale. origin_size, view_size: sides in pixels.
+        faces: the pictures. image_side: a picture with a longer side is made smaller first; in pixels.
     """
 
-    def __init__(self, faces: Faces, processor, origin_size: int, view_size: int, seed: int):
-        self.faces, self.processor, self.seed = faces, processor, seed
-        self.origin_size, self.view_size = origin_size, view_size
+    def __init__(self, faces: Faces, image_side: int, seed: int):
+        self.faces, self.image_side, self.seed = faces, image_side, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        """pixel_values, view_1_pixel_values, view_2_pixel_values (3, S, S) float32; index; problem, "" if none."""
-        epoch, index = key
-        image, problem = self.readable_image(index)
-        origin = to_pixel_values(resize_face(image, self.origin_size), self.processor)
-        item = {"pixel_values": origin, "index": index, "problem": problem}
+    def __getitems__(self, keys: list[tuple[int, int]]) -> dict:
+        """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
+        pictures, problems = zip(*(self.readable_picture(index) for _, index in keys))
+        batch = {
+            "images": pad_pictures(pictures),
+            "sizes": torch.tensor([picture.shape[:2] for picture in pictures], dtype=torch.float32),
+            "index": torch.tensor([index for _, index in keys]),
+            "problems": list(problems),
+        }
         for view in (1, 2):
-            parameters = draw_view(view_generator(self.seed, epoch, index, view), image.height, image.width)
-            pixels = apply_view(image, parameters, self.view_size)
-            item[f"view_{view}_pixel_values"] = normalize(pixels, self.processor)
-        return item
+            drawn = [
+                draw_view(view_generator(self.seed, epoch, index, view), *picture.shape[:2])
+                for (epoch, index), picture in zip(keys, pictures)
+            ]
+            batch[f"view_{view}"] = stack_views(drawn)
+        return batch
 
-    def readable_image(self, index: int):
-        """Picture `index`, or the next that can be read; and what was wrong with it."""
+    def readable_picture(self, index: int) -> tuple[np.ndarray, str]:
+        """Picture `index`, or the next that can be read, (H, W, 3) uint8; and what was wrong with it."""
         problem = ""
         for offset in range(len(self.faces)):
             try:
-                return self.faces.image((index + offset) % len(self.faces)), problem
+                return self.faces.pixels((index + offset) % len(self.faces), self.image_side), problem
             except BadImage as error:
                 problem = problem or str(error)
         raise BadImage(f"none of the {len(self.faces)} pictures can be read; the first: {problem}")
+
+
+def pad_pictures(pictures) -> torch.Tensor:
+    """Pictures (h, w, 3) uint8 -> (B, H, W, 3), each in the upper left corner."""
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
+    images = np.zeros((len(pictures), height, width, 3), np.uint8)
+    for place, picture in zip(images, pictures):
+        place[: picture.shape[0], : picture.shape[1]] = picture
+    return torch.from_numpy(images)
+
+
+class MakeViews:
+    """
+    Decoded pictures -> the model's inputs, on whatever device the pictures are.
+
+    Args:
+        processor: mean, deviation, do_grayscale. origin_size (None: no origin), view_size: sides in pixels.
+    """
+
+    def __init__(self, processor, origin_size: int | None, view_size: int):
+        self.processor, self.origin_size, self.view_size = processor, origin_size, view_size
+
+    def __call__(self, batch: dict) -> dict:
+        """The batch with (B, 3, S, S) float32 inputs of the model in place of the pictures and parameters."""
+        made = {name: batch[name] for name in ("index", "problems")}
+        if self.origin_size:
+            made["pixel_values"] = resize_whole(batch["images"], batch["sizes"], self.origin_size)
+        for view in (1, 2):
+            made[f"view_{view}_pixel_values"] = apply_views(batch["images"], batch[f"view_{view}"], self.view_size)
+        return {k: normalize(v, self.processor) if k.endswith("pixel_values") else v for k, v in made.items()}
+
+
+def to_device(batch: dict, device) -> dict:
+    """Tensors and ViewBatches of a batch on the device, without waiting; anything else as it is."""
+    return {
+        name: value.to(device, non_blocking=True)
+        if isinstance(value, torch.Tensor)
+        else value.to(device)
+        if isinstance(value, ViewBatch)
+        else value
+        for name, value in batch.items()
+    }
 
 
 class StepSampler(Sampler):
@@ -92,14 +124,25 @@ class StepSampler(Sampler):
                 yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
 
 
-def make_loader(dataset: PretrainingSet, sampler: StepSampler, num_workers: int) -> DataLoader:
-    """One loader for the whole run: workers start once."""
+def as_it_is(batch: dict) -> dict:
+    return batch
+
+
+def make_loader(dataset: PretrainingSet, sampler: StepSampler, num_workers: int, make_views=as_it_is, timeout: int = 0):
+    """
+    One loader for the whole run: workers start once.
+
+    Args:
+        make_views: MakeViews where the workers make the views (no accelerator). timeout: seconds to wait for a worker.
+    """
     return DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
+        collate_fn=make_views,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if num_workers else None,
+        timeout=timeout if num_workers else 0,
     )
 
 

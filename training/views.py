@@ -3,17 +3,24 @@ The two views and the origin of a face: SimCLR's augmentation at full strength, 
 
     RandomResizedCrop - horizontal flip - colour jitter - grayscale - Gaussian blur - normalisation
 
-Drawing is apart from applying: `draw_view` needs a generator and the picture's size only, `apply_view` no randomness,
-so that a view depends on (seed, epoch, image, view) alone and a resumed run sees the very same ones.
+Drawing is apart from applying. `draw_view` needs a generator and a picture's size only, so that a view depends on
+(seed, epoch, image, view) alone and a resumed run sees the very same ones. `apply_views` makes a batch of views on any
+device, each picture with its own parameters: crop, antialiased resize and flip are one matrix a side, blur is another,
+so pictures of several sizes share a batch.
+
+Legend: B pictures, H x W the largest of their sizes, S the side of a view.
 
 Source: arXiv 2303.07648, section 4.1; Chen et al., arXiv 2002.05709, appendix A.
 """
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageEnhance
+import torch
+
+from modeling_simfle.modeling_simfle import LUMINANCE
 
 CROP_SCALE, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 FLIP_PROBABILITY, JITTER_PROBABILITY, GRAYSCALE_PROBABILITY = 0.5, 0.8, 0.2
@@ -44,6 +51,11 @@ class ViewParameters:
     sigma: float
 
 
+def view_generator(seed: int, epoch: int, index: int, view: int) -> np.random.Generator:
+    """The generator of one view: stateless, the same in any process, worker or resumed run."""
+    return np.random.default_rng([seed, epoch, index, view])
+
+
 def draw_crop(generator: np.random.Generator, height: int, width: int) -> tuple[int, int, int, int]:
     """RandomResizedCrop's box: ten tries, then the largest central box of an allowed ratio."""
     for _ in range(10):
@@ -72,63 +84,186 @@ def draw_view(generator: np.random.Generator, height: int, width: int) -> ViewPa
     )
 
 
-def shift_hue(image: Image.Image, hue: float) -> Image.Image:
-    """Turns the hue by `hue` of the circle, in Pillow's 8-bit HSV."""
-    h, s, v = image.convert("HSV").split()
-    shifted = np.asarray(h) + np.uint8(int(hue * 255) % 256)  # wraps around
-    return Image.merge("HSV", (Image.fromarray(shifted), s, v)).convert("RGB")
-
-
-def blur_matrix(size: int, sigma: float) -> np.ndarray:
+class ViewBatch(NamedTuple):
     """
-    One-dimensional Gaussian blur with reflect padding as a matrix K, so that a picture X is blurred by K X K^T.
-
-    The kernel spans 0.1 of the side made odd (23 at 224 px).
+    The parameters of B views as tensors.
 
     Args:
-        size: side in pixels. sigma: in pixels.
+        crop: (B, 4) float32: top, left, height, width. flip: (B,) bool. sigma: (B,) float32.
+        factors: (4, B) float32: brightness, contrast, saturation, hue.
+        jitter_indices: pictures of each step of the jitter, one step and operation after the other, int64;
+        jitter_counts: how many each of the 4 x 4 has: read on the host, so that no device is waited for.
+        grayscale_indices: pictures that become gray, int64.
+    """
+
+    crop: torch.Tensor
+    flip: torch.Tensor
+    sigma: torch.Tensor
+    factors: torch.Tensor
+    jitter_indices: torch.Tensor
+    jitter_counts: torch.Tensor
+    grayscale_indices: torch.Tensor
+
+    def to(self, device) -> "ViewBatch":
+        """On the device, but for the counts."""
+        moved = {name: value.to(device, non_blocking=True) for name, value in self._asdict().items()}
+        return ViewBatch(**{**moved, "jitter_counts": self.jitter_counts})
+
+
+def stack_views(views: list[ViewParameters]) -> ViewBatch:
+    """Parameters of B pictures as one ViewBatch."""
+    order = np.array([view.jitter_order if view.jitter else (-1,) * 4 for view in views])  # (B, 4)
+    steps = [np.flatnonzero(order[:, step] == operation) for step in range(4) for operation in range(4)]
+    factors = [[view.brightness, view.contrast, view.saturation, view.hue] for view in views]
+    return ViewBatch(
+        crop=torch.tensor([view.crop for view in views], dtype=torch.float32),
+        flip=torch.tensor([view.flip for view in views]),
+        sigma=torch.tensor([view.sigma for view in views], dtype=torch.float32),
+        factors=torch.tensor(factors, dtype=torch.float32).T.contiguous(),
+        jitter_indices=torch.from_numpy(np.concatenate(steps)),
+        jitter_counts=torch.tensor([len(step) for step in steps]),
+        grayscale_indices=torch.tensor([i for i, view in enumerate(views) if view.grayscale], dtype=torch.int64),
+    )
+
+
+def apply_views(images: torch.Tensor, views: ViewBatch, size: int) -> torch.Tensor:
+    """
+    Args:
+        images: (B, H, W, 3) uint8, each in the upper left corner of its place.
+        views: on the images' device. size: S.
     Returns:
-        (size, size) float32, rows summing to 1.
+        (B, 3, S, S) float32 in [0, 1], not normalised.
+    """
+    top, left, height, width = views.crop.unbind(1)
+    rows = resize_matrices(top, height, size, images.shape[1])
+    columns = resize_matrices(left, width, size, images.shape[2])
+    columns = torch.where(views.flip[:, None, None], columns.flip(1), columns)
+    pixels = transform_both_sides(images.permute(0, 3, 1, 2) / 255, rows, columns)
+    pixels = jitter(pixels, views)
+    if len(views.grayscale_indices):
+        pixels[views.grayscale_indices] = luminance(pixels[views.grayscale_indices]).expand(-1, 3, -1, -1)
+    kernels = blur_matrices(size, views.sigma)
+    return transform_both_sides(pixels, kernels, kernels)
+
+
+def resize_whole(images: torch.Tensor, sizes: torch.Tensor, size: int) -> torch.Tensor:
+    """
+    The whole picture as a square, antialiased as by Pillow's bilinear resize: the origin.
+
+    Args:
+        images: (B, H, W, 3) uint8. sizes: (B, 2) float32, each picture's height and width. size: S.
+    Returns:
+        (B, 3, S, S) float32 in [0, 1].
+    """
+    height, width = sizes.unbind(1)
+    rows = resize_matrices(torch.zeros_like(height), height, size, images.shape[1])
+    columns = resize_matrices(torch.zeros_like(width), width, size, images.shape[2])
+    return transform_both_sides(images.permute(0, 3, 1, 2) / 255, rows, columns)
+
+
+def transform_both_sides(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """rows @ pixels @ columns^T a picture: (B, 3, H, W), (B, S, H), (B, S, W) -> (B, 3, S, S)."""
+    batch, channels, height, width = pixels.shape
+    # Each product as one batched matmul: the colours lie side by side in the free dimension.
+    pixels = torch.bmm(pixels.reshape(batch, channels * height, width), columns.transpose(1, 2))
+    pixels = pixels.view(batch, channels, height, -1).transpose(1, 2).reshape(batch, height, -1)  # (B, H, 3 S)
+    pixels = torch.bmm(rows, pixels)  # (B, S, 3 S)
+    return pixels.view(batch, len(rows[0]), channels, -1).transpose(1, 2).contiguous()
+
+
+def resize_matrices(start: torch.Tensor, length: torch.Tensor, size: int, source: int) -> torch.Tensor:
+    """
+    Crop and antialiased bilinear resize of one side as matrices: Pillow's triangle filter, in floats.
+
+    Args:
+        start, length: (B,) float32, the crop in pixels. size: S. source: pixels of the padded side.
+    Returns:
+        (B, S, source), rows summing to 1.
+    """
+    start, length = start[:, None, None], length[:, None, None]
+    scale = length / size
+    centres = start + (torch.arange(size, device=start.device)[:, None] + 0.5) * scale  # (B, S, 1)
+    positions = torch.arange(source, device=start.device) + 0.5
+    weights = (1 - ((positions - centres) / scale.clamp(min=1)).abs()).clamp(min=0)
+    weights = weights * ((positions > start) & (positions < start + length))
+    return weights / weights.sum(2, keepdim=True)
+
+
+def blur_matrices(size: int, sigma: torch.Tensor) -> torch.Tensor:
+    """
+    Gaussian blur of one side with reflect padding as matrices. The kernel spans 0.1 of the side made odd (23 at 224).
+
+    Args:
+        size: S. sigma: (B,) float32, in pixels.
+    Returns:
+        (B, S, S), rows summing to 1.
     """
     radius = int(0.1 * size) // 2
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    sources = np.abs(np.arange(size)[:, None] + offsets)  # reflected at the first pixel
-    sources = size - 1 - np.abs(size - 1 - sources)  # and at the last
-    matrix = np.zeros((size, size), dtype=np.float32)
-    np.add.at(matrix, (np.arange(size)[:, None], sources), weights / weights.sum())
-    return matrix
+    index = torch.arange(size, device=sigma.device)
+    to, source = index[:, None], index[None, :]
+    # A source pixel is met directly, and where the picture is reflected at its first and at its last pixel.
+    offsets = torch.stack([source - to, -source - to, 2 * (size - 1) - source - to])  # (3, S, S)
+    counts = (offsets.abs() <= radius) & torch.stack([source >= 0, source > 0, source < size - 1])
+    weights = torch.exp(-0.5 * (offsets / sigma[:, None, None, None]) ** 2) * counts  # (B, 3, S, S)
+    weights = weights.sum(1)
+    return weights / weights.sum(2, keepdim=True)
 
 
-def apply_view(image: Image.Image, view: ViewParameters, size: int) -> np.ndarray:
-    """
-    Args:
-        image: 8-bit RGB. view: its parameters. size: side of the view, in pixels.
-    Returns:
-        (3, size, size) float32 in [0, 1], not normalised.
-    """
-    top, left, height, width = view.crop
-    # Cut out first: `resize(box=...)` would let the pixels around the box in.
-    image = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
-    if view.flip:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if view.jitter:
-        for operation in view.jitter_order:
-            if operation == 0:
-                image = ImageEnhance.Brightness(image).enhance(view.brightness)
-            elif operation == 1:
-                image = ImageEnhance.Contrast(image).enhance(view.contrast)
-            elif operation == 2:
-                image = ImageEnhance.Color(image).enhance(view.saturation)
-            else:
-                image = shift_hue(image, view.hue)
-    if view.grayscale:
-        image = image.convert("L").convert("RGB")
-    pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255
-    kernel = blur_matrix(size, view.sigma)
-    return kernel @ pixels @ kernel.T
+def jitter(pixels: torch.Tensor, views: ViewBatch) -> torch.Tensor:
+    """Brightness, contrast, saturation and hue, in each picture's own order. Changes `pixels` in place."""
+    chosen = views.jitter_indices.split(views.jitter_counts.tolist())
+    for step in range(4):
+        for operation, function in enumerate((brighten, change_contrast, saturate, turn_hue)):
+            indices = chosen[4 * step + operation]
+            if len(indices):
+                factor = views.factors[operation, indices][:, None, None, None]
+                pixels[indices] = function(pixels[indices], factor)
+    return pixels
 
 
-def view_generator(seed: int, epoch: int, index: int, view: int) -> np.random.Generator:
-    """The generator of one view: stateless, the same in any process, worker or resumed run."""
-    return np.random.default_rng([seed, epoch, index, view])
+def luminance(pixels: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) -> (B, 1, H, W)."""
+    red, green, blue = pixels.unbind(1)
+    return (LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue)[:, None]
+
+
+def brighten(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return (factor * pixels).clamp(0, 1)
+
+
+def change_contrast(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    mean = luminance(pixels).mean((1, 2, 3), keepdim=True)
+    return torch.lerp(mean, pixels, factor).clamp(0, 1)
+
+
+def saturate(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return torch.lerp(luminance(pixels), pixels, factor).clamp(0, 1)
+
+
+def turn_hue(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """The hue of HSV turned by `turns` of the circle."""
+    value, brightest = pixels.max(1, keepdim=True)
+    chroma = value - pixels.amin(1, keepdim=True)
+    red, green, blue = pixels[:, :1], pixels[:, 1:2], pixels[:, 2:]
+    safe = chroma.clamp(min=1e-8)
+    sixths = torch.where(
+        brightest == 0,
+        (green - blue) / safe,
+        torch.where(brightest == 1, (blue - red) / safe + 2, (red - green) / safe + 4),
+    )
+    sixths = sixths + 6 * turns
+    # Each colour is value - chroma * clip(min(k, 4 - k), 0, 1) with k = (n + sixths) mod 6, n = 5, 3, 1.
+    colours = torch.tensor([5.0, 3.0, 1.0], device=pixels.device)[None, :, None, None]
+    k = torch.remainder(colours + sixths, 6)  # (B, 3, H, W)
+    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def normalize(pixels: torch.Tensor, processor) -> torch.Tensor:
+    """(B, 3, H, W) in [0, 1] -> the image processor's gray (under do_grayscale), mean and deviation."""
+    if processor.do_grayscale:
+        pixels = luminance(pixels).expand(-1, 3, -1, -1)
+    mean, std = (
+        torch.tensor(value, dtype=pixels.dtype, device=pixels.device)[None, :, None, None]
+        for value in (processor.image_mean, processor.image_std)
+    )
+    return (pixels - mean) / std

@@ -14,13 +14,14 @@ from training.face_data import picture_faces
 from training.features import compute_outputs, estimate_batch_norm
 from training.pretraining_data import (
     BadImageCount,
+    MakeViews,
     PretrainingSet,
     StepSampler,
     cosine_learning_rate,
     draw_masks,
-    to_pixel_values,
 )
 from training.synthetic_faces import draw_face, write_image_folder
+from training.views import normalize
 
 
 def sample(num_images=23, batch_size=2, accumulation=2, num_processes=2, rank=0, seed=0, first=0, last=10):
@@ -70,27 +71,40 @@ def test_the_origin_is_what_the_image_processor_makes(tmp_path):
         SimFLEImageProcessor(size=64),
         SimFLEImageProcessor(size=64, do_grayscale=True, image_mean=[0.5] * 3, image_std=[0.25] * 3),
     ):
-        item = PretrainingSet(faces, processor, 64, 32, seed=0)[(0, 3)]
-        expected = processor(faces.image(3), return_tensors="np")["pixel_values"][0]
-        # Gray from floats here, from 8 bits before resizing there: up to one 8-bit step and rounding
-        tolerance = 1e-5 if not processor.do_grayscale else 2 / 255 / 0.25
-        np.testing.assert_allclose(item["pixel_values"], expected, atol=tolerance)
-        assert item["view_1_pixel_values"].shape == (3, 32, 32)
-        assert item["view_1_pixel_values"].dtype == np.float32
-        again = PretrainingSet(faces, processor, 64, 32, seed=0)
-        assert np.array_equal(again[(0, 3)]["view_2_pixel_values"], item["view_2_pixel_values"])
-        assert not np.array_equal(again[(1, 3)]["view_2_pixel_values"], item["view_2_pixel_values"])
-        assert not np.array_equal(item["view_1_pixel_values"], item["view_2_pixel_values"])
+        keys = [(0, 3), (0, 5)]
+
+        def batch_of(keys, processor=processor):
+            return MakeViews(processor, 64, 32)(PretrainingSet(faces, 256, seed=0).__getitems__(keys))
+
+        batch = batch_of(keys)
+        expected = processor([faces.image(3), faces.image(5)], return_tensors="pt")["pixel_values"]
+        # Floats here, 8 bits after each side of resizing there: up to 1.3 of their steps, over the deviation
+        torch.testing.assert_close(batch["pixel_values"], expected, rtol=0, atol=1.3 / 255 / 0.24)
+        assert batch["view_1_pixel_values"].shape == (2, 3, 32, 32)
+        assert batch["view_1_pixel_values"].dtype == torch.float32
+        assert batch["index"].tolist() == [3, 5]
+        same = batch_of([(0, 5), (0, 3)])  # whatever else is in the batch
+        torch.testing.assert_close(same["view_2_pixel_values"].flip(0), batch["view_2_pixel_values"])
+        assert not torch.equal(batch_of([(1, 3), (1, 5)])["view_2_pixel_values"], batch["view_2_pixel_values"])
+        assert not torch.equal(batch["view_1_pixel_values"], batch["view_2_pixel_values"])
 
 
 def test_an_unreadable_picture_gives_way_to_the_next_and_is_named(tmp_path):
     for index in range(4):
         draw_face(0, index, 32).image.save(tmp_path / f"{index}.png")
     (tmp_path / "1.png").write_bytes(b"no image")
-    dataset = PretrainingSet(picture_faces([tmp_path]), SimFLEImageProcessor(), 64, 32, seed=0)
-    assert "1.png is not a readable image" in dataset[(0, 1)]["problem"]
-    assert np.array_equal(dataset[(0, 1)]["pixel_values"], dataset[(0, 2)]["pixel_values"])
-    assert dataset[(0, 2)]["problem"] == ""
+    batch = PretrainingSet(picture_faces([tmp_path]), 256, seed=0).__getitems__([(0, 1), (0, 2)])
+    assert "1.png is not a readable image" in batch["problems"][0]
+    assert batch["problems"][1] == ""
+    assert torch.equal(batch["images"][0], batch["images"][1])
+
+
+def test_huge_pictures_are_made_smaller_and_small_ones_stay(tmp_path):
+    Image.new("RGB", (3000, 20)).save(tmp_path / "0.png")
+    Image.new("RGB", (50, 40)).save(tmp_path / "1.png")
+    batch = PretrainingSet(picture_faces([tmp_path]), 100, seed=0).__getitems__([(0, 0), (0, 1)])
+    assert batch["sizes"].tolist() == [[1, 100], [40, 50]]
+    assert batch["images"].shape == (2, 40, 100, 3)
 
 
 def test_bad_images_are_fatal_only_beyond_the_limit(capsys):
@@ -107,10 +121,16 @@ def test_learning_rate():
     assert cosine_learning_rate(0.05, 256, 99, 100) == pytest.approx(0.025 * (1 + math.cos(0.99 * math.pi)))
 
 
-def test_grayscale_pixels_are_luminance():
-    image = Image.new("RGB", (4, 4), (255, 0, 0))
-    processor = SimFLEImageProcessor(do_grayscale=True, image_mean=[0.0] * 3, image_std=[1.0] * 3)
-    np.testing.assert_allclose(to_pixel_values(image, processor), 0.299, atol=1e-6)
+def test_normalisation_is_the_processors():
+    pixels = torch.rand(2, 3, 4, 4)
+    processor = SimFLEImageProcessor()
+    mean, std = (torch.tensor(v)[None, :, None, None] for v in (processor.image_mean, processor.image_std))
+    torch.testing.assert_close(normalize(pixels, processor), (pixels - mean) / std)
+    processor = SimFLEImageProcessor(do_grayscale=True, image_mean=[0.5] * 3, image_std=[0.25] * 3)
+    gray = normalize(pixels, processor)
+    mix = 0.299 * pixels[:, 0] + 0.587 * pixels[:, 1] + 0.114 * pixels[:, 2]
+    for channel in gray.unbind(1):
+        torch.testing.assert_close(channel, (mix - 0.5) / 0.25)
 
 
 def test_batch_norm_estimation_is_the_mean_over_the_faces(tmp_path):
