@@ -17,6 +17,7 @@ batch of 2B.
 Source: Moon, Jang, Park, arXiv 2303.07648 (IEEE TAFFC 2024); section numbers below are the paper's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +83,11 @@ def channel_similarity(activations: torch.Tensor) -> torch.Tensor:
     return rows @ rows.T / len(activations)
 
 
-def grouping_loss(activations: torch.Tensor, num_groups: int) -> torch.Tensor:
+def grouping_loss(
+    activations: torch.Tensor,
+    num_groups: int,
+    reduce_similarity: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
     """
     l = 0.001 * sum((S - D)^2) / (C / 512)^2 and L_g = l^2 (section 3.2).
 
@@ -91,9 +96,13 @@ def grouping_loss(activations: torch.Tensor, num_groups: int) -> torch.Tensor:
 
     Args:
         activations: (B, C, h, w). num_groups: G.
+        reduce_similarity: S of this process -> S of all processes (their mean); None keeps the process's own, as in the
+            released code.
     """
     channels = activations.shape[1]
     difference = channel_similarity(activations)
+    if reduce_similarity is not None:
+        difference = reduce_similarity(difference)
     size = channels // num_groups
     blocks = difference.view(num_groups, size, num_groups, size).diagonal(dim1=0, dim2=2)  # (M, M, G), a view
     blocks.sub_(1)
@@ -369,6 +378,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         view_2_pixel_values: torch.Tensor | None = None,
         group_ids: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
+        reduce_similarity: Callable[[torch.Tensor], torch.Tensor] | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> SimFLEForPreTrainingOutput | tuple:
@@ -380,6 +390,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
             group_ids: channel group that masks each image, (B,) int64 in [0, G); drawn from torch's default generator
                 when None.
             noise: (B, L), the scores under masking="random"; drawn likewise when None.
+            reduce_similarity: see `grouping_loss`.
         """
         self._check_inputs(pixel_values, view_1_pixel_values, view_2_pixel_values, group_ids)
         has_views = view_1_pixel_values is not None
@@ -391,7 +402,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
             y2 = self.encoder(view_2_pixel_values).pooler_output
             loss = similarity = self.global_branch(y1, y2, view_1_pixel_values, view_2_pixel_values)
         if self.config.use_local_branch:
-            local = self.local_branch(pixel_values, group_ids, noise)
+            local = self.local_branch(pixel_values, group_ids, noise, reduce_similarity)
         if has_views and self.config.use_local_branch:
             d1, d2 = self.global_distillation_head(y1), self.global_distillation_head(y2)
             d3 = self.local_distillation_head(local["latent"][:, 1:].mean(1))  # class token left out
@@ -420,7 +431,11 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         return similarity_loss(p1, p2, q1, q2)
 
     def local_branch(
-        self, pixel_values: torch.Tensor, group_ids: torch.Tensor | None, noise: torch.Tensor | None
+        self,
+        pixel_values: torch.Tensor,
+        group_ids: torch.Tensor | None,
+        noise: torch.Tensor | None,
+        reduce_similarity: Callable[[torch.Tensor], torch.Tensor] | None,
     ) -> dict[str, torch.Tensor]:
         """Semantic masking, L_g, FaceMAE and L_r of the origin: fields of `SimFLEForPreTrainingOutput`."""
         config = self.config
@@ -431,7 +446,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         # Scores and L_g in float32: bfloat16's ties and roundings would choose the patches.
         with torch.autocast(f0.device.type, enabled=False):
             activations = self.channel_grouping(f0)  # (B, C, h, w), the only part that learns here
-            l_g = grouping_loss(activations, config.num_channel_groups)
+            l_g = grouping_loss(activations, config.num_channel_groups, reduce_similarity)
             # Masking is a sort: no gradient could flow through it.
             patch_scores = group_patch_scores(
                 activations.detach(),

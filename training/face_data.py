@@ -66,6 +66,14 @@ class Faces:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def select(self, indices: np.ndarray) -> "Faces":
+        """Some of them, in the order given."""
+        columns = (self.labels, self.soft_labels, self.repeats_training)
+        labels, soft_labels, repeats = (None if column is None else column[indices] for column in columns)
+        chosen = Faces(self.rows.select(indices), self.image_column, self.class_names, labels, soft_labels, repeats)
+        chosen.source, chosen.split = self.source, self.split
+        return chosen
+
     def name(self, index: int) -> str:
         """The file's path, or the row's number where the picture has none."""
         return self.rows[index][self.image_column]["path"] or f"row {index} of {self.source}"

@@ -7,18 +7,14 @@ The defaults are the paper's schedule (100 epochs, batch 256, learning rate 0.05
 """
 
 import sys
-import time
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 from training.face_data import DatasetArguments, open_faces
 from training.model_setup import ModelArguments, ProcessorArguments, make_processor, read_config
 from training.script_arguments import check_range, parse_arguments, run_main
-
-LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
-# What a resumed run must share with its checkpoint.
-FIXED = ("config", "dataset_fingerprint", "seed", "view_size", "global_batch_size", "processor", "num_train_epochs")
 
 
 @dataclass
@@ -31,23 +27,46 @@ class PretrainingArguments:
     gradient_accumulation_steps: int = field(default=1, metadata={"help": "micro-batches an optimiser step"})
     num_train_epochs: int = field(default=100, metadata={"help": "epochs; the cosine ends with them"})
     max_train_steps: int | None = field(default=None, metadata={"help": "stop after so many steps, schedule unchanged"})
+    max_train_minutes: float | None = field(
+        default=None, metadata={"help": "stop after so many minutes with a checkpoint and a loadable model"}
+    )
     base_learning_rate: float = field(default=0.05, metadata={"help": "of a batch of 256"})
     momentum: float = field(default=0.9, metadata={"help": "of SGD"})
     weight_decay: float = field(default=1e-4, metadata={"help": "on everything that trains"})
-    mixed_precision: Literal["no", "bf16", "fp16"] = field(default="no", metadata={"help": "autocast"})
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = field(
+        default=None, metadata={"help": "autocast; default that of accelerate's config, else no"}
+    )
+    compile: bool = field(default=False, metadata={"help": "torch.compile the model: minutes first, faster steps then"})
+    sync_batchnorm: bool = field(default=False, metadata={"help": "BatchNorm over all processes (GPUs only)"})
+    global_grouping: bool = field(default=False, metadata={"help": "channel similarity S over all processes"})
+    cache_images: bool = field(default=False, metadata={"help": "decode once into a memory-mapped file, if it fits"})
+    cache_dir: str = field(default="~/.cache/simfle", metadata={"help": "where --cache_images keeps its files"})
+    image_side: int | None = field(
+        default=None, metadata={"help": "longest side of a decoded picture, in pixels; default twice the view's"}
+    )
+    monitor_dataset: str | None = field(
+        default=None, metadata={"help": "labelled faces with train and validation: k-NN accuracy every epoch"}
+    )
+    monitor_images: int = field(
+        default=10000, metadata={"help": "most faces of its train split that k-NN compares with"}
+    )
     seed: int = field(default=0, metadata={"help": "of weights, order, views and masks"})
     logging_steps: int = field(default=10, metadata={"help": "a line of metrics.jsonl each so many steps"})
     checkpointing_steps: int = field(default=500, metadata={"help": "a checkpoint each so many steps"})
     checkpoints_total_limit: int = field(default=2, metadata={"help": "checkpoints kept"})
     resume_from_checkpoint: str | None = field(default=None, metadata={"help": "latest, or a checkpoint's folder"})
     report_to: str | None = field(default=None, metadata={"help": "Accelerate's trackers, by comma"})
+    timeout_seconds: int = field(default=1800, metadata={"help": "how long a process waits for another, or a worker"})
+    dry_run: bool = field(default=False, metadata={"help": "print steps, memory and schedule, then leave"})
 
     def __post_init__(self):
         for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "view_size"):
             check_range(name, getattr(self, name), 1)
         for name in ("max_train_steps", "logging_steps", "checkpointing_steps", "checkpoints_total_limit"):
             check_range(name, getattr(self, name), 1)
-        for name in ("base_learning_rate", "momentum", "weight_decay", "seed"):
+        for name in ("image_side", "monitor_images", "timeout_seconds"):
+            check_range(name, getattr(self, name), 1)
+        for name in ("base_learning_rate", "momentum", "weight_decay", "seed", "max_train_minutes"):
             check_range(name, getattr(self, name), 0)
         if self.per_device_train_batch_size < 2:
             raise ValueError("--per_device_train_batch_size 1 cannot train: BatchNorm needs at least 2 images.")
@@ -58,84 +77,137 @@ def main(argv=None) -> None:
     data, model_arguments, processor_arguments, run = parse_arguments(kinds, argv, __doc__)
     from training.run_state import find_checkpoint, prepare_output_dir
 
-    output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None)
-    checkpoint = find_checkpoint(output_dir, run.resume_from_checkpoint) if run.resume_from_checkpoint else None
+    output_dir = Path(run.output_dir)
+    checkpoint = None
+    if not run.dry_run:
+        output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None)
+        if run.resume_from_checkpoint:
+            checkpoint = find_checkpoint(output_dir, run.resume_from_checkpoint)
     config = read_config(model_arguments)
     processor = make_processor(processor_arguments, run.view_size)
     faces = open_faces(data, data.dataset, data.train_split, with_labels=False)
+    monitored = open_monitored(data, run)
+    accelerator = make_accelerator(run, output_dir)
+    arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(run)}
+    if run.dry_run:
+        from training.dry_run import describe_run
 
+        describe_run(config, faces, run, accelerator)
+        return
+    from safetensors import SafetensorError
+
+    from training.run_guard import describe_breakdown
+
+    try:
+        stop_signal = pretrain(
+            accelerator, config, processor, faces, monitored, model_arguments.model, run, data, arguments, output_dir,
+            checkpoint,
+        )  # fmt: skip
+    except (RuntimeError, SafetensorError) as error:
+        sentence = describe_breakdown(error)
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from error
+    if stop_signal is not None:
+        sys.exit(128 + stop_signal)
+
+
+def open_monitored(data: DatasetArguments, run: PretrainingArguments):
+    """Labelled faces (bank, queries) of --monitor_dataset, or (None, None)."""
+    if run.monitor_dataset is None:
+        return None, None
+    import numpy as np
+
+    from training.fer_datasets import match_labels
+
+    bank = open_faces(data, run.monitor_dataset, "train", with_labels=True)
+    queries = open_faces(data, run.monitor_dataset, "validation", with_labels=True)
+    queries.labels = match_labels(queries.class_names, queries.labels, bank.class_names)
+    kept = np.unique(np.linspace(0, len(bank) - 1, min(len(bank), run.monitor_images)).astype(int))
+    return bank.select(kept), queries
+
+
+def make_accelerator(run: PretrainingArguments, output_dir: Path):
+    """Accelerate's state; `accelerate config` decides what the flags leave open."""
     from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     accelerator = Accelerator(
         mixed_precision=run.mixed_precision,
         gradient_accumulation_steps=run.gradient_accumulation_steps,
         log_with=run.report_to.split(",") if run.report_to else None,
         project_dir=output_dir,
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=timedelta(seconds=run.timeout_seconds)),
+            # Running statistics are each process's own, as in the released code; the main process's are saved.
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+        ],
     )
-    arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(run)}
-    pretrain(accelerator, config, processor, faces, model_arguments.model, run, data, arguments, output_dir, checkpoint)
+    run.gradient_accumulation_steps = accelerator.gradient_accumulation_steps
+    if run.sync_batchnorm and accelerator.device.type == "cpu":
+        raise ValueError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
+    return accelerator
 
 
-def pretrain(accelerator, config, processor, faces, start_from, run, data, arguments, output_dir, checkpoint) -> None:
-    """Set-up, the loop and the end of a run."""
-    from training.pretraining_data import BadImageCount, PretrainingSet, StepSampler, make_loader
-    from training.run_state import MetricsLog, load_checkpoint, versions, write_json
+def pretrain(
+    accelerator, config, processor, faces, monitored, start_from, run, data, arguments, output_dir, checkpoint
+) -> int | None:
+    """Set-up, the loop and the end of a run. Returns the signal that stopped it, if one did."""
+    from training.pretraining_loop import PretrainingLoop
+    from training.run_guard import StepGuard
+    from training.run_state import versions, write_json
 
-    processes = accelerator.num_processes
-    batch_size = run.per_device_train_batch_size * run.gradient_accumulation_steps * processes
+    state = describe_state(accelerator, config, processor, faces, run)
+    model, optimizer = make_model_and_optimizer(config, start_from, run)
+    step, bad_images = resume(accelerator, run, checkpoint, model, optimizer, state)
+    sampler = make_sampler(accelerator, faces, run, step)
+    if accelerator.is_main_process:
+        about = {"arguments": arguments, "versions": versions(), "num_images": len(faces), **state}
+        write_json(output_dir / "run.json", about)
+        if step >= sampler.last_step:
+            print(f"the run is already finished at step {step}; nothing to do but to save the model")
+    bare_model = model
+    if run.compile:
+        model.compile()
+    model, optimizer = accelerator.prepare(model, optimizer)
+    if run.report_to:
+        accelerator.init_trackers("simfle", {k: v for k, v in arguments.items() if isinstance(v, (int, float, str))})
+    feeder = make_feeder(accelerator, config, processor, faces, sampler, run, data)
+    guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images)
+    monitor = make_monitor(accelerator, processor, faces, monitored, output_dir, data)
+    loop = PretrainingLoop(
+        accelerator, model, optimizer, feeder, sampler, run, state, guard, monitor, processor, output_dir
+    )
+    done = loop.train()
+    if accelerator.is_main_process:
+        bare_model.save_pretrained(output_dir)
+        processor.save_pretrained(output_dir)
+        ending = "finished" if done == sampler.last_step else "stopped, to go on by --resume_from_checkpoint latest,"
+        print(f"{ending} at step {done}; the model is in {output_dir}")
+    accelerator.end_training()
+    return loop.stop_signal
+
+
+def describe_state(accelerator, config, processor, faces, run: PretrainingArguments) -> dict:
+    """What a checkpoint must share with the run that resumes from it. Raises ValueError: too few faces for a batch."""
+    batch_size = run.per_device_train_batch_size * run.gradient_accumulation_steps * accelerator.num_processes
     if len(faces) < batch_size:
         raise ValueError(
             f"{faces.source} has {len(faces)} images, fewer than one batch of {batch_size}; use a smaller"
             " --per_device_train_batch_size."
         )
-    model, optimizer = make_model_and_optimizer(config, start_from, run)
-    state = {
+    return {
         "config": {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"},
         "dataset_fingerprint": faces.fingerprint(),
         "seed": run.seed,
         "view_size": run.view_size,
-        "global_batch_size": batch_size,
         "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
         "num_train_epochs": run.num_train_epochs,
+        "per_device_train_batch_size": run.per_device_train_batch_size,
+        "gradient_accumulation_steps": run.gradient_accumulation_steps,
+        "global_batch_size": batch_size,
+        "num_processes": accelerator.num_processes,
     }
-    resumed = load_checkpoint(checkpoint, model, optimizer, state) if checkpoint else {"step": 0, "bad_images": 0}
-    sampler = StepSampler(
-        len(faces),
-        run.per_device_train_batch_size,
-        run.gradient_accumulation_steps,
-        processes,
-        accelerator.process_index,
-        run.seed,
-        resumed["step"],
-        0,
-    )
-    last = sampler.steps_per_epoch * run.num_train_epochs
-    sampler.last_step = min(last, run.max_train_steps or last)
-    say_where_it_starts(accelerator, run, resumed["step"], sampler.last_step, bool(checkpoint))
-    if accelerator.is_main_process:
-        write_json(
-            output_dir / "run.json",
-            {
-                "arguments": arguments,
-                "versions": versions(),
-                "num_images": len(faces),
-                "num_processes": processes,
-                **state,
-            },
-        )
-    model, optimizer = accelerator.prepare(model, optimizer)
-    if run.report_to:
-        accelerator.init_trackers("simfle", {k: v for k, v in arguments.items() if isinstance(v, (int, float, str))})
-    dataset = PretrainingSet(faces, processor, config.facemae_image_size, run.view_size, run.seed)
-    loader = make_loader(dataset, sampler, data.num_workers)
-    bad_images = BadImageCount(data.max_bad_images, resumed["bad_images"])
-    log = MetricsLog(output_dir, resumed["step"]) if accelerator.is_main_process else None
-    train(accelerator, model, optimizer, loader, sampler, run, state, bad_images, log, processor, output_dir)
-    if accelerator.is_main_process:
-        accelerator.unwrap_model(model).save_pretrained(output_dir)
-        processor.save_pretrained(output_dir)
-        print(f"finished at step {sampler.last_step}; the model is in {output_dir}")
-    accelerator.end_training()
 
 
 def make_model_and_optimizer(config, start_from: str | None, run: PretrainingArguments):
@@ -148,88 +220,80 @@ def make_model_and_optimizer(config, start_from: str | None, run: PretrainingArg
         model = SimFLEForPreTraining(config)
     else:
         model = SimFLEForPreTraining.from_pretrained(start_from, config=config)
+    if run.sync_batchnorm:
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model.train().to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs too
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
-        parameters, lr=run.base_learning_rate, momentum=run.momentum, weight_decay=run.weight_decay
+        parameters, lr=run.base_learning_rate, momentum=run.momentum, weight_decay=run.weight_decay, fused=True
     )
     return model, optimizer
 
 
-def say_where_it_starts(
-    accelerator, run: PretrainingArguments, step: int, last_step: int, has_checkpoint: bool
-) -> None:
-    if has_checkpoint:
-        accelerator.print(f"resuming from step {step}")
-        if step >= last_step:
-            accelerator.print(f"the run is already finished at step {step}; nothing to do but to save the model")
-    elif run.resume_from_checkpoint:
-        accelerator.print("no checkpoint found; starting from step 0")
+def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: dict) -> tuple[int, int]:
+    """Loads the checkpoint, if there is one; returns its step, in this run's batches, and its bad images."""
+    from training.run_state import load_checkpoint
+
+    if checkpoint is None:
+        if run.resume_from_checkpoint:
+            accelerator.print("no checkpoint found; starting from step 0")
+        return 0, 0
+    found = load_checkpoint(checkpoint, model, optimizer, state)
+    step = found["step"] * found["global_batch_size"] // state["global_batch_size"]
+    accelerator.print(f"resuming from step {step}")
+    if found["num_processes"] != accelerator.num_processes:
+        accelerator.print(
+            f"the checkpoint was made by {found['num_processes']} processes with {found['global_batch_size']} images a"
+            f" step at step {found['step']}; this run has {accelerator.num_processes} with {state['global_batch_size']}"
+        )
+    return step, found["bad_images"]
 
 
-def train(accelerator, model, optimizer, loader, sampler, run, state, bad_images, log, processor, output_dir) -> None:
-    """The loop. A step is one optimiser step; losses leave the device at `logging_steps` only."""
-    import torch
-    from tqdm import tqdm
+def make_sampler(accelerator, faces, run: PretrainingArguments, step: int):
+    from training.pretraining_data import StepSampler
 
-    from training.pretraining_data import cosine_learning_rate, draw_masks
-    from training.run_state import save_checkpoint
+    sampler = StepSampler(
+        len(faces),
+        run.per_device_train_batch_size,
+        run.gradient_accumulation_steps,
+        accelerator.num_processes,
+        accelerator.process_index,
+        run.seed,
+        step,
+    )
+    last = sampler.steps_per_epoch * run.num_train_epochs
+    sampler.last_step = min(last, run.max_train_steps or last)
+    return sampler
 
-    bare_model, batches = accelerator.unwrap_model(model), iter(loader)
-    accumulation, rank = run.gradient_accumulation_steps, accelerator.process_index
-    sums = torch.zeros(len(LOSSES), device=accelerator.device)
-    quiet = not (accelerator.is_main_process and sys.stderr.isatty())
-    bar = tqdm(total=sampler.last_step, initial=sampler.first_step, disable=quiet, unit="step")
-    started, waited, logged_step = time.perf_counter(), 0.0, sampler.first_step
-    for step in range(sampler.first_step, sampler.last_step):
-        epoch = step // sampler.steps_per_epoch
-        rate = cosine_learning_rate(run.base_learning_rate, state["global_batch_size"], epoch, run.num_train_epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        for micro in range(accumulation):
-            asked = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - asked
-            bad_images.add(batch.pop("problem"))
-            inputs = {
-                name: images.to(accelerator.device, memory_format=torch.channels_last, non_blocking=True)
-                for name, images in batch.items()
-                if name != "index"
-            }
-            masks = draw_masks(bare_model.config, len(batch["index"]), run.seed, step, micro, rank)
-            inputs |= {k: v.to(accelerator.device, non_blocking=True) for k, v in masks.items()}
-            with accelerator.no_sync(model) if micro + 1 < accumulation else nullcontext():
-                output = model(**inputs)
-                accelerator.backward(output.loss)
-            losses = (getattr(output, name) for name in LOSSES)
-            sums += torch.stack([sums.new_zeros(()) if x is None else x.detach().float() for x in losses])
-        optimizer.step()
-        optimizer.zero_grad()
-        bare_model.update_target()
-        bar.update()
-        done = step + 1
-        if done % run.logging_steps == 0 or done == sampler.last_step:
-            means = accelerator.reduce(sums, "mean") / (accumulation * (done - logged_step))
-            seconds = time.perf_counter() - started
-            if log is not None:
-                rates = {
-                    "images_per_second": state["global_batch_size"] * (done - logged_step) / seconds,
-                    "data_wait": waited / seconds,
-                }
-                values = dict(zip(LOSSES, means.tolist(), strict=True))
-                if not bare_model.config.use_local_branch:
-                    values = {name: values[name] for name in ("loss", "similarity_loss")}
-                log.write({"step": done, "epoch": epoch, **values, "learning_rate": rate, **rates})
-                bar.set_postfix({k: f"{v:.3g}" for k, v in values.items()})
-                accelerator.log(values | rates, step=done)
-            sums.zero_()
-            started, waited, logged_step = time.perf_counter(), 0.0, done
-        if done % run.checkpointing_steps == 0 or done == sampler.last_step:
-            if accelerator.is_main_process:
-                state["bad_images"] = bad_images.seen
-                save_checkpoint(output_dir, done, bare_model, processor, optimizer, state, run.checkpoints_total_limit)
-            accelerator.wait_for_everyone()
-    bar.close()
+
+def make_feeder(accelerator, config, processor, faces, sampler, run: PretrainingArguments, data: DatasetArguments):
+    """Loader, cache and views: in the workers on the CPU, on the device where there is an accelerator."""
+    from training.image_store import StoredFaces, store_faces
+    from training.pretraining_data import MakeViews, PretrainingSet, as_it_is, make_loader
+    from training.pretraining_loop import Feeder
+
+    image_side = run.image_side or 2 * run.view_size
+    pictures = None
+    if run.cache_images:
+        with accelerator.main_process_first():
+            faces = store_faces(faces, Path(run.cache_dir).expanduser(), image_side, data.num_workers)
+    on_device = accelerator.device.type != "cpu"
+    if on_device and isinstance(faces, StoredFaces):
+        pictures = faces.on_device(accelerator.device)
+    make_views = MakeViews(processor, config.facemae_image_size if config.use_local_branch else None, run.view_size)
+    dataset = PretrainingSet(faces, image_side, run.seed, with_pictures=pictures is None)
+    in_worker = as_it_is if on_device else make_views
+    loader = make_loader(dataset, sampler, data.num_workers, in_worker, run.timeout_seconds)
+    return Feeder(loader, accelerator.device, make_views if on_device else None, pictures)
+
+
+def make_monitor(accelerator, processor, faces, monitored, output_dir: Path, data: DatasetArguments):
+    from training.monitor import Monitor
+
+    if not accelerator.is_main_process:
+        return None
+    bank, queries = monitored
+    return Monitor(faces, processor, bank, queries, output_dir, data.num_workers, data.max_bad_images)
 
 
 if __name__ == "__main__":

@@ -18,20 +18,22 @@ class PretrainingSet(Dataset):
 
     Args:
         faces: the pictures. image_side: a picture with a longer side is made smaller first; in pixels.
+        with_pictures: false where every picture is on the device already.
     """
 
-    def __init__(self, faces: Faces, image_side: int, seed: int):
-        self.faces, self.image_side, self.seed = faces, image_side, seed
+    def __init__(self, faces: Faces, image_side: int, seed: int, with_pictures: bool = True):
+        self.faces, self.image_side, self.seed, self.with_pictures = faces, image_side, seed, with_pictures
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> dict:
         """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
         pictures, problems = zip(*(self.readable_picture(index) for _, index in keys))
         batch = {
-            "images": pad_pictures(pictures),
             "sizes": torch.tensor([picture.shape[:2] for picture in pictures], dtype=torch.float32),
             "index": torch.tensor([index for _, index in keys]),
             "problems": list(problems),
         }
+        if self.with_pictures:
+            batch["images"] = pad_pictures(pictures)
         for view in (1, 2):
             drawn = [
                 draw_view(view_generator(self.seed, epoch, index, view), *picture.shape[:2])
@@ -101,7 +103,7 @@ class StepSampler(Sampler):
     images; the last short step is dropped.
     """
 
-    def __init__(self, num_images, batch_size, accumulation, num_processes, rank, seed, first_step, last_step):
+    def __init__(self, num_images, batch_size, accumulation, num_processes, rank, seed, first_step=0, last_step=0):
         self.num_images, self.batch_size, self.accumulation = num_images, batch_size, accumulation
         self.num_processes, self.rank, self.seed = num_processes, rank, seed
         self.first_step, self.last_step = first_step, last_step

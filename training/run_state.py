@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
-METRICS = "metrics.jsonl"
 
 
 def versions() -> dict[str, str]:
@@ -101,37 +100,47 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
+
+
 def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
     """
     Loads a checkpoint into the model and the optimiser.
 
     Args:
-        expected: what the run must share with the checkpoint, by name.
+        expected: what the run must share with the checkpoint, by name. On another number of processes the batch of a
+            process, or that of all, must be the same.
     Returns:
         The checkpoint's state, `step` among it.
     Raises:
         ValueError: naming the field that differs.
     """
+    import torch
     from safetensors.torch import load_file
 
     state = json.loads((folder / "training_state.json").read_text(encoding="utf-8"))
+    free = {"num_processes", "global_batch_size"}
+    if state.get("num_processes") != expected.get("num_processes"):
+        free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
-        if state.get(name) != value:
+        if name not in free and state.get(name) != value:
             raise ValueError(
                 f"{folder} was made with {name} {state.get(name)!r}, not {value!r}; use the same to resume."
             )
     model.load_state_dict(load_file(folder / "model.safetensors"))
     momentum, parameters = load_file(folder / "momentum.safetensors"), dict(model.named_parameters())
     for name, tensor in momentum.items():
-        optimizer.state[parameters[name]]["momentum_buffer"] = tensor.to(parameters[name].device)
+        # In the parameter's memory layout: the fused SGD of torch 2.13 takes the two for alike without a look.
+        buffer = torch.empty_like(parameters[name], requires_grad=False)
+        optimizer.state[parameters[name]]["momentum_buffer"] = buffer.copy_(tensor)
     return state
 
 
 class MetricsLog:
-    """metrics.jsonl: one JSON object a line. A resumed run drops the lines beyond its checkpoint first."""
+    """A .jsonl file: one JSON object a line. A resumed run drops the lines beyond its checkpoint's step first."""
 
-    def __init__(self, output_dir: Path, resumed_step: int):
-        self.path = output_dir / METRICS
+    def __init__(self, path: Path, resumed_step: int):
+        self.path = path
         if not self.path.exists():
             return
         kept = []
@@ -141,7 +150,7 @@ class MetricsLog:
                     kept.append(line + "\n")
             except (ValueError, KeyError):  # the line that was being written when the run was killed
                 continue
-        temporary = self.path.with_name(METRICS + ".tmp")
+        temporary = self.path.with_name(self.path.name + ".tmp")
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, self.path)
 

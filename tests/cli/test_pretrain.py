@@ -103,7 +103,7 @@ def test_latest_without_a_checkpoint_starts_from_step_0_and_says_so(pretraining_
     "flags,field",
     [
         (["--seed", 1], "seed"),
-        (["--per_device_train_batch_size", 4], "global_batch_size"),
+        (["--per_device_train_batch_size", 4], "per_device_train_batch_size"),
         (["--view_size", 32], "view"),
     ],
 )

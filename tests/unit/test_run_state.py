@@ -68,7 +68,7 @@ def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
 
 def test_metrics_log_drops_what_lies_beyond_the_checkpoint(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    MetricsLog(tmp_path, 2).write({"step": 3, "loss": 0.5})
+    MetricsLog(tmp_path / "metrics.jsonl", 2).write({"step": 3, "loss": 0.5})
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 1}, {"step": 2}, {"step": 3, "loss": 0.5}]
 

@@ -1,0 +1,121 @@
+"""
+How a pretraining run is doing, once an epoch: signs of collapse, the channel groups, the masks, a picture, and, where
+labelled faces are given, the k-nearest-neighbour accuracy of the encoder and of the target.
+
+Nothing here moves a weight, a running statistic or a random state. One line an epoch goes to monitor.jsonl.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from modeling_simfle.modeling_simfle import channel_similarity
+from training.face_data import BadImage
+from training.features import compute_outputs
+from training.knn import knn_predict
+from training.pictures import save_reconstructions
+from training.pretraining_data import BadImageCount
+
+NUM_SAMPLE, NUM_PICTURED = 256, 8
+# Below either, two different faces are all but one point to the projector.
+COLLAPSED_DEVIATION, COLLAPSED_RANK = 0.1, 2.0
+
+
+class Monitor:
+    """
+    Args:
+        faces: the training faces; a fixed sample of them is looked at. processor: the run's.
+        bank, queries: labelled faces for k-NN (training.face_data.Faces), or None.
+        folder: the run's; pictures go to its pictures/.
+    """
+
+    def __init__(self, faces, processor, bank, queries, folder: Path, num_workers: int, max_bad_images: int):
+        self.processor, self.bank, self.queries, self.folder = processor, bank, queries, folder
+        self.num_workers, self.max_bad_images = num_workers, max_bad_images
+        self.sample: list = []
+        for index in np.unique(np.linspace(0, len(faces) - 1, min(len(faces), NUM_SAMPLE)).astype(int)):
+            try:
+                self.sample.append(faces.image(int(index)))
+            except BadImage:  # named where it is trained on
+                continue
+
+    @torch.no_grad()
+    def __call__(self, model, epoch: int) -> dict:
+        """One line of monitor.jsonl. model: the bare SimFLEForPreTraining, left in training mode."""
+        model.eval()
+        found = self.collapse(model)
+        if model.config.use_local_branch:
+            found |= self.groups(model)
+            picture = self.folder / "pictures" / f"epoch_{epoch:04d}.png"
+            picture.parent.mkdir(exist_ok=True)
+            save_reconstructions(model, self.processor, self.sample[:NUM_PICTURED], picture)
+        if self.bank is not None:
+            found |= self.neighbours(model)
+        model.train()
+        return found
+
+    def pixel_values(self, model, size: int) -> torch.Tensor:
+        return self.processor(self.sample, size=size, return_tensors="pt").pixel_values.to(model.device)
+
+    def collapse(self, model) -> dict:
+        """Spread of the unit projections: 1 is that of random directions, 0 one point; and their effective rank."""
+        pixels = self.pixel_values(model, self.processor.size["height"])
+        projections = torch.cat([model.projector(model.encoder(part).pooler_output) for part in pixels.split(64)])
+        units = F.normalize(projections.float(), dim=1)
+        deviation = units.std(0).mean().item() * math.sqrt(units.shape[1])
+        shares = torch.linalg.svdvals(units - units.mean(0))
+        shares = shares / shares.sum()
+        rank = math.exp(-(shares * shares.clamp(min=1e-12).log()).sum().item())
+        collapsing = not (deviation > COLLAPSED_DEVIATION and rank > COLLAPSED_RANK)
+        return {"projection_deviation": deviation, "effective_rank": rank, "collapsing": collapsing}
+
+    def groups(self, model) -> dict:
+        """S within and between the channel groups, and the entropy of the visible patches' places (1 is uniform)."""
+        config = model.config
+        pixels = self.pixel_values(model, config.facemae_image_size)
+        ids = torch.arange(len(pixels), device=pixels.device) % config.num_channel_groups
+        maps, visible = [], torch.zeros(config.num_patches, device=pixels.device)
+        for part, part_ids in zip(pixels.split(64), ids.split(64), strict=True):
+            maps.append(model.channel_grouping(model.encoder(part).last_hidden_state))
+            visible += (1 - model(part, group_ids=part_ids).mask).sum(0)
+        similarity = channel_similarity(torch.cat(maps))
+        group = torch.arange(len(similarity), device=pixels.device) // (len(similarity) // config.num_channel_groups)
+        same, itself = group[:, None] == group[None], torch.eye(len(group), dtype=torch.bool, device=pixels.device)
+        shares = visible / visible.sum()
+        entropy = -(shares * shares.clamp(min=1e-12).log()).sum().item() / math.log(len(shares))
+        found = {"similarity_between_groups": similarity[~same].mean().item() if (~same).any() else None}
+        within = similarity[same & ~itself]
+        return found | {
+            "similarity_within_groups": within.mean().item() if len(within) else None,
+            "mask_entropy": entropy,
+        }
+
+    def neighbours(self, model) -> dict:
+        """k-NN accuracy with its 95 % interval (normal approximation)."""
+        found: dict[str, float] = {"knn_images": len(self.queries)}
+        for name in ("encoder", "target_encoder"):
+            share = self.accuracy(model.get_submodule(name), model.device)
+            found[f"{name}_knn_accuracy"] = share
+            found[f"{name}_knn_interval"] = 1.96 * math.sqrt(share * (1 - share) / len(self.queries))
+        return found
+
+    def accuracy(self, encoder, device) -> float:
+        features, labels = [], []
+        for faces in (self.bank, self.queries):
+            kept, found = compute_outputs(
+                lambda pixels: encoder(pixels).pooler_output,
+                faces,
+                self.processor,
+                256,
+                self.num_workers,
+                BadImageCount(self.max_bad_images),
+                device,
+                title="k-NN",
+            )
+            features.append(found)
+            labels.append(torch.from_numpy(faces.labels[kept]))
+        predicted = knn_predict(features[0], labels[0], features[1], int(labels[0].max()) + 1)
+        return (predicted == labels[1]).float().mean().item()

@@ -1,0 +1,114 @@
+"""What all processes of a run must agree on at every step: whether to go on, and what to say when something breaks."""
+
+import os
+import signal
+import sys
+
+import torch
+
+from training.face_data import BadImage
+
+
+class StopRequest:
+    """SIGTERM and SIGINT ask for a checkpoint and an orderly end; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.previous: dict = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.previous[number] = signal.signal(number, self.note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def note(self, number: int, _) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+        print(f"{signal.Signals(number).name}: saving a checkpoint after this step; a second one ends at once")
+
+
+class StepGuard:
+    """
+    One small sum over all processes a step: losses that are not finite, stop requests, unreadable pictures.
+
+    On the CPU the answer is there at once. On an accelerator nobody waits for it: the update itself is skipped on the
+    device where a loss is not finite (`found_inf` of torch's fused optimisers), and the host learns of it one step
+    later, before anything is saved.
+
+    Args:
+        accelerator: Accelerate's. optimizer: fused. limit: --max_bad_images. bad_images: seen before.
+    """
+
+    def __init__(self, accelerator, optimizer, limit: int, bad_images: int = 0):
+        self.accelerator, self.optimizer = accelerator, getattr(optimizer, "optimizer", optimizer)
+        self.limit, self.bad_images, self.stop = limit, bad_images, False
+        self.pending: tuple | None = None
+        self.scales_gradients = accelerator.mixed_precision == "fp16"  # its scaler skips updates itself
+
+    def check(self, losses: torch.Tensor, problems: list[str], indices: list[int], stop: bool) -> None:
+        """
+        Before the update. Raises ValueError in every process: a loss that is not finite, or too many bad images.
+
+        Args:
+            losses: of this process's micro-batches, any shape. problems: of their pictures, "" if none.
+            indices: the pictures. stop: whether this process was asked to.
+        """
+        for number, problem in enumerate(filter(None, problems), self.bad_images + 1):
+            print(f"bad image {number} (limit {self.limit}): {problem}", file=sys.stderr)
+        broken = (~losses.isfinite()).any()
+        flags = torch.stack([broken.float(), broken.new_tensor(stop).float(), broken.new_zeros(()).float()])
+        flags[2] = float(sum(map(bool, problems)))
+        if self.accelerator.num_processes > 1:
+            torch.distributed.all_reduce(flags)
+        if flags.device.type == "cpu":
+            self.read(flags, broken, indices)
+            return
+        if not self.scales_gradients:
+            self.optimizer.found_inf = flags[:1].clamp(max=1)
+        self.settle()
+        ready = torch.cuda.Event()
+        copies = [tensor.to("cpu", non_blocking=True) for tensor in (flags, broken)]
+        ready.record()
+        self.pending = (ready, *copies, indices)
+
+    def settle(self) -> None:
+        """Reads the last step's answer; called before anything is saved."""
+        if self.pending is not None:
+            ready, flags, broken, indices = self.pending
+            self.pending = None
+            ready.synchronize()
+            self.read(flags, broken, indices)
+
+    def read(self, flags: torch.Tensor, broken: torch.Tensor, indices: list[int]) -> None:
+        num_broken, num_stops, num_bad = (int(value) for value in flags.tolist())
+        self.stop = self.stop or num_stops > 0
+        self.bad_images += num_bad
+        if num_broken:
+            if broken:
+                print(f"the loss of images {indices} is not finite", file=sys.stderr)
+            raise ValueError(
+                f"the loss is not finite in {num_broken} of {self.accelerator.num_processes} processes; nothing was"
+                " updated, and the last checkpoint stands. Lower --base_learning_rate, or look at the images named."
+            )
+        if self.bad_images > self.limit:
+            raise BadImage(
+                f"{self.bad_images} bad images are more than --max_bad_images {self.limit}; see the names above."
+            )
+
+
+def describe_breakdown(error: BaseException) -> str | None:
+    """One sentence for what breaks a run from outside: a dead worker, another process, a full disk. None: a bug."""
+    text = " ".join(str(error).split())
+    if "DataLoader worker" in text or "DataLoader timed out" in text:
+        return f"a data worker died or hung ({text[:200]}); the last checkpoint stands"
+    if "SafetensorError" in type(error).__name__:
+        return f"a checkpoint could not be written ({text[:200]}); the last one stands"
+    words = ("gloo", "Timed out", "timed out", "Connection", "NCCL", "ProcessGroup", "Broken pipe")
+    if isinstance(error, RuntimeError) and any(word in text for word in words):
+        return f"another process of the run died or did not answer in time ({text[:200]}); the last checkpoint stands"
+    return None
