@@ -14,7 +14,7 @@ from typing import Literal
 
 from training.face_data import DatasetArguments, open_faces
 from training.model_setup import ModelArguments, ProcessorArguments, make_processor, read_config
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
 
 
 @dataclass
@@ -99,7 +99,7 @@ def main(argv=None) -> None:
     from training.run_guard import describe_breakdown
 
     try:
-        stop_signal = pretrain(
+        loop = pretrain(
             accelerator, config, processor, faces, monitored, model_arguments.model, run, data, arguments, output_dir,
             checkpoint,
         )  # fmt: skip
@@ -108,8 +108,10 @@ def main(argv=None) -> None:
         if sentence is None:
             raise
         raise ValueError(sentence) from error
-    if stop_signal is not None:
-        sys.exit(128 + stop_signal)
+    status = 0 if loop.stop_signal is None else 128 + loop.stop_signal
+    leave_processes(status)
+    if status:
+        sys.exit(status)
 
 
 def open_monitored(data: DatasetArguments, run: PretrainingArguments):
@@ -129,8 +131,13 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
 
 def make_accelerator(run: PretrainingArguments, output_dir: Path):
     """Accelerate's state; `accelerate config` decides what the flags leave open."""
+    import warnings
+
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    # torch 2.13 names a successor that still shares buffers at the start, and says itself to keep to this one for now.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
 
     accelerator = Accelerator(
         mixed_precision=run.mixed_precision,
@@ -151,8 +158,8 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
 
 def pretrain(
     accelerator, config, processor, faces, monitored, start_from, run, data, arguments, output_dir, checkpoint
-) -> int | None:
-    """Set-up, the loop and the end of a run. Returns the signal that stopped it, if one did."""
+):
+    """Set-up, the loop and the end of a run. Returns the loop."""
     from training.pretraining_loop import PretrainingLoop
     from training.run_guard import StepGuard
     from training.run_state import versions, write_json
@@ -184,8 +191,10 @@ def pretrain(
         processor.save_pretrained(output_dir)
         ending = "finished" if done == sampler.last_step else "stopped, to go on by --resume_from_checkpoint latest,"
         print(f"{ending} at step {done}; the model is in {output_dir}")
-    accelerator.end_training()
-    return loop.stop_signal
+    accelerator.wait_for_everyone()
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    return loop
 
 
 def describe_state(accelerator, config, processor, faces, run: PretrainingArguments) -> dict:

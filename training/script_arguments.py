@@ -108,6 +108,22 @@ def run_main(script: str, main) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
+        leave_processes(1, f"{script}: {' '.join(str(error).split())}")
         sys.exit(f"{script}: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit(f"{script}: interrupted")
+
+
+def leave_processes(status: int, message: str = "") -> None:
+    """
+    Ends a process of several at once, while all that belongs to the group still lives; does nothing in one alone.
+
+    Destroying a gloo group (torch 2.13) holds the GIL and waits for a thread that may want it: a process could wait for
+    ever at its end.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if message:
+            print(message, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

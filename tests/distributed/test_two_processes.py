@@ -1,0 +1,159 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Two gloo processes: really two, what they share, what each keeps to itself, and what happens when one breaks."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.new_process import ROOT
+from training.run_state import list_checkpoints
+
+
+def launch(script, *arguments, num_processes=2, timeout=200):
+    """torchrun with a watchdog: (status, output, seconds)."""
+    command = [sys.executable]
+    if num_processes > 1:
+        command += ["-m", "torch.distributed.run", f"--nproc_per_node={num_processes}", "--standalone"]
+    environment = {
+        **os.environ,
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "EXPECTED_WORLD_SIZE": str(num_processes),
+    }
+    started = time.perf_counter()
+    done = subprocess.run(
+        [*command, str(ROOT / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=timeout,
+    )
+    return done.returncode, done.stdout + done.stderr, time.perf_counter() - started
+
+
+@pytest.fixture(scope="module")
+def flags(pretraining_flags):
+    return [*pretraining_flags, "--per_device_train_batch_size", 4, "--checkpointing_steps", 2]
+
+
+@pytest.fixture(scope="module")
+def two(flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two") / "run"
+    status, output, _ = launch("training/pretrain.py", *flags, "--output_dir", folder)
+    assert status == 0, output[-3000:]
+    return folder, output
+
+
+def read_metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_are_really_two_and_share_the_images(two):
+    folder, output = two
+    about = json.loads((folder / "run.json").read_text())
+    assert (about["num_processes"], about["global_batch_size"]) == (2, 8)
+    lines = read_metrics(folder)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert lines[0]["learning_rate"] == pytest.approx(0.05 * 8 / 256)
+    assert output.count("finished at step 6") == 1
+
+
+def test_each_process_sees_its_own_batch_norm_and_grouping(two, pretrained):
+    """Two processes of 4 are two replicas, not one batch of 8: the first step's losses differ from one process's."""
+    ours, theirs = read_metrics(two[0])[0], read_metrics(pretrained[0])[0]
+    assert ours["loss"] != pytest.approx(theirs["loss"], rel=1e-3)
+
+
+def test_going_on_with_one_process_is_allowed_and_said(two, flags, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(two[0], folder)
+    shutil.rmtree(list_checkpoints(folder)[-1])
+    resume = ["--output_dir", folder, "--resume_from_checkpoint", "latest"]
+    status, output, _ = launch("training/pretrain.py", *flags, *resume, num_processes=1)
+    assert status == 0, output[-3000:]
+    assert "resuming from step 8" in output  # 4 steps of 8 images are 8 of 4
+    assert "made by 2 processes" in output
+    assert [line["step"] for line in read_metrics(folder)][-1] == 12
+    status, output, _ = launch(
+        "training/pretrain.py", *flags, "--per_device_train_batch_size", 2, *resume, num_processes=1
+    )
+    assert status == 1
+    assert "was made with per_device_train_batch_size 4, not 2" in output
+
+
+@pytest.fixture(scope="module")
+def grouping(tmp_path_factory):
+    folder, found = tmp_path_factory.mktemp("grouping"), {}
+    for name, kind, num_processes in (("one", "own", 1), ("global", "global", 2), ("own", "own", 2)):
+        file = folder / f"{name}.pt"
+        status, output, _ = launch("tests/distributed/grouping_child.py", file, kind, num_processes=num_processes)
+        assert status == 0, output[-3000:]
+        found[name] = torch.load(file)
+    return found
+
+
+def test_global_grouping_on_two_processes_equals_one_of_double_batch(grouping):
+    torch.testing.assert_close(grouping["global"]["losses"], grouping["one"]["losses"], rtol=1e-6, atol=1e-9)
+    for name, tensor in grouping["one"]["weights"].items():
+        torch.testing.assert_close(grouping["global"]["weights"][name], tensor, rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_without_it_the_grouping_loss_alone_differs(grouping):
+    own, one = grouping["own"]["losses"][0], grouping["one"]["losses"][0]
+    torch.testing.assert_close(own[1:4], one[1:4], rtol=1e-6, atol=1e-9)
+    assert abs(own[4] / one[4] - 1) > 1e-4
+
+
+def test_sync_batchnorm_on_the_cpu_is_refused_with_a_sentence(flags, tmp_path):
+    from training import pretrain
+
+    if torch.cuda.is_available():
+        return
+    with pytest.raises(ValueError, match="--sync_batchnorm needs GPUs"):
+        pretrain.main([str(f) for f in [*flags, "--sync_batchnorm", "true", "--output_dir", tmp_path / "o"]])
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_update(flags, two, tmp_path):
+    folder = tmp_path / "run"
+    status, output, _ = launch("tests/distributed/child.py", "not_finite", *flags, "--output_dir", folder)
+    assert status != 0
+    assert "the loss is not finite in 1 of 2 processes; nothing was updated" in output
+    assert len(re.findall(r"the loss of images \[[\d, ]+\] is not finite", output)) == 1
+    assert [path.name for path in list_checkpoints(folder)] == ["step_00000002"]
+    assert [line["step"] for line in read_metrics(folder)] == [1, 2, 3]
+    # It goes on from there to the same end.
+    resume = ["--output_dir", folder, "--resume_from_checkpoint", "latest"]
+    status, output, _ = launch("training/pretrain.py", *flags, *resume)
+    assert status == 0, output[-3000:]
+    ours, theirs = load_file(folder / "model.safetensors"), load_file(two[0] / "model.safetensors")
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+
+
+@pytest.mark.parametrize("fault", ["hang", "die"])
+def test_no_rank_waits_for_ever(flags, tmp_path, fault):
+    folder = tmp_path / "run"
+    options = ["--output_dir", folder, "--timeout_seconds", 10]
+    status, output, seconds = launch("tests/distributed/child.py", fault, *flags, *options)
+    assert status != 0
+    assert seconds < 90
+    assert fault == "die" or "another process of the run died or did not answer in time" in output
+    assert [path.name for path in list_checkpoints(folder)] == ["step_00000002"]
+
+
+def test_sigterm_to_one_rank_saves_and_stops_both(flags, tmp_path):
+    folder = tmp_path / "run"
+    status, output, _ = launch("tests/distributed/child.py", "sigterm", *flags, "--output_dir", folder)
+    assert status != 0
+    assert "SIGTERM: saving a checkpoint" in output
+    assert "stopped, to go on by --resume_from_checkpoint latest, at step 4" in output
+    assert [path.name for path in list_checkpoints(folder)][-1] == "step_00000004"
