@@ -1,0 +1,42 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Runs training/pretrain.py's main with one fault at its third step. child.py FAULT FLAGS..."""
+
+import os
+import resource
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from training import pretrain, pretraining_loop
+from training.script_arguments import run_main
+
+
+def main() -> None:
+    fault, *flags = sys.argv[1:]
+    folder = Path(flags[flags.index("--output_dir") + 1])
+    step = pretraining_loop.PretrainingLoop.step
+
+    def faulty_step(self, number, request):
+        if number == 3:
+            if fault == "full_disk":  # files may grow no further than a checkpoint's weights need
+                resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+            elif fault == "full_disk_for_logs":
+                resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900))
+            elif fault == "vanished":
+                shutil.rmtree(folder)
+            elif fault == "dead_worker":
+                for worker in self.feeder.batches._workers:
+                    os.kill(worker.pid, signal.SIGKILL)
+            elif fault == "not_finite":
+                self.model.register_forward_hook(lambda m, i, o: o.__setitem__("loss", o.loss * float("inf")))
+            elif fault in ("SIGTERM", "SIGINT"):
+                os.kill(os.getpid(), getattr(signal, fault))
+        step(self, number, request)
+
+    pretraining_loop.PretrainingLoop.step = faulty_step
+    pretrain.main(flags)
+
+
+if __name__ == "__main__":
+    run_main("pretrain", main)

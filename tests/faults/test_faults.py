@@ -1,0 +1,107 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""What breaks a run from outside: one sentence, a status that is not 0, and a run that goes on to the same end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from modeling_simfle import SimFLEForPreTraining
+from tests.new_process import ROOT
+from training import pretrain
+from training.run_state import list_checkpoints
+
+
+@pytest.fixture(scope="module")
+def flags(pretraining_flags):
+    return [*pretraining_flags, "--checkpointing_steps", "1"]
+
+
+def run_with(fault, flags, folder):
+    command = [sys.executable, ROOT / "tests" / "faults" / "child.py", fault, *flags, "--output_dir", folder]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=200
+    )
+
+
+def assert_goes_on_to_the_same_end(flags, folder, straight):
+    pretrain.main([*map(str, flags), "--output_dir", str(folder), "--resume_from_checkpoint", "latest"])
+    ours, theirs = (load_file(f / "model.safetensors") for f in (folder, straight))
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "fault,sentence",
+    [
+        ("full_disk", "could not be written"),
+        ("full_disk_for_logs", "File too large"),
+        ("not_finite", "the loss is not finite in 1 of 1 processes; nothing was updated"),
+        ("dead_worker", "a data worker died or hung"),
+    ],
+)
+def test_one_sentence_and_nothing_lost(flags, pretrained, tmp_path, fault, sentence):
+    workers = ["--num_workers", 1] if fault == "dead_worker" else []
+    done = run_with(fault, [*flags, *workers], tmp_path / "run")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("pretrain: ")
+    assert list_checkpoints(tmp_path / "run")[-1].name in ("step_00000002", "step_00000003", "step_00000004")
+    assert_goes_on_to_the_same_end(flags, tmp_path / "run", pretrained[0])
+
+
+def test_a_vanished_folder(flags, tmp_path):
+    done = run_with("vanished", flags, tmp_path / "run")
+    assert done.returncode == 1
+    assert "No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name,status", [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_saves_a_checkpoint_and_a_loadable_model(flags, pretrained, tmp_path, name, status):
+    done = run_with(name, [*flags, "--checkpointing_steps", "1000"], tmp_path / "run")
+    assert done.returncode == status, done.stdout + done.stderr
+    assert f"{name}: saving a checkpoint after this step" in done.stdout
+    assert "stopped, to go on by --resume_from_checkpoint latest, at step 4" in done.stdout
+    assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step_00000004"]
+    SimFLEForPreTraining.from_pretrained(tmp_path / "run")
+    assert_goes_on_to_the_same_end(flags, tmp_path / "run", pretrained[0])
+
+
+def test_a_time_limit_ends_with_a_loadable_model_and_status_0(flags, pretrained, tmp_path, capsys):
+    pretrain.main([*flags, "--max_train_minutes", "0", "--output_dir", str(tmp_path / "run")])
+    assert "stopped, to go on by --resume_from_checkpoint latest, at step 1" in capsys.readouterr().out
+    SimFLEForPreTraining.from_pretrained(tmp_path / "run")
+    assert_goes_on_to_the_same_end(flags, tmp_path / "run", pretrained[0])
+
+
+def test_half_written_checkpoints_are_passed_over(flags, pretrained, tmp_path, capsys):
+    folder = tmp_path / "run"
+    pretrain.main([*flags, "--max_train_steps", "2", "--output_dir", str(folder)])
+    (folder / "checkpoints" / "step_00000005.tmp").mkdir()
+    (folder / "checkpoints" / "step_00000005.tmp" / "model.safetensors").write_bytes(b"half")
+    (folder / "checkpoints" / "step_00000004").mkdir()  # no training_state.json, which comes last
+    capsys.readouterr()
+    assert_goes_on_to_the_same_end(flags, folder, pretrained[0])
+    assert "resuming from step 2" in capsys.readouterr().out
+
+
+def test_images_that_vanish_mid_run_count_as_bad(flags, faces, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "faces"
+    shutil.copytree(faces, copy)
+    pretrain.main([*flags, "--dataset", str(copy), "--max_train_steps", "1", "--output_dir", str(tmp_path / "run")])
+    victims = sorted((copy / "train").rglob("*.png"))[-2:]
+    for victim in victims:
+        victim.write_bytes(b"")
+    resume = ["--output_dir", str(tmp_path / "run"), "--resume_from_checkpoint", "latest", "--dataset", str(copy)]
+    pretrain.main([*flags, *resume, "--max_bad_images", "2"])
+    assert victims[0].name in capsys.readouterr().err
