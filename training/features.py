@@ -51,7 +51,14 @@ def collate_readable(items):
 
 def batches_of(dataset, batch_size, num_workers, bad_images: BadImageCount, device, sampler=None, title=""):
     """Yields (indices, pixel_values on the device); counts and names what cannot be read."""
-    loader = DataLoader(dataset, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate_readable)
+    loader = DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=collate_readable,
+        generator=torch.Generator(),  # the loader draws a seed for its workers: not from the run's generator
+    )
     for indices, pixel_values, problems in tqdm(loader, desc=title, disable=not sys.stderr.isatty(), leave=False):
         bad_images.add(problems)
         if indices:

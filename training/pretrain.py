@@ -139,6 +139,7 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
     # torch 2.13 names a successor that still shares buffers at the start, and says itself to keep to this one for now.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
 
+    check_trackers(run.report_to)
     accelerator = Accelerator(
         mixed_precision=run.mixed_precision,
         gradient_accumulation_steps=run.gradient_accumulation_steps,
@@ -154,6 +155,18 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
     if run.sync_batchnorm and accelerator.device.type == "cpu":
         raise ValueError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
     return accelerator
+
+
+def check_trackers(report_to: str | None) -> None:
+    """Accelerate only warns of a tracker that it cannot find."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    known, found = (sorted(map(str, names)) for names in (LOGGER_TYPE_TO_CLASS, get_available_trackers()))
+    for name in report_to.split(",") if report_to else []:
+        if name not in known:
+            raise ValueError(f"--report_to {name} is not known; Accelerate has {', '.join(known)}.")
+        if name not in found:
+            raise ValueError(f"--report_to {name} is not installed; install it, or leave it out.")
 
 
 def pretrain(

@@ -152,6 +152,38 @@ def test_going_on_from_a_saved_model(pretrained, pretraining_flags, tmp_path):
     torch.testing.assert_close(ours[name], theirs[name])
 
 
+def test_cached_images_and_the_monitor_leave_the_same_weights(pretrained, pretraining_flags, faces, tmp_path):
+    flags = ["--cache_images", "true", "--cache_dir", tmp_path / "cache", "--monitor_dataset", faces]
+    for name in ("built", "opened"):
+        run(*pretraining_flags, *flags, "--image_side", 128, "--output_dir", tmp_path / name)
+        assert_equal_weights(tmp_path / name, pretrained[0])
+    lines = [json.loads(line) for line in (tmp_path / "built" / "monitor.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [6]
+    assert {"encoder_knn_accuracy", "target_encoder_knn_accuracy", "mask_entropy", "effective_rank"} <= set(lines[0])
+    assert (tmp_path / "built" / "pictures" / "epoch_0001.png").is_file()
+
+
+def test_a_dry_run_describes_the_run_and_leaves_nothing(pretraining_flags, tmp_path, capsys):
+    run(*pretraining_flags, "--dry_run", "true", "--output_dir", tmp_path / "o", "--num_train_epochs", 5)
+    said = capsys.readouterr().out
+    assert "48 images, 8 a step" in said
+    assert "6 steps an epoch, 5 epochs, 30 steps" in said
+    assert "learning rate by epoch: 0: 0.00156" in said
+    assert "GB of activations" in said
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("name,sentence", [("nothing", "is not known; Accelerate has"), ("aim", "is not installed")])
+def test_trackers_that_are_not_there(pretraining_flags, tmp_path, name, sentence):
+    with pytest.raises(ValueError, match=f"--report_to {name} {sentence}"):
+        run(*pretraining_flags, "--report_to", name, "--output_dir", tmp_path / "o")
+
+
+def test_trackers(pretraining_flags, tmp_path):
+    run(*pretraining_flags, "--report_to", "tensorboard", "--max_train_steps", 2, "--output_dir", tmp_path / "o")
+    assert list((tmp_path / "o").rglob("events.out.tfevents.*"))
+
+
 # Bad input
 
 

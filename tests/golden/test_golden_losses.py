@@ -29,10 +29,18 @@ RUNS = {
 }
 
 
-def run(fields: dict) -> list[dict[str, float]]:
+def run(
+    fields: dict,
+    dtype=torch.float64,
+    memory_format=torch.contiguous_format,
+    fused=False,
+    autocast=None,
+    compiled=None,
+    steps=10,
+) -> list[dict[str, float]]:
     """Losses of ten steps. Weights and inputs are numpy's, whose draws are the same on every machine."""
     draw = np.random.default_rng(0)
-    model = SimFLEForPreTraining(tiny_config(**fields)).double().train()
+    model = SimFLEForPreTraining(tiny_config(**fields)).to(dtype).train()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.ndim > 1:
@@ -42,14 +50,19 @@ def run(fields: dict) -> list[dict[str, float]]:
                 parameter.copy_(torch.from_numpy(draw.normal(0, 0.02, parameter.shape)))
     model.target_encoder.load_state_dict(model.encoder.state_dict())
     model.target_projector.load_state_dict(model.projector.state_dict())
+    model.to(memory_format=memory_format)
+    if compiled:
+        model.compile(fullgraph=True, backend=compiled)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-4, fused=fused)
     history = []
-    for _ in range(10):
-        images = [torch.from_numpy(draw.normal(size=(6, 3, 64, 64))) for _ in range(3)]
+    for _ in range(steps):
+        images = [torch.from_numpy(draw.normal(size=(6, 3, 64, 64))).to(dtype) for _ in range(3)]
+        images = [x.contiguous(memory_format=memory_format) for x in images]
         group_ids = torch.from_numpy(draw.integers(0, 4, 6))
-        noise = torch.from_numpy(draw.random((6, 16)))
-        output = model(*images, group_ids=group_ids, noise=noise)
+        noise = torch.from_numpy(draw.random((6, 16))).to(dtype)
+        with torch.autocast("cpu", autocast, enabled=autocast is not None):
+            output = model(*images, group_ids=group_ids, noise=noise)
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()

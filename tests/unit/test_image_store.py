@@ -1,0 +1,77 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Pictures decoded once: equal pixels, bad pictures still named, another data set never met."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from modeling_simfle import SimFLEImageProcessor
+from training import image_store
+from training.face_data import BadImage, picture_faces
+from training.image_store import StoredFaces, store_faces, store_key
+from training.pretraining_data import MakeViews, PretrainingSet
+from training.pretraining_loop import Feeder
+from training.synthetic_faces import write_image_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_image_folder(tmp_path / "faces", 12, seed=0, size=40)
+    return tmp_path / "faces"
+
+
+def test_stored_pixels_are_the_decoded_ones(folder, tmp_path):
+    Image.new("RGB", (300, 50), (9, 8, 7)).save(folder / "wide.png")
+    (folder / "zz_bad.png").write_bytes(b"no image")
+    faces = picture_faces([folder])
+    for _ in range(2):  # built, then opened
+        stored = store_faces(faces, tmp_path / "cache", 64, 0)
+        assert isinstance(stored, StoredFaces)
+        assert len(stored) == len(faces) == 14
+        for index in range(13):
+            assert np.array_equal(stored.pixels(index, 64), faces.pixels(index, 64))
+        with pytest.raises(BadImage, match=r"zz_bad\.png is not a readable image"):
+            stored.pixels(13, 64)
+        assert stored.fingerprint() == faces.fingerprint()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_changed_file_or_another_side_makes_another_store(folder):
+    key = store_key(picture_faces([folder]), 64)
+    assert key == store_key(picture_faces([folder]), 64)
+    assert key != store_key(picture_faces([folder]), 32)
+    Image.new("RGB", (40, 41)).save(next(folder.rglob("*.png")))
+    assert key != store_key(picture_faces([folder]), 64)
+
+
+def test_a_full_disk_falls_back_to_decoding_and_says_so(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(image_store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    faces = picture_faces([folder])
+    assert store_faces(faces, tmp_path / "cache", 64, 0) is faces
+    assert "--cache_images: 0.0 GB are needed" in capsys.readouterr().err
+
+
+def test_views_from_the_store_and_from_the_device_are_the_same(folder, tmp_path):
+    faces, make_views = picture_faces([folder]), MakeViews(SimFLEImageProcessor(), 64, 32)
+    stored = store_faces(faces, tmp_path / "cache", 64, 0)
+    pictures = stored.on_device(torch.device("cpu"))
+    assert pictures.shape == (12, 40, 40, 3)
+    keys = [(0, 5), (0, 1), (0, 11)]
+    plain = PretrainingSet(faces, 64, 0).__getitems__(keys)
+    resident = PretrainingSet(stored, 64, 0, with_pictures=False).__getitems__(keys)
+    assert "images" not in resident
+    feeds = [
+        Feeder([batch], torch.device("cpu"), make_views, where).next()["images"]
+        for batch, where in ((plain, None), (resident, pictures))
+    ]
+    assert feeds[0].keys() == {"pixel_values", "view_1_pixel_values", "view_2_pixel_values"}
+    for name in feeds[0]:
+        assert torch.equal(feeds[0][name], feeds[1][name])
+        assert feeds[0][name].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_pictures_of_several_sizes_stay_off_the_device(folder, tmp_path):
+    Image.new("RGB", (30, 40)).save(folder / "narrow.png")
+    stored = store_faces(picture_faces([folder]), tmp_path / "cache", 64, 0)
+    assert stored.on_device(torch.device("cpu")) is None
