@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install venv517 clean
+.PHONY: demo test lint bench install venv517 clean
 
 install: $(VENV)/.installed
 
@@ -20,6 +20,10 @@ demo: install
 
 test: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+# Pretraining against what people have today; a table, and bench.json.
+bench: install
+	$(BIN)/python training/benchmarks/bench.py --output_json bench.json
 
 lint: install
 	$(BIN)/ruff check .

@@ -87,7 +87,7 @@ def plain_attention(query, key, value):
     return scores.softmax(-1) @ value
 
 
-def plain_grouping_loss(activations: torch.Tensor, num_groups: int) -> torch.Tensor:
+def plain_grouping_loss(activations: torch.Tensor, num_groups: int, _=None) -> torch.Tensor:
     channels = activations.shape[1]
     group = torch.arange(channels, device=activations.device) // (channels // num_groups)
     target = (group[:, None] == group[None]).float()
