@@ -43,6 +43,11 @@ class DatasetArguments:
     max_bad_images: int = field(
         default=0, metadata={"help": "pictures that may fail to decode (each is named) before the run stops"}
     )
+    streaming: bool = field(
+        default=False, metadata={"help": "pretraining: read Parquet or WebDataset shards as a stream, never as a whole"}
+    )
+    shuffle_buffer: int = field(default=10000, metadata={"help": "pictures among which a stream draws its next"})
+    num_images: int | None = field(default=None, metadata={"help": "of an epoch, for a stream that does not say"})
     num_workers: int = field(default=2, metadata={"help": "processes that decode and augment"})
 
 
@@ -74,30 +79,31 @@ class Faces:
         chosen.source, chosen.split = self.source, self.split
         return chosen
 
-    def name(self, index: int) -> str:
+    def name(self, index) -> str:
         """The file's path, or the row's number where the picture has none."""
         return self.rows[index][self.image_column]["path"] or f"row {index} of {self.source}"
 
-    def image(self, index: int):
+    def image(self, index):
         """Picture `index` as an upright 8-bit RGB PIL image. Raises BadImage."""
-        from PIL import Image
+        return read_image(self.rows[index][self.image_column], self.name(index))
 
-        from modeling_simfle.image_processing_simfle import to_rgb
-
-        cell = self.rows[index][self.image_column]
-        try:
-            with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
-                return to_rgb(image)
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise BadImage(f"{self.name(index)} is not a readable image ({error})") from error
-
-    def pixels(self, index: int, longest_side: int) -> np.ndarray:
+    def pixels(self, index, longest_side: int) -> np.ndarray:
         """Picture `index` as (h, w, 3) uint8; one with a longer side is shrunk to it, antialiased. Raises BadImage."""
         image = self.image(index)
         if max(image.size) > longest_side:
             scale = longest_side / max(image.size)
             image = image.resize([max(1, round(side * scale)) for side in image.size], 2)  # bilinear
         return np.asarray(image)
+
+    def sample(self, count: int) -> list:
+        """Up to `count` pictures, evenly spaced; unreadable ones are left out (they are named where they are used)."""
+        images = []
+        for index in np.unique(np.linspace(0, len(self) - 1, min(len(self), count)).astype(int)):
+            try:
+                images.append(self.image(int(index)))
+            except BadImage:
+                continue
+        return images
 
     def fingerprint(self) -> str:
         """A hash of the number of pictures and of up to 1,000 of them: tells whether a run resumes on its own data."""
@@ -106,6 +112,19 @@ class Faces:
             cell = self.rows[int(index)][self.image_column]
             digest.update(cell["bytes"] if cell["bytes"] is not None else os.path.basename(cell["path"]).encode())
         return digest.hexdigest()[:16]
+
+
+def read_image(cell: dict, name: str):
+    """A cell of a picture column, {"bytes", "path"}, as an upright 8-bit RGB PIL image. Raises BadImage."""
+    from PIL import Image
+
+    from modeling_simfle.image_processing_simfle import to_rgb
+
+    try:
+        with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
+            return to_rgb(image)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise BadImage(f"{name} is not a readable image ({error})") from error
 
 
 def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_labels: bool) -> Faces:

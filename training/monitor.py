@@ -8,12 +8,10 @@ Nothing here moves a weight, a running statistic or a random state. One line an 
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
 from modeling_simfle.modeling_simfle import channel_similarity
-from training.face_data import BadImage
 from training.features import compute_outputs
 from training.knn import knn_predict
 from training.pictures import save_reconstructions
@@ -35,12 +33,7 @@ class Monitor:
     def __init__(self, faces, processor, bank, queries, folder: Path, num_workers: int, max_bad_images: int):
         self.processor, self.bank, self.queries, self.folder = processor, bank, queries, folder
         self.num_workers, self.max_bad_images = num_workers, max_bad_images
-        self.sample: list = []
-        for index in np.unique(np.linspace(0, len(faces) - 1, min(len(faces), NUM_SAMPLE)).astype(int)):
-            try:
-                self.sample.append(faces.image(int(index)))
-            except BadImage:  # named where it is trained on
-                continue
+        self.sample = faces.sample(NUM_SAMPLE)
 
     @torch.no_grad()
     def __call__(self, model, epoch: int) -> dict:

@@ -85,7 +85,7 @@ def main(argv=None) -> None:
             checkpoint = find_checkpoint(output_dir, run.resume_from_checkpoint)
     config = read_config(model_arguments)
     processor = make_processor(processor_arguments, run.view_size)
-    faces = open_faces(data, data.dataset, data.train_split, with_labels=False)
+    faces = open_training_faces(data, run)
     monitored = open_monitored(data, run)
     accelerator = make_accelerator(run, output_dir)
     arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(run)}
@@ -112,6 +112,16 @@ def main(argv=None) -> None:
     leave_processes(status)
     if status:
         sys.exit(status)
+
+
+def open_training_faces(data: DatasetArguments, run: PretrainingArguments):
+    if not data.streaming:
+        return open_faces(data, data.dataset, data.train_split, with_labels=False)
+    from training.streaming import open_stream
+
+    if run.cache_images:
+        raise ValueError("--cache_images keeps every picture and --streaming none; choose one.")
+    return open_stream(data, data.dataset, data.train_split)
 
 
 def open_monitored(data: DatasetArguments, run: PretrainingArguments):
@@ -180,7 +190,7 @@ def pretrain(
     state = describe_state(accelerator, config, processor, faces, run)
     model, optimizer = make_model_and_optimizer(config, start_from, run)
     step, bad_images = resume(accelerator, run, checkpoint, model, optimizer, state)
-    sampler = make_sampler(accelerator, faces, run, step)
+    sampler = make_sampler(accelerator, faces, run, step, data.shuffle_buffer if data.streaming else None)
     if accelerator.is_main_process:
         about = {"arguments": arguments, "versions": versions(), "num_images": len(faces), **state}
         write_json(output_dir / "run.json", about)
@@ -271,8 +281,10 @@ def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: d
     return step, found["bad_images"]
 
 
-def make_sampler(accelerator, faces, run: PretrainingArguments, step: int):
+def make_sampler(accelerator, faces, run: PretrainingArguments, step: int, shuffle_buffer: int | None = None):
+    """The order of the pictures from a step on; of a stream where there is a buffer to shuffle in."""
     from training.pretraining_data import StepSampler
+    from training.streaming import StreamSampler
 
     sampler = StepSampler(
         len(faces),
@@ -285,7 +297,7 @@ def make_sampler(accelerator, faces, run: PretrainingArguments, step: int):
     )
     last = sampler.steps_per_epoch * run.num_train_epochs
     sampler.last_step = min(last, run.max_train_steps or last)
-    return sampler
+    return StreamSampler(faces, sampler, shuffle_buffer) if shuffle_buffer else sampler
 
 
 def make_feeder(accelerator, config, processor, faces, sampler, run: PretrainingArguments, data: DatasetArguments):

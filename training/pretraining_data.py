@@ -24,12 +24,14 @@ class PretrainingSet(Dataset):
     def __init__(self, faces: Faces, image_side: int, seed: int, with_pictures: bool = True):
         self.faces, self.image_side, self.seed, self.with_pictures = faces, image_side, seed, with_pictures
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> dict:
+    def __getitems__(self, keys: list[tuple]) -> dict:
         """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
-        pictures, problems = zip(*(self.readable_picture(index) for _, index in keys))
+        # A stream's keys bring their pictures' cells with them.
+        found = [self.streamed_picture(*key[2:]) if len(key) > 2 else self.readable_picture(key[1]) for key in keys]
+        pictures, problems = zip(*found)
         batch = {
             "sizes": torch.tensor([picture.shape[:2] for picture in pictures], dtype=torch.float32),
-            "index": torch.tensor([index for _, index in keys]),
+            "index": torch.tensor([index for _, index, *_ in keys]),
             "problems": list(problems),
         }
         if self.with_pictures:
@@ -37,7 +39,7 @@ class PretrainingSet(Dataset):
         for view in (1, 2):
             drawn = [
                 draw_view(view_generator(self.seed, epoch, index, view), *picture.shape[:2])
-                for (epoch, index), picture in zip(keys, pictures)
+                for (epoch, index, *_), picture in zip(keys, pictures)
             ]
             batch[f"view_{view}"] = stack_views(drawn)
         return batch
@@ -51,6 +53,13 @@ class PretrainingSet(Dataset):
             except BadImage as error:
                 problem = problem or str(error)
         raise BadImage(f"none of the {len(self.faces)} pictures can be read; the first: {problem}")
+
+    def streamed_picture(self, cell: dict) -> tuple[np.ndarray, str]:
+        """A stream's picture; gray where it cannot be read, since a stream has no next one at hand."""
+        try:
+            return self.faces.pixels(cell, self.image_side), ""
+        except BadImage as error:
+            return np.full((self.image_side, self.image_side, 3), 127, np.uint8), str(error)
 
 
 def pad_pictures(pictures) -> torch.Tensor:

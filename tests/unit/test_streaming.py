@@ -1,0 +1,128 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Streams: every picture once an epoch, over processes and after a resume; Parquet and WebDataset; errors."""
+
+import io
+import json
+import tarfile
+from types import SimpleNamespace
+
+import datasets
+import datasets.iterable_dataset
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from training import pretrain
+from training.face_data import DatasetArguments
+from training.pretraining_data import StepSampler
+from training.streaming import StreamSampler, open_stream
+from training.synthetic_faces import make_dataset
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """datasets 5.2 sleeps for five seconds at the end of every shuffled pass."""
+    monkeypatch.setattr(datasets.iterable_dataset, "time", SimpleNamespace(sleep=lambda seconds: None), raising=False)
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory):
+    """48 faces in three shards of uneven length."""
+    folder, faces = tmp_path_factory.mktemp("parquet"), make_dataset(48, seed=0, size=40)
+    for number, part in enumerate((range(10), range(10, 30), range(30, 48))):
+        faces.select(part).to_parquet(folder / f"train-{number:05d}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def webdataset(tmp_path_factory):
+    folder, faces = tmp_path_factory.mktemp("webdataset"), make_dataset(24, seed=0, size=40)
+    for shard in range(2):
+        with tarfile.open(folder / f"train-{shard:03d}.tar", "w") as file:
+            for index in range(12 * shard, 12 * shard + 12):
+                buffer = io.BytesIO()
+                faces[index]["image"].save(buffer, "PNG")
+                for name, content in ((f"{index:04d}.png", buffer.getvalue()), (f"{index:04d}.json", b"{}")):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    file.addfile(member, io.BytesIO(content))
+    return folder
+
+
+def sample(faces, num_processes=1, rank=0, batch_size=4, accumulation=1, first=0, last=24):
+    steps = StepSampler(len(faces), batch_size, accumulation, num_processes, rank, 0, first, last)
+    return [[(e, p, cell["bytes"]) for e, p, cell in batch] for batch in StreamSampler(faces, steps, 16)]
+
+
+def test_every_picture_once_an_epoch_in_an_order_of_its_own(parquet):
+    faces = open_stream(DatasetArguments(), str(parquet), "train")
+    assert len(faces) == 48
+    batches = sample(faces)
+    epochs = [[key for batch in batches[start : start + 12] for key in batch] for start in (0, 12)]
+    for number, epoch in enumerate(epochs):
+        assert [position for _, position, _ in epoch] == list(range(48))
+        assert {e for e, *_ in epoch} == {number}
+        assert len({content for *_, content in epoch}) == 48
+    assert [c for *_, c in epochs[0]] != [c for *_, c in epochs[1]]
+    assert batches == sample(faces)
+
+
+def test_processes_share_the_stream_without_repeats_or_gaps(parquet):
+    faces = open_stream(DatasetArguments(), str(parquet), "train")
+    one = sample(faces, batch_size=8, last=6)
+    two = [sample(faces, num_processes=2, rank=rank, last=6) for rank in (0, 1)]
+    assert [[*a, *b] for a, b in zip(*two, strict=True)] == one
+    assert sample(faces, batch_size=8, first=4, last=6) == one[4:]  # a resumed run
+    halves = sample(faces, accumulation=2, last=6)
+    assert [[*a, *b] for a, b in zip(halves[::2], halves[1::2], strict=True)] == one
+
+
+def test_webdataset_shards(webdataset):
+    with pytest.raises(ValueError, match="does not say how many images it has; give --num_images"):
+        open_stream(DatasetArguments(), str(webdataset), "train")
+    faces = open_stream(DatasetArguments(num_images=24), str(webdataset), "train")
+    keys = [key for batch in sample(faces, last=6) for key in batch]
+    assert len({content for *_, content in keys}) == 24
+    assert faces.sample(3)[0].size == (40, 40)
+    short = open_stream(DatasetArguments(num_images=99), str(webdataset), "train")
+    with pytest.raises(ValueError, match="ended after 24 images, before the 99"):
+        sample(short, last=24)
+
+
+def test_what_is_wrong_is_said(tmp_path, parquet):
+    with pytest.raises(ValueError, match=r"holds no \.parquet or \.tar shards"):
+        open_stream(DatasetArguments(), str(tmp_path), "train")
+    with pytest.raises(ValueError, match="is no folder here, and the Hub gave no split"):
+        open_stream(DatasetArguments(), "nobody/nothing", "train")
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_pretraining_from_a_stream_resumes_bit_for_bit(parquet, pretraining_flags, tmp_path, num_workers):
+    flags = ["--dataset", str(parquet), "--streaming", "true", "--shuffle_buffer", "16"]
+    flags = [*pretraining_flags, *flags, "--num_workers", str(num_workers), "--num_train_epochs", "2"]
+    pretrain.main([*flags, "--output_dir", str(tmp_path / "straight")])
+    pretrain.main([*flags, "--max_train_steps", "8", "--output_dir", str(tmp_path / "resumed")])
+    pretrain.main([*flags, "--resume_from_checkpoint", "latest", "--output_dir", str(tmp_path / "resumed")])
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("resumed", "straight"))
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    assert len((tmp_path / "resumed" / "monitor.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(ValueError, match="choose one"):
+        pretrain.main([*flags, "--cache_images", "true", "--output_dir", str(tmp_path / "o")])
+
+
+def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path, capsys):
+    cells = [{"bytes": b"no image", "path": "bad.png"}]
+    for value in range(15):
+        buffer = io.BytesIO()
+        Image.new("RGB", (20, 20), (value, 0, 9)).save(buffer, "PNG")
+        cells.append({"bytes": buffer.getvalue(), "path": None})
+    rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
+    rows.to_parquet(tmp_path / "train.parquet")
+    flags = [*pretraining_flags, "--dataset", str(tmp_path / "train.parquet"), "--streaming", "true"]
+    pretrain.main([*flags, "--max_bad_images", "1", "--output_dir", str(tmp_path / "o")])
+    assert "bad.png is not a readable image" in capsys.readouterr().err
+    assert (
+        json.loads((tmp_path / "o" / "checkpoints" / "step_00000002" / "training_state.json").read_text())["bad_images"]
+        == 1
+    )
