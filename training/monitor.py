@@ -1,10 +1,11 @@
 """
-How a pretraining run is doing, once an epoch: signs of collapse, the channel groups, the masks, a picture, and, where
+How a pretraining run is doing, before it and once an epoch: signs of collapse, the channel groups, the masks, a picture, and, where
 labelled faces are given, the k-nearest-neighbour accuracy of the encoder and of the target.
 
 Nothing here moves a weight, a running statistic or a random state. One line an epoch goes to monitor.jsonl.
 """
 
+import copy
 import math
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from modeling_simfle.modeling_simfle import channel_similarity
-from training.features import compute_outputs
+from training.features import compute_outputs, estimate_batch_norm
 from training.knn import knn_predict
 from training.pictures import save_reconstructions
 from training.pretraining_data import BadImageCount
@@ -47,6 +48,8 @@ class Monitor:
             save_reconstructions(model, self.processor, self.sample[:NUM_PICTURED], picture)
         if self.bank is not None:
             found |= self.neighbours(model)
+            if epoch == 0:
+                found |= self.untrained_neighbours(model)
         model.train()
         return found
 
@@ -94,6 +97,12 @@ class Monitor:
             found[f"{name}_knn_accuracy"] = share
             found[f"{name}_knn_interval"] = 1.96 * math.sqrt(share * (1 - share) / len(self.queries))
         return found
+
+    def untrained_neighbours(self, model) -> dict:
+        """What the epochs are to beat: the encoder as initialised, its BatchNorm's statistics estimated on the bank."""
+        encoder, bad_images = copy.deepcopy(model.encoder), BadImageCount(self.max_bad_images)
+        estimate_batch_norm(encoder, self.bank, self.processor, 256, self.num_workers, bad_images, model.device)
+        return {"estimated_knn_accuracy": self.accuracy(encoder, model.device)}
 
     def accuracy(self, encoder, device) -> float:
         features, labels = [], []

@@ -109,6 +109,8 @@ class PretrainingLoop:
     def train(self) -> int:
         """Runs to the last step, or until it is asked to stop; returns the number of steps done. All is saved then."""
         done = self.sampler.first_step
+        if done == 0:
+            self.watch(0)
         with StopRequest() as request:
             while done < self.sampler.last_step and not self.guard.stop:
                 self.step(done, request)
@@ -193,8 +195,8 @@ class PretrainingLoop:
         self.accelerator.log({name: value for name, value in values.items() if value is not None}, step=done)
 
     def watch(self, done: int) -> None:
-        """Once an epoch: a line of monitor.jsonl."""
-        if self.is_main and self.monitor is not None:
+        """Before the first step and once an epoch: a line of monitor.jsonl."""
+        if self.is_main and not (done == 0 and self.monitored.has_lines()):
             started = time.perf_counter()
             epoch = done // self.sampler.steps_per_epoch
             found = self.monitor(self.bare_model, epoch)

@@ -154,6 +154,9 @@ class MetricsLog:
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, self.path)
 
+    def has_lines(self) -> bool:
+        return self.path.exists() and self.path.stat().st_size > 0
+
     def write(self, values: dict) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")

@@ -106,7 +106,7 @@ def test_pretraining_from_a_stream_resumes_bit_for_bit(parquet, pretraining_flag
     pretrain.main([*flags, "--resume_from_checkpoint", "latest", "--output_dir", str(tmp_path / "resumed")])
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("resumed", "straight"))
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
-    assert len((tmp_path / "resumed" / "monitor.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "resumed" / "monitor.jsonl").read_text().splitlines()) == 3
     with pytest.raises(ValueError, match="choose one"):
         pretrain.main([*flags, "--cache_images", "true", "--output_dir", str(tmp_path / "o")])
 
