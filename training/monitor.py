@@ -1,6 +1,6 @@
 """
-How a pretraining run is doing, before it and once an epoch: signs of collapse, the channel groups, the masks, a picture, and, where
-labelled faces are given, the k-nearest-neighbour accuracy of the encoder and of the target.
+How a pretraining run is doing, before it and once an epoch: signs of collapse, the channel groups, the masks, a
+picture, and, where labelled faces are given, the k-nearest-neighbour accuracy of the encoder and of the target.
 
 Nothing here moves a weight, a running statistic or a random state. One line an epoch goes to monitor.jsonl.
 """
@@ -39,6 +39,8 @@ class Monitor:
     @torch.no_grad()
     def __call__(self, model, epoch: int) -> dict:
         """One line of monitor.jsonl. model: the bare SimFLEForPreTraining, left in training mode."""
+        if not self.sample:  # nothing could be read: training will say so
+            return {"collapsing": False}
         model.eval()
         found = self.collapse(model)
         if model.config.use_local_branch:

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 MODELING = sorted((ROOT / "modeling_simfle").glob("*.py"))
 TRAINING = sorted((ROOT / "training").rglob("*.py"))
 ALLOWED = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
-SCRIPTS = sorted(path.stem for path in TRAINING if "run_main(" in path.read_text() and path.stem != "script_arguments")
+SCRIPT_FILES = [path for path in TRAINING if "run_main(" in path.read_text() and path.stem != "script_arguments"]
+SCRIPTS = [path.stem for path in SCRIPT_FILES]
 
 
 def imports(path: Path):
@@ -54,7 +55,7 @@ def test_no_file_of_training_hides_an_installed_library():
         assert path.stem not in installed, path
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", SCRIPT_FILES, ids=lambda path: path.stem)
 def test_help_answers_before_torch_is_imported(script):
     code = (
         "import runpy, sys; sys.argv = [sys.argv[1], '--help']\n"
@@ -62,9 +63,7 @@ def test_help_answers_before_torch_is_imported(script):
         "except SystemExit as end: assert not end.code\n"
         "heavy = {'torch', 'datasets', 'accelerate', 'sklearn'} & set(sys.modules); assert not heavy, heavy"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "training" / f"{script}.py")], capture_output=True, text=True, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(script)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
 
