@@ -105,3 +105,16 @@ def test_images_that_vanish_mid_run_count_as_bad(flags, faces, tmp_path, capsys)
     resume = ["--output_dir", str(tmp_path / "run"), "--resume_from_checkpoint", "latest", "--dataset", str(copy)]
     pretrain.main([*flags, *resume, "--max_bad_images", "2"])
     assert victims[0].name in capsys.readouterr().err
+
+
+def test_found_inf_skips_a_fused_update_on_the_device():
+    """What StepGuard relies on where nobody waits for the device (torch's fused SGD, here on the CPU)."""
+    parameter = torch.nn.Parameter(torch.ones(64))
+    optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.9, weight_decay=0.1, fused=True)
+    for found_inf, moved in ((0.0, True), (1.0, False), (0.0, True)):
+        before = parameter.detach().clone()
+        parameter.grad = torch.full((64,), torch.nan if found_inf else 1.0)
+        optimizer.found_inf = torch.tensor([found_inf])
+        optimizer.step()
+        assert parameter.isfinite().all()
+        assert torch.equal(parameter, before) != moved
