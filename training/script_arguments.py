@@ -6,6 +6,7 @@ Only light imports here: a script must answer `--help` and bad flags before torc
 
 import argparse
 import dataclasses
+import io
 import os
 import sys
 import types
@@ -105,6 +106,8 @@ def check_range(name: str, value, low, high=float("inf"), low_included: bool = T
 
 def run_main(script: str, main) -> None:
     """Runs a script's main: a bad input becomes one sentence on stderr and status 1, without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows a line when it is said, not at the end
     try:
         main()
     except (ValueError, OSError) as error:
