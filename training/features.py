@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from training.face_data import BadImage, Faces
 from training.pretraining_data import BadImageCount
+from training.script_arguments import ignore_stop_signals
 from training.views import draw_crop, view_generator
 
 
@@ -57,6 +58,7 @@ def batches_of(dataset, batch_size, num_workers, bad_images: BadImageCount, devi
         sampler=sampler,
         num_workers=num_workers,
         collate_fn=collate_readable,
+        worker_init_fn=ignore_stop_signals,
         generator=torch.Generator(),  # the loader draws a seed for its workers: not from the run's generator
     )
     for indices, pixel_values, problems in tqdm(loader, desc=title, disable=not sys.stderr.isatty(), leave=False):

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from training.face_data import BadImage, Faces
+from training.script_arguments import ignore_stop_signals
 
 
 class StoredFaces:
@@ -112,11 +113,18 @@ def store_faces(faces: Faces, cache_dir: Path, image_side: int, num_workers: int
 def build_store(faces: Faces, folder: Path, image_side: int, num_workers: int) -> None:
     """Decodes every picture once, into a temporary folder that is then renamed."""
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in folder.parent.glob(f"{folder.name}.*.tmp"):  # of a build that was killed
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
     sizes: list[tuple[int, ...]] = []
     problems: dict[int, str] = {}
-    loader = DataLoader(Decoded(faces, image_side), batch_size=64, num_workers=num_workers, collate_fn=list)
+    loader = DataLoader(
+        Decoded(faces, image_side),
+        batch_size=64,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=ignore_stop_signals,
+    )
     bar = tqdm(total=len(faces), desc="decoding", disable=not sys.stderr.isatty(), leave=False, unit="image")
     with open(temporary / "pixels.bin", "wb") as file:
         for batch in loader:

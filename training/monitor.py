@@ -102,6 +102,8 @@ class Monitor:
 
     def untrained_neighbours(self, model) -> dict:
         """What the epochs are to beat: the encoder as initialised, its BatchNorm's statistics estimated on the bank."""
+        if any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):
+            return {}  # in training mode it would wait for processes that are not here
         encoder, bad_images = copy.deepcopy(model.encoder), BadImageCount(self.max_bad_images)
         estimate_batch_norm(encoder, self.bank, self.processor, 256, self.num_workers, bad_images, model.device)
         return {"estimated_knn_accuracy": self.accuracy(encoder, model.device)}

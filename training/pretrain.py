@@ -16,6 +16,9 @@ from training.face_data import DatasetArguments, open_faces
 from training.model_setup import ModelArguments, ProcessorArguments, make_processor, read_config
 from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
 
+# Arguments that a run and its checkpoint must share.
+SHARED = ("num_train_epochs", "base_learning_rate", "momentum", "weight_decay", "image_side", "global_grouping")
+
 
 @dataclass
 class PretrainingArguments:
@@ -185,13 +188,15 @@ def pretrain(
     """Set-up, the loop and the end of a run. Returns the loop."""
     from training.pretraining_loop import PretrainingLoop
     from training.run_guard import StepGuard
-    from training.run_state import versions, write_json
+    from training.run_state import abandon_later_checkpoints, save_model, versions, write_json
 
     state = describe_state(accelerator, config, processor, faces, run)
     model, optimizer = make_model_and_optimizer(config, start_from, run)
-    step, bad_images = resume(accelerator, run, checkpoint, model, optimizer, state)
+    step, bad_images, scaler_state = resume(accelerator, run, checkpoint, model, optimizer, state)
     sampler = make_sampler(accelerator, faces, run, step, data.shuffle_buffer if data.streaming else None)
     if accelerator.is_main_process:
+        if checkpoint is not None:
+            abandon_later_checkpoints(output_dir, checkpoint)
         about = {"arguments": arguments, "versions": versions(), "num_images": len(faces), **state}
         write_json(output_dir / "run.json", about)
         if step >= sampler.last_step:
@@ -202,6 +207,8 @@ def pretrain(
     model, optimizer = accelerator.prepare(model, optimizer)
     if run.report_to:
         accelerator.init_trackers("simfle", {k: v for k, v in arguments.items() if isinstance(v, (int, float, str))})
+    if accelerator.scaler is not None and scaler_state:
+        accelerator.scaler.load_state_dict(scaler_state)
     feeder = make_feeder(accelerator, config, processor, faces, sampler, run, data)
     guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images)
     monitor = make_monitor(accelerator, processor, faces, monitored, output_dir, data)
@@ -210,8 +217,7 @@ def pretrain(
     )
     done = loop.train()
     if accelerator.is_main_process:
-        bare_model.save_pretrained(output_dir)
-        processor.save_pretrained(output_dir)
+        save_model(output_dir, bare_model, processor)
         ending = "finished" if done == sampler.last_step else "stopped, to go on by --resume_from_checkpoint latest,"
         print(f"{ending} at step {done}; the model is in {output_dir}")
     accelerator.wait_for_everyone()
@@ -234,7 +240,7 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
         "seed": run.seed,
         "view_size": run.view_size,
         "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
-        "num_train_epochs": run.num_train_epochs,
+        **{name: getattr(run, name) for name in SHARED},
         "per_device_train_batch_size": run.per_device_train_batch_size,
         "gradient_accumulation_steps": run.gradient_accumulation_steps,
         "global_batch_size": batch_size,
@@ -259,17 +265,20 @@ def make_model_and_optimizer(config, start_from: str | None, run: PretrainingArg
     optimizer = torch.optim.SGD(
         parameters, lr=run.base_learning_rate, momentum=run.momentum, weight_decay=run.weight_decay, fused=True
     )
+    for parameter in parameters if run.momentum else ():
+        # The same numbers as torch's own start, but defined even where a loss scaler skips the first update.
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return model, optimizer
 
 
-def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: dict) -> tuple[int, int]:
-    """Loads the checkpoint, if there is one; returns its step, in this run's batches, and its bad images."""
+def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: dict) -> tuple[int, int, dict]:
+    """Loads the checkpoint, if there is one; returns its step, in this run's batches, bad images, and fp16's scaler."""
     from training.run_state import load_checkpoint
 
     if checkpoint is None:
         if run.resume_from_checkpoint:
             accelerator.print("no checkpoint found; starting from step 0")
-        return 0, 0
+        return 0, 0, {}
     found = load_checkpoint(checkpoint, model, optimizer, state)
     step = found["step"] * found["global_batch_size"] // state["global_batch_size"]
     accelerator.print(f"resuming from step {step}")
@@ -278,7 +287,7 @@ def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: d
             f"the checkpoint was made by {found['num_processes']} processes with {found['global_batch_size']} images a"
             f" step at step {found['step']}; this run has {accelerator.num_processes} with {state['global_batch_size']}"
         )
-    return step, found["bad_images"]
+    return step, found["bad_images"], found.get("scaler", {})
 
 
 def make_sampler(accelerator, faces, run: PretrainingArguments, step: int, shuffle_buffer: int | None = None):

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.face_data import BadImage, Faces
+from training.script_arguments import ignore_stop_signals
 from training.views import ViewBatch, apply_views, draw_view, normalize, resize_whole, stack_views, view_generator
 
 
@@ -154,6 +155,7 @@ def make_loader(dataset: PretrainingSet, sampler: StepSampler, num_workers: int,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if num_workers else None,
         timeout=timeout if num_workers else 0,
+        worker_init_fn=ignore_stop_signals,
     )
 
 

@@ -149,11 +149,11 @@ class PretrainingLoop:
             losses.append(torch.stack([output.loss.detach().new_zeros(()) if x is None else x.detach() for x in terms]))
             problems += batch["problems"]
             indices += batch["indices"]
-        self.guard.check(torch.stack(losses), problems, indices, self.must_stop(request))
+        gradients = [p.grad for p in self.bare_model.parameters() if p.grad is not None]
+        self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        self.guard.check(torch.stack(losses), self.gradient_norm, problems, indices, self.must_stop(request))
         self.sums += torch.stack(losses).float().mean(0)
-        if (step + 1) % run.logging_steps == 0 or step + 1 == self.sampler.last_step:
-            gradients = [p.grad for p in self.bare_model.parameters() if p.grad is not None]
-            self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        self.loss_scale = self.accelerator.scaler.get_scale() if self.accelerator.scaler is not None else 1.0
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.bare_model.update_target()
@@ -174,19 +174,19 @@ class PretrainingLoop:
     def log(self, done: int) -> None:
         """A line of metrics.jsonl: means since the last one. The only place where losses leave the device."""
         num_steps = done - self.logged_step
-        means = self.accelerator.reduce(self.sums / max(1, num_steps), "mean").tolist()
+        means = self.accelerator.reduce(self.sums / num_steps, "mean").tolist()
         now = time.perf_counter()
         seconds, waited = now - self.logged_at, self.feeder.waited
         self.sums.zero_()
         self.logged_at, self.logged_step, self.feeder.waited = now, done, 0.0
-        if not self.is_main or not num_steps:
+        if not self.is_main:
             return
         values = dict(zip(LOSSES, means, strict=True))
         if not self.bare_model.config.use_local_branch:
             values = {name: values[name] for name in LOSSES[:2]}
         values |= {
             "learning_rate": self.rate,
-            "gradient_norm": float(self.gradient_norm) if hasattr(self, "gradient_norm") else None,
+            "gradient_norm": float(self.gradient_norm) / self.loss_scale,
             "images_per_second": self.state["global_batch_size"] * num_steps / seconds,
             "data_wait": waited / seconds,
         }
@@ -199,7 +199,8 @@ class PretrainingLoop:
         if self.is_main and not (done == 0 and self.monitored.has_lines()):
             started = time.perf_counter()
             epoch = done // self.sampler.steps_per_epoch
-            found = self.monitor(self.bare_model, epoch)
+            with torch.compiler.set_stance("force_eager"):  # its few batches are not worth compiling for
+                found = self.monitor(self.bare_model, epoch)
             self.monitored.write({"step": done, "epoch": epoch, **found})
             self.accelerator.log({f"monitor/{k}": float(v) for k, v in found.items() if v is not None}, step=done)
             if found["collapsing"]:
@@ -211,6 +212,8 @@ class PretrainingLoop:
         self.guard.settle()
         if self.is_main and done > self.saved_step:
             self.state["bad_images"] = self.guard.bad_images
+            if self.accelerator.scaler is not None:
+                self.state["scaler"] = self.accelerator.scaler.state_dict()
             save_checkpoint(
                 self.output_dir,
                 done,

@@ -50,26 +50,29 @@ class StepGuard:
         self.pending: tuple | None = None
         self.scales_gradients = accelerator.mixed_precision == "fp16"  # its scaler skips updates itself
 
-    def check(self, losses: torch.Tensor, problems: list[str], indices: list[int], stop: bool) -> None:
+    def check(
+        self, losses: torch.Tensor, gradient_norm: torch.Tensor, problems: list[str], indices: list[int], stop: bool
+    ) -> None:
         """
         Before the update. Raises ValueError in every process: a loss that is not finite, or too many bad images.
 
         Args:
-            losses: of this process's micro-batches, any shape. problems: of their pictures, "" if none.
-            indices: the pictures. stop: whether this process was asked to.
+            losses: of this process's micro-batches, any shape. gradient_norm: of the update, alike in all processes.
+            problems: of the pictures, "" if none. indices: the pictures. stop: whether this process was asked to.
         """
         for number, problem in enumerate(filter(None, problems), self.bad_images + 1):
             print(f"bad image {number} (limit {self.limit}): {problem}", file=sys.stderr)
         broken = (~losses.isfinite()).any()
-        flags = torch.stack([broken.float(), broken.new_tensor(stop).float(), broken.new_zeros(()).float()])
-        flags[2] = float(sum(map(bool, problems)))
+        overflows = gradient_norm.isfinite().logical_not() if not self.scales_gradients else torch.zeros_like(broken)
+        known = (float(stop), float(sum(map(bool, problems))))
+        flags = torch.stack([broken.float(), overflows.float(), *(losses.new_full((), x).float() for x in known)])
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(flags)
-        if flags.device.type == "cpu":
+        if flags.device.type != "cuda":
             self.read(flags, broken, indices)
             return
         if not self.scales_gradients:
-            self.optimizer.found_inf = flags[:1].clamp(max=1)
+            self.optimizer.found_inf = flags[:2].sum(0, keepdim=True).clamp(max=1)
         self.settle()
         ready = torch.cuda.Event()
         copies = [tensor.to("cpu", non_blocking=True) for tensor in (flags, broken)]
@@ -85,7 +88,7 @@ class StepGuard:
             self.read(flags, broken, indices)
 
     def read(self, flags: torch.Tensor, broken: torch.Tensor, indices: list[int]) -> None:
-        num_broken, num_stops, num_bad = (int(value) for value in flags.tolist())
+        num_broken, overflows, num_stops, num_bad = (int(value) for value in flags.tolist())
         self.stop = self.stop or num_stops > 0
         self.bad_images += num_bad
         if num_broken:
@@ -94,6 +97,11 @@ class StepGuard:
             raise ValueError(
                 f"the loss is not finite in {num_broken} of {self.accelerator.num_processes} processes; nothing was"
                 " updated, and the last checkpoint stands. Lower --base_learning_rate, or look at the images named."
+            )
+        if overflows:
+            raise ValueError(
+                f"the gradient of the loss of images {indices} is not finite; nothing was updated, and the last"
+                " checkpoint stands. Lower --base_learning_rate."
             )
         if self.bad_images > self.limit:
             raise BadImage(

@@ -54,9 +54,21 @@ def prepare_output_dir(output_dir: str, resume: bool) -> Path:
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    folder = output_dir / CHECKPOINTS
-    return sorted(p for p in folder.glob("step_" + "[0-9]" * 8) if (p / "training_state.json").is_file())
+    """Complete checkpoints, those that have seen the fewest images first (steps may differ in images, see `resume`)."""
+    found = (output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8)
+    return sorted((p for p in found if (p / "training_state.json").is_file()), key=lambda p: (images_seen(p), p.name))
+
+
+def images_seen(checkpoint: Path) -> int:
+    state = json.loads((checkpoint / "training_state.json").read_text(encoding="utf-8"))
+    return state["step"] * state.get("global_batch_size", 1)
+
+
+def abandon_later_checkpoints(output_dir: Path, resumed: Path) -> None:
+    """A run that goes on from an earlier checkpoint keeps the later ones under another name: `latest` is its own."""
+    for checkpoint in list_checkpoints(output_dir):
+        if images_seen(checkpoint) > images_seen(resumed):
+            os.replace(checkpoint, checkpoint.with_name(f"abandoned_{checkpoint.name}"))
 
 
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | None:
@@ -75,7 +87,8 @@ def save_checkpoint(output_dir: Path, step: int, model, processor, optimizer, st
 
     final = output_dir / CHECKPOINTS / f"step_{step:08d}"
     temporary = final.with_name(final.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in final.parent.glob("*.tmp"):  # of a run that was killed here
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
     model.save_pretrained(temporary)
     processor.save_pretrained(temporary)
@@ -90,6 +103,18 @@ def save_checkpoint(output_dir: Path, step: int, model, processor, optimizer, st
     flush(final.parent)
     for old in list_checkpoints(output_dir)[:-total_limit]:
         shutil.rmtree(old)
+
+
+def save_model(output_dir: Path, model, processor) -> None:
+    """The loadable model at the top of a run: each file under a temporary name, then renamed."""
+    temporary = output_dir / "model.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    processor.save_pretrained(temporary)
+    for path in temporary.iterdir():
+        flush(path)
+        os.replace(path, output_dir / path.name)
+    temporary.rmdir()
 
 
 def flush(path: Path) -> None:

@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import io
 import os
+import signal
 import sys
 import types
 import typing
@@ -115,6 +116,12 @@ def run_main(script: str, main) -> None:
         sys.exit(f"{script}: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit(f"{script}: interrupted")
+
+
+def ignore_stop_signals(_) -> None:
+    """A loader's worker: signals to the whole group are the training process's to answer; it ends its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def leave_processes(status: int, message: str = "") -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch.utils.data import Sampler
 
-from training.face_data import BadImage, DatasetArguments, Faces, read_image
+from training.face_data import SPLIT_SYNONYMS, BadImage, DatasetArguments, Faces, read_image
 
 
 class StreamedFaces(Faces):
@@ -76,6 +76,8 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
         dataset: folder of .parquet or .tar shards (a split's begin with its name where any does), one such file, or a
             Hub id. split: its split.
     """
+    if not dataset:
+        raise ValueError("--dataset is missing; give a folder of .parquet or .tar shards, or a Hub id.")
     import datasets
 
     path = Path(dataset).expanduser()
@@ -107,7 +109,10 @@ def shards(path: Path, split: str) -> list[str]:
     if path.is_file():
         return [str(path)]
     found = sorted(p for pattern in ("*.parquet", "*.tar", "data/*.parquet", "data/*.tar") for p in path.glob(pattern))
-    named = [p for p in found if p.stem.startswith(split)]
+    named = [p for p in found if p.stem.startswith(SPLIT_SYNONYMS.get(split, (split,)))]
+    others = [p.name for p in found if p.stem.startswith(sum(SPLIT_SYNONYMS.values(), ()))]
+    if others and not named:
+        raise ValueError(f"{path} has no shards of split {split!r}; found {', '.join(others[:5])}.")
     return [str(p) for p in named or found]
 
 
@@ -148,7 +153,8 @@ class StreamSampler(Sampler):
             if step // steps.steps_per_epoch != epoch:
                 epoch = step // steps.steps_per_epoch
                 cells = self.faces.shuffled_cells(steps.seed, epoch, self.buffer_size)
-                self.take(cells, position, position)  # what a resumed run has seen
+                for _ in range(position):  # what a resumed run has seen
+                    next(cells, None)
             for micro in range(steps.accumulation):
                 first = position + micro * process_batch
                 taken = self.take(cells, process_batch, first + process_batch)

@@ -13,6 +13,7 @@ Legend: B pictures, H x W the largest of their sizes, S the side of a view.
 Source: arXiv 2303.07648, section 4.1; Chen et al., arXiv 2002.05709, appendix A.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -253,7 +254,7 @@ def turn_hue(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     )
     sixths = sixths + 6 * turns
     # Each colour is value - chroma * clip(min(k, 4 - k), 0, 1) with k = (n + sixths) mod 6, n = 5, 3, 1.
-    colours = torch.tensor([5.0, 3.0, 1.0], device=pixels.device)[None, :, None, None]
+    colours = 5.0 - 2 * torch.arange(3, device=pixels.device)[None, :, None, None]
     k = torch.remainder(colours + sixths, 6)  # (B, 3, H, W)
     return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
 
@@ -262,8 +263,10 @@ def normalize(pixels: torch.Tensor, processor) -> torch.Tensor:
     """(B, 3, H, W) in [0, 1] -> the image processor's gray (under do_grayscale), mean and deviation."""
     if processor.do_grayscale:
         pixels = luminance(pixels).expand(-1, 3, -1, -1)
-    mean, std = (
-        torch.tensor(value, dtype=pixels.dtype, device=pixels.device)[None, :, None, None]
-        for value in (processor.image_mean, processor.image_std)
-    )
+    mean, std = (constant(tuple(v), pixels.device) for v in (processor.image_mean, processor.image_std))
     return (pixels - mean) / std
+
+
+@functools.cache  # made once: copying numbers to a device waits for it
+def constant(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor(values, device=device)[None, :, None, None]
