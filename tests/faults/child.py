@@ -30,6 +30,11 @@ def main() -> None:
                     os.kill(worker.pid, signal.SIGKILL)
             elif fault == "not_finite":
                 self.model.register_forward_hook(lambda m, i, o: o.__setitem__("loss", o.loss * float("inf")))
+            elif fault == "gradient":
+                self.bare_model.projector.output.bias.register_hook(lambda gradient: gradient * float("nan"))
+            elif fault == "group_SIGTERM":
+                for pid in [worker.pid for worker in self.feeder.batches._workers] + [os.getpid()]:
+                    os.kill(pid, signal.SIGTERM)
             elif fault in ("SIGTERM", "SIGINT"):
                 os.kill(os.getpid(), getattr(signal, fault))
         step(self, number, request)

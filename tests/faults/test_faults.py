@@ -118,3 +118,28 @@ def test_found_inf_skips_a_fused_update_on_the_device():
         optimizer.step()
         assert parameter.isfinite().all()
         assert torch.equal(parameter, before) != moved
+
+
+def test_a_signal_to_the_whole_group_spares_the_workers_and_saves(flags, tmp_path):
+    """What torchrun, Slurm and Ctrl-C do: the data workers get the signal too."""
+    done = run_with("group_SIGTERM", [*flags, "--num_workers", 1, "--checkpointing_steps", "1000"], tmp_path / "run")
+    assert done.returncode == 143, done.stdout + done.stderr
+    assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step_00000004"]
+
+
+def test_going_on_from_an_earlier_checkpoint_sets_the_later_ones_aside(flags, pretrained, tmp_path):
+    folder = tmp_path / "run"
+    pretrain.main([*flags, "--checkpoints_total_limit", "9", "--output_dir", str(folder)])
+    chosen = str(folder / "checkpoints" / "step_00000002")
+    resume = ["--checkpoints_total_limit", "9", "--output_dir", str(folder), "--resume_from_checkpoint", chosen]
+    pretrain.main([*flags, "--max_train_steps", "3", *resume])
+    assert [path.name for path in list_checkpoints(folder)][-1] == "step_00000003"
+    assert (folder / "checkpoints" / "abandoned_step_00000006").is_dir()
+    assert_goes_on_to_the_same_end(flags, folder, pretrained[0])
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_update(flags, tmp_path):
+    done = run_with("gradient", flags, tmp_path / "run")
+    assert done.returncode == 1
+    assert "the gradient of the loss of images" in done.stderr
+    assert [path.name for path in list_checkpoints(tmp_path / "run")][-1] == "step_00000003"
