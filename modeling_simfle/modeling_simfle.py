@@ -4,6 +4,9 @@ SimFLE: Simple Facial Landmark Encoding for self-supervised facial expression re
 
     L = L_s + L_r + 0.3 L_d + 0.03 L_g
 
+Read in this order: `SimFLEForPreTraining.forward`, `global_branch`, `local_branch`, the four losses, `update_target`;
+then `semantic_mask` in facemae_simfle.py. Views and schedule are the scripts' (training/views.py, pretrain.py).
+
 L_s similarity of two views (global branch, BYOL-like), L_r reconstruction of the masked face (local branch), L_d
 distillation between the branches, L_g grouping of the encoder's channels, which choose the patches to keep.
 
@@ -89,7 +92,8 @@ def grouping_loss(
     reduce_similarity: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """
-    l = 0.001 * sum((S - D)^2) / (C / 512)^2 and L_g = l^2 (section 3.2).
+    l = 0.001 * sum((S - D)^2) / (C / 512)^2 and L_g = l^2 (section 3.2; the released code compares l with zero by mean
+    squared error, hence the square). From the released start S is 1 everywhere, and the first total about 1,940.
 
     D is 1 where two channels belong to the same consecutive run of M, else 0; it is never built: 1 is subtracted from
     the G diagonal blocks of S instead.
@@ -100,9 +104,10 @@ def grouping_loss(
             released code.
     """
     channels = activations.shape[1]
-    difference = channel_similarity(activations)
+    similarity = channel_similarity(activations)  # S
     if reduce_similarity is not None:
-        difference = reduce_similarity(difference)
+        similarity = reduce_similarity(similarity).clone()  # what it returned stays as it is
+    difference = similarity
     size = channels // num_groups
     blocks = difference.view(num_groups, size, num_groups, size).diagonal(dim1=0, dim2=2)  # (M, M, G), a view
     blocks.sub_(1)
@@ -211,7 +216,7 @@ class SimFLEPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """method.md section 2. The ResNet initialises itself (kaiming normal, fan out)."""
+        """Heads as PyTorch, FaceMAE as MAE; the ResNet initialises itself (kaiming normal, fan out)."""
         if isinstance(module, PositionTable):
             init.copy_(module.weight, sincos_position_table(module.width, module.grid).to(module.weight.device))
         elif isinstance(module, Token):
@@ -316,7 +321,7 @@ class SimFLEForPreTrainingOutput(ModelOutput):
 
 class SimFLEForPreTraining(SimFLEPreTrainedModel):
     """
-    Both branches and all four losses.
+    Both branches and all four losses. In a loop of your own, call `update_target()` after every optimiser step.
 
     Gradient checkpointing covers the FaceMAE's blocks only: recomputing the ResNet would move its BatchNorm's running
     statistics twice.
@@ -364,7 +369,15 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         """
         target = decay * target + (1 - decay) * online, for the parameters (section 3.1); call it after every optimiser
         step. The target's BatchNorm buffers follow from its own forward passes.
+
+        Raises:
+            ValueError: weights in half precision, where a hundredth of a small difference is rounded away.
         """
+        if self.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"The target cannot follow weights of {self.dtype}; keep them in float32 and use autocast"
+                " (--mixed_precision)."
+            )
         for target, online in self._target_and_online():
             own: list[torch.Tensor] = list(target.parameters())
             others: list[torch.Tensor] = list(online.parameters())
@@ -606,7 +619,7 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
                 raise ValueError(f"num_channels={weight.shape[1]}, but fold_grayscale needs an encoder of 3 channels.")
             mix = weight.new_tensor(LUMINANCE)[None, :, None, None]
             weight.copy_(mix * weight.sum(1, keepdim=True))
-        return model.train(self.training)
+        return model.train(self.encoder.training)  # a frozen encoder's statistics stay as they are
 
 
 __all__ = ["SimFLEForImageClassification", "SimFLEForPreTraining", "SimFLEModel", "SimFLEPreTrainedModel"]

@@ -80,6 +80,13 @@ def test_to_resnet_has_equal_logits(model, tmp_path):
     assert not list(tmp_path.glob("*.py"))
 
 
+def test_to_resnet_of_a_frozen_encoder_keeps_its_statistics(model):
+    model.freeze_encoder()
+    model.train()
+    images = torch.randn(3, 3, 64, 64)
+    assert torch.equal(model.to_resnet()(images).logits, model(images).logits)
+
+
 def test_folded_grayscale_gives_colour_input_equal_logits(model):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     options = {"size": 64, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}

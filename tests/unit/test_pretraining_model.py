@@ -98,6 +98,11 @@ def test_update_target_is_the_formula_on_parameters_and_leaves_buffers():
             assert torch.equal(parameter, before.get_parameter(name)), name
 
 
+def test_update_target_refuses_half_precision():
+    with pytest.raises(ValueError, match=r"cannot follow weights of torch\.bfloat16"):
+        make_model().bfloat16().update_target()
+
+
 def test_target_starts_as_a_copy():
     model = make_model()
     for target, online in (("target_encoder", "encoder"), ("target_projector", "projector")):
