@@ -104,10 +104,9 @@ def grouping_loss(
             released code.
     """
     channels = activations.shape[1]
-    similarity = channel_similarity(activations)  # S
+    difference = channel_similarity(activations)  # S, from which D is subtracted in place
     if reduce_similarity is not None:
-        similarity = reduce_similarity(similarity).clone()  # what it returned stays as it is
-    difference = similarity
+        difference = reduce_similarity(difference).clone()  # what it returned stays as it is
     size = channels // num_groups
     blocks = difference.view(num_groups, size, num_groups, size).diagonal(dim1=0, dim2=2)  # (M, M, G), a view
     blocks.sub_(1)

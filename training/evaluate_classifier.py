@@ -42,9 +42,8 @@ def evaluate(model, processor, device, faces, data, evaluation, output_dir) -> d
     """Writes and returns metrics.json's content."""
     import time
 
-    from training.features import compute_outputs
+    from training.features import BadImageCount, compute_outputs
     from training.fer_datasets import match_labels
-    from training.pretraining_data import BadImageCount
     from training.run_metrics import classification_measures, measures_without_repeats, print_measures, write_metrics
 
     class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]

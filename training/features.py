@@ -8,9 +8,24 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from training.face_data import BadImage, Faces
-from training.pretraining_data import BadImageCount
 from training.script_arguments import ignore_stop_signals
 from training.views import draw_crop, view_generator
+
+
+class BadImageCount:
+    """Names and counts unreadable pictures over a run; beyond the limit the run stops."""
+
+    def __init__(self, limit: int, seen: int = 0):
+        self.limit, self.seen = limit, seen
+
+    def add(self, problems: list[str]) -> None:
+        for problem in filter(None, problems):
+            self.seen += 1
+            print(f"bad image {self.seen} (limit {self.limit}): {problem}", file=sys.stderr)
+        if self.seen > self.limit:
+            raise ValueError(
+                f"{self.seen} bad images are more than --max_bad_images {self.limit}; see the names above."
+            )
 
 
 class ProcessedFaces(Dataset):

@@ -113,8 +113,7 @@ def store_faces(faces: Faces, cache_dir: Path, image_side: int, num_workers: int
 def build_store(faces: Faces, folder: Path, image_side: int, num_workers: int) -> None:
     """Decodes every picture once, into a temporary folder that is then renamed."""
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    for left in folder.parent.glob(f"{folder.name}.*.tmp"):  # of a build that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # its own alone: another run may be building beside it
     temporary.mkdir(parents=True)
     sizes: list[tuple[int, ...]] = []
     problems: dict[int, str] = {}

@@ -94,8 +94,7 @@ def run_probe(model, processor, train_faces, eval_faces, data, model_arguments, 
     """Features, training of the linear layer, metrics.json."""
     import torch
 
-    from training.features import compute_outputs, estimate_batch_norm
-    from training.pretraining_data import BadImageCount
+    from training.features import BadImageCount, compute_outputs, estimate_batch_norm
     from training.run_metrics import classification_measures, measures_without_repeats, print_measures, write_metrics
 
     bad_images, batch = BadImageCount(data.max_bad_images), 256

@@ -13,10 +13,9 @@ import torch
 from torch.nn import functional as F
 
 from modeling_simfle.modeling_simfle import channel_similarity
-from training.features import compute_outputs, estimate_batch_norm
+from training.features import BadImageCount, compute_outputs, estimate_batch_norm
 from training.knn import knn_predict
 from training.pictures import save_reconstructions
-from training.pretraining_data import BadImageCount
 
 NUM_SAMPLE, NUM_PICTURED = 256, 8
 # Below either, two different faces are all but one point to the projector.

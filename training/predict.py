@@ -48,8 +48,7 @@ def main(argv=None) -> None:
 
 def predict(model, processor, device, faces, arguments: PredictionArguments) -> list[dict]:
     """One mapping a readable picture: image, expression, probability, and class name to probability."""
-    from training.features import compute_outputs
-    from training.pretraining_data import BadImageCount
+    from training.features import BadImageCount, compute_outputs
 
     kept, probabilities = compute_outputs(
         lambda pixel_values: model(pixel_values).logits.softmax(1),

@@ -7,6 +7,7 @@ The defaults are the paper's schedule (100 epochs, batch 256, learning rate 0.05
 """
 
 import sys
+import warnings
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -144,8 +145,6 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
 
 def make_accelerator(run: PretrainingArguments, output_dir: Path):
     """Accelerate's state; `accelerate config` decides what the flags leave open."""
-    import warnings
-
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 

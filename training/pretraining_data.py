@@ -1,7 +1,6 @@
 """Batches of (origin, view 1, view 2) for pretraining; what each holds is a function of (seed, epoch, image) alone."""
 
 import math
-import sys
 
 import numpy as np
 import torch
@@ -95,14 +94,8 @@ class MakeViews:
 
 def to_device(batch: dict, device) -> dict:
     """Tensors and ViewBatches of a batch on the device, without waiting; anything else as it is."""
-    return {
-        name: value.to(device, non_blocking=True)
-        if isinstance(value, torch.Tensor)
-        else value.to(device)
-        if isinstance(value, ViewBatch)
-        else value
-        for name, value in batch.items()
-    }
+    movable = (torch.Tensor, ViewBatch)
+    return {k: v.to(device, non_blocking=True) if isinstance(v, movable) else v for k, v in batch.items()}
 
 
 class StepSampler(Sampler):
@@ -168,22 +161,6 @@ def draw_masks(config, batch_size: int, seed: int, step: int, micro: int, rank: 
     if config.masking == "random":
         drawn["noise"] = torch.from_numpy(generator.random((batch_size, config.num_patches), dtype=np.float32))
     return drawn
-
-
-class BadImageCount:
-    """Names and counts unreadable pictures over a run; beyond the limit the run stops."""
-
-    def __init__(self, limit: int, seen: int = 0):
-        self.limit, self.seen = limit, seen
-
-    def add(self, problems: list[str]) -> None:
-        for problem in filter(None, problems):
-            self.seen += 1
-            print(f"bad image {self.seen} (limit {self.limit}): {problem}", file=sys.stderr)
-        if self.seen > self.limit:
-            raise ValueError(
-                f"{self.seen} bad images are more than --max_bad_images {self.limit}; see the names above."
-            )
 
 
 def cosine_learning_rate(base: float, batch_size: int, epoch: int, num_epochs: int) -> float:

@@ -103,8 +103,8 @@ class PretrainingLoop:
         self.sums = torch.zeros(len(LOSSES), device=accelerator.device)
         self.started = self.logged_at = time.perf_counter()
         self.logged_step = self.saved_step = sampler.first_step
-        bare = not (self.is_main and sys.stderr.isatty())
-        self.bar = tqdm(total=sampler.last_step, initial=sampler.first_step, disable=bare, unit="step")
+        quiet = not (self.is_main and sys.stderr.isatty())
+        self.bar = tqdm(total=sampler.last_step, initial=sampler.first_step, disable=quiet, unit="step")
 
     def train(self) -> int:
         """Runs to the last step, or until it is asked to stop; returns the number of steps done. All is saved then."""
@@ -192,7 +192,7 @@ class PretrainingLoop:
         }
         self.metrics.write({"step": done, "epoch": (done - 1) // self.sampler.steps_per_epoch, **values})
         self.bar.set_postfix({k: f"{v:.3g}" for k, v in values.items() if k in (*LOSSES, "images_per_second")})
-        self.accelerator.log({name: value for name, value in values.items() if value is not None}, step=done)
+        self.accelerator.log(values, step=done)
 
     def watch(self, done: int) -> None:
         """Before the first step and once an epoch: a line of monitor.jsonl."""

@@ -2,8 +2,8 @@
 What a run leaves on disk: run.json, metrics.jsonl and checkpoints, so that a killed run goes on where it was.
 
 A checkpoint is written into a temporary folder, flushed and renamed: a folder with its final name is complete. It
-holds the model (target included), the optimiser's momentum and the position; everything random in a run is a function
-of (seed, step), so there is no other state to keep.
+holds the model (target included), the optimiser's momentum, the position and fp16's loss scale; everything random in a
+run is a function of (seed, step), so there is no other state to keep.
 """
 
 import json
@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
+# What makes the batch of a process.
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def versions() -> dict[str, str]:
@@ -123,9 +125,6 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:

@@ -112,8 +112,9 @@ def run_main(script: str, main) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        leave_processes(1, f"{script}: {' '.join(str(error).split())}")
-        sys.exit(f"{script}: {' '.join(str(error).split())}")
+        sentence = f"{script}: {' '.join(str(error).split())}"
+        leave_processes(1, sentence)
+        sys.exit(sentence)
     except KeyboardInterrupt:
         sys.exit(f"{script}: interrupted")
 

@@ -1,5 +1,5 @@
 """
-The two views and the origin of a face: SimCLR's augmentation at full strength, in method.md's order.
+The two views and the origin of a face: SimCLR's augmentation at full strength, in this order.
 
     RandomResizedCrop - horizontal flip - colour jitter - grayscale - Gaussian blur - normalisation
 
@@ -105,9 +105,9 @@ class ViewBatch(NamedTuple):
     jitter_counts: torch.Tensor
     grayscale_indices: torch.Tensor
 
-    def to(self, device) -> "ViewBatch":
+    def to(self, device, non_blocking: bool = False) -> "ViewBatch":
         """On the device, but for the counts."""
-        moved = {name: value.to(device, non_blocking=True) for name, value in self._asdict().items()}
+        moved = {name: value.to(device, non_blocking=non_blocking) for name, value in self._asdict().items()}
         return ViewBatch(**{**moved, "jitter_counts": self.jitter_counts})
 
 

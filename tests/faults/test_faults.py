@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -94,8 +95,6 @@ def test_half_written_checkpoints_are_passed_over(flags, pretrained, tmp_path, c
 
 
 def test_images_that_vanish_mid_run_count_as_bad(flags, faces, tmp_path, capsys):
-    import shutil
-
     copy = tmp_path / "faces"
     shutil.copytree(faces, copy)
     pretrain.main([*flags, "--dataset", str(copy), "--max_train_steps", "1", "--output_dir", str(tmp_path / "run")])

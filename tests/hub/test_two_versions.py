@@ -6,6 +6,7 @@ Needs a second environment: SIMFLE_PYTHON_517 names its python (torch, transform
 `make venv517`.
 """
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -36,8 +37,6 @@ with torch.no_grad():
 
 
 def test_written_under_5_17_loads_here(tmp_path):
-    import json
-
     torch.save(tiny_inputs(), tmp_path / "inputs.pt")
     command = [PYTHON, "-c", WRITE, json.dumps(FIELDS), tmp_path / "saved", tmp_path / "inputs.pt", tmp_path / "out.pt"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}

@@ -11,9 +11,8 @@ from PIL import Image
 from modeling_simfle import SimFLEImageProcessor, SimFLEModel
 from tests.tiny import tiny_config
 from training.face_data import picture_faces
-from training.features import compute_outputs, estimate_batch_norm
+from training.features import BadImageCount, compute_outputs, estimate_batch_norm
 from training.pretraining_data import (
-    BadImageCount,
     MakeViews,
     PretrainingSet,
     StepSampler,

@@ -21,14 +21,8 @@ from training.script_arguments import check_range, parse_arguments, run_main
 
 # Dense bfloat16 peak in FLOP/s, by a part of the device's name (the makers' data sheets).
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
-CPU_DEFAULTS, GPU_DEFAULTS = (
-    {"view_size": 112, "batch_size": 16, "rounds": 5},
-    {
-        "view_size": 224,
-        "batch_size": 256,
-        "rounds": 10,
-    },
-)
+CPU_DEFAULTS = {"view_size": 112, "batch_size": 16, "rounds": 5}
+GPU_DEFAULTS = {"view_size": 224, "batch_size": 256, "rounds": 10}
 
 
 @dataclass
