@@ -79,8 +79,10 @@ class PretrainingArguments:
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, PretrainingArguments)
     data, model_arguments, processor_arguments, run = parse_arguments(kinds, argv, __doc__)
+    from training.process_memory import keep_freed_memory
     from training.run_state import find_checkpoint, prepare_output_dir
 
+    keep_freed_memory()
     output_dir = Path(run.output_dir)
     checkpoint = None
     if not run.dry_run:

@@ -83,8 +83,15 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | Non
     return path
 
 
-def save_checkpoint(output_dir: Path, step: int, model, processor, optimizer, state: dict, total_limit: int) -> None:
-    """Writes checkpoints/step_NNNNNNNN and removes the oldest beyond `total_limit`."""
+def save_checkpoint(
+    output_dir: Path, step: int, model, processor, optimizer, state: dict, total_limit: int, more: dict | None = None
+) -> None:
+    """
+    Writes checkpoints/step_NNNNNNNN and removes the oldest beyond `total_limit`.
+
+    Args:
+        more: further state dicts, each as a file <name>.safetensors.
+    """
     from safetensors.torch import save_file
 
     final = output_dir / CHECKPOINTS / f"step_{step:08d}"
@@ -97,6 +104,8 @@ def save_checkpoint(output_dir: Path, step: int, model, processor, optimizer, st
     names = {parameter: name for name, parameter in model.named_parameters()}
     momentum = {names[p]: s["momentum_buffer"] for p, s in optimizer.state.items() if "momentum_buffer" in s}
     save_file({name: tensor.contiguous() for name, tensor in momentum.items()}, temporary / "momentum.safetensors")
+    for name, tensors in (more or {}).items():
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary / f"{name}.safetensors")
     write_json(temporary / "training_state.json", {**state, "step": step})
     for path in [*temporary.iterdir(), temporary]:
         flush(path)
