@@ -1,0 +1,229 @@
+"""
+Exports an expression classifier: a plain ResNet folder without custom code, ONNX, and int8.
+
+    python training/export.py MODEL_FOLDER OUTPUT_FOLDER --dataset FACES
+
+OUTPUT_FOLDER receives config.json, preprocessor_config.json and model.safetensors (stock classes of transformers, equal
+logits; weights trained in gray take colour pictures), onnx/model.onnx, onnx/model_quantized.onnx (int8, calibrated on
+the training faces of --dataset; left out without one), and exports.json: size, agreement, accuracy on --eval_split and
+milliseconds of each. Run it on an otherwise idle machine, or the times are not to be trusted.
+"""
+
+import os
+import shlex
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from training.face_data import DatasetArguments, open_faces, picture_faces
+from training.script_arguments import check_range, parse_arguments, run_main
+
+FILES = {"eager": "model.safetensors", "onnx": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+NUM_DRAWN_FACES = 64  # for the comparison without --dataset
+
+
+@dataclass
+class ExportArguments:
+    """The export."""
+
+    eval_dataset: str | None = field(default=None, metadata={"help": "where --eval_split is; default --dataset"})
+    eval_split: str = field(default="validation", metadata={"help": "split for agreement and accuracy"})
+    calibration_method: Literal["minmax", "entropy", "percentile"] = field(
+        default="minmax", metadata={"help": "how int8 finds the activations' ranges"}
+    )
+    num_calibration_images: int = field(default=512, metadata={"help": "training faces that int8 is calibrated on"})
+    reduce_range: bool = field(
+        default=False, metadata={"help": "7-bit weights in int8: safe on x86 processors without VNNI"}
+    )
+    per_device_eval_batch_size: int = field(default=32, metadata={"help": "faces a forward pass"})
+    threads: int = field(default=2, metadata={"help": "threads of eager and of ONNX Runtime while they are timed"})
+    timing_rounds: int = field(default=20, metadata={"help": "turns of the timing"})
+    overwrite: bool = field(default=False, metadata={"help": "replace an earlier export; other files there stay"})
+
+    def __post_init__(self):
+        for name in ("num_calibration_images", "per_device_eval_batch_size", "threads", "timing_rounds"):
+            check_range(name, getattr(self, name), 1)
+
+
+def main(argv=None) -> None:
+    positionals = (
+        ("model", {"metavar": "MODEL_FOLDER", "help": "folder or Hub id of a SimFLE classifier"}),
+        ("output_dir", {"metavar": "OUTPUT_FOLDER", "help": "new folder"}),
+    )
+    data, arguments, where = parse_arguments((DatasetArguments, ExportArguments), argv, __doc__, positionals)
+    command = shlex.join(["python", "training/export.py", *(sys.argv[1:] if argv is None else argv)])
+    output_dir = check_output_dir(where.output_dir, arguments.overwrite)
+    from training.run_state import write_json
+
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{output_dir.name}.tmp", dir=output_dir.parent) as folder:
+        exports = export(where.model, Path(folder), data, arguments)
+        write_json(Path(folder) / "exports.json", {**exports, "command": command})
+        move_files(Path(folder), output_dir)
+    print_exports(exports, output_dir)
+
+
+def check_output_dir(name: str, overwrite: bool) -> Path:
+    """The folder that will be made or added to. Raises ValueError: a file, or a folder that is not to be touched."""
+    folder = Path(name)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
+        raise ValueError(f"{folder} is a file or not empty; give a new folder, or --overwrite an earlier export.")
+    return folder
+
+
+def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportArguments) -> dict:
+    """Writes every file of the export into an empty folder, and returns exports.json's content."""
+    from training.model_setup import load_classifier
+    from training.onnx_export import eager_classifier, load_plain_folder, onnx_classifier, save_plain_folder, write_onnx
+
+    check_extras()
+    simfle, simfle_processor, _ = load_classifier(source)
+    if simfle.config.model_type != "simfle":
+        raise ValueError(f"{source} holds a {simfle.config.model_type} classifier; give a SimFLE one.")
+    save_plain_folder(simfle.cpu(), simfle_processor, folder)
+    model, processor = load_plain_folder(folder)
+    (folder / "onnx").mkdir()
+    write_onnx(model, folder / FILES["onnx"], processor.size["height"])
+    calibration = calibrate(folder, processor, data, arguments)
+    classifiers = {"eager": eager_classifier(model)}
+    for name in ("onnx", "int8"):
+        if (folder / FILES[name]).exists():
+            classifiers[name] = onnx_classifier(folder / FILES[name], arguments.threads)
+    rows = compare(classifiers, processor, simfle, simfle_processor, data, arguments)
+    add_times(rows, classifiers, processor.size["height"], arguments)
+    for name in classifiers:
+        rows[name] = {"file": FILES[name], "size_bytes": (folder / FILES[name]).stat().st_size, **rows[name]}
+    if calibration:
+        rows["int8"]["calibration"] = calibration
+    return {**rows, "threads": arguments.threads, "model": source, "versions": export_versions()}
+
+
+def check_extras() -> None:
+    """Raises ValueError where the extra `export` is not installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} is not installed; pip install 'simfle[training,export]'.")
+
+
+def export_versions() -> dict[str, str]:
+    from importlib import metadata
+
+    from training.run_state import versions
+
+    return {**versions(), **{name: metadata.version(name) for name in ("onnx", "onnxscript", "onnxruntime")}}
+
+
+def calibrate(folder: Path, processor, data: DatasetArguments, arguments: ExportArguments) -> dict | None:
+    """Writes the int8 file and returns how it was calibrated; None, and no file, without --dataset."""
+    import numpy as np
+
+    from training.features import BadImageCount, ProcessedFaces, batches_of
+    from training.onnx_export import write_int8
+
+    if not data.dataset:
+        print("no --dataset: no int8 file, which takes training faces, and no accuracy")
+        return None
+    faces = open_faces(data, data.dataset, data.train_split, with_labels=False)
+    wanted = min(len(faces), arguments.num_calibration_images)
+    chosen = ProcessedFaces(faces.select(np.linspace(0, len(faces) - 1, wanted).astype(int)), processor)
+    batch_size, bad_images = min(wanted, arguments.per_device_eval_batch_size), BadImageCount(data.max_bad_images)
+    batches = [pixels for _, pixels in batches_of(chosen, batch_size, data.num_workers, bad_images, "cpu")]
+    batches = [pixels for pixels in batches if len(pixels) == batch_size]  # histograms take batches of one size
+    if not batches:
+        raise ValueError(f"{faces.source} has fewer than {batch_size} readable faces; lower the batch size.")
+    method, reduce_range = arguments.calibration_method, arguments.reduce_range
+    write_int8(folder / FILES["onnx"], folder / FILES["int8"], batches, method, reduce_range)
+    return {
+        "calibration_method": method,
+        "reduce_range": reduce_range,
+        "num_images": batch_size * len(batches),
+        "dataset": {"source": faces.source, "split": faces.split, "fingerprint": faces.fingerprint()},
+    }
+
+
+def compare(classifiers, processor, simfle, simfle_processor, data: DatasetArguments, arguments) -> dict:
+    """
+    Agreement of every classifier with eager, and of eager with the original under its own processor; with a data set
+    also the accuracy.
+
+    Args:
+        classifiers: name to function of pixel_values; "eager" among them. simfle: the original model.
+    Returns:
+        name of a classifier to its row; "plain_against_simfle", the original's row; "measured_on", the pictures.
+    """
+    from training.export_measures import agreement, compute_logits
+    from training.fer_datasets import match_labels
+    from training.onnx_export import eager_classifier
+    from training.synthetic_faces import write_image_folder
+
+    dataset = arguments.eval_dataset or data.dataset
+    options = (arguments.per_device_eval_batch_size, data.num_workers, data.max_bad_images)
+    with tempfile.TemporaryDirectory() as folder:
+        if dataset:
+            faces = open_faces(data, dataset, arguments.eval_split, with_labels=True)
+        else:
+            write_image_folder(Path(folder), NUM_DRAWN_FACES, seed=0, size=processor.size["height"])
+            faces = picture_faces([Path(folder)])
+            faces.source = faces.split = "drawn faces"
+        kept, logits = compute_logits(classifiers, faces, processor, *options)
+        logits |= compute_logits({"plain_against_simfle": eager_classifier(simfle)}, faces, simfle_processor, *options)[
+            1
+        ]
+        rows: dict = {name: agreement(values, logits["eager"]) for name, values in logits.items()}
+        if faces.labels is not None:
+            names = [simfle.config.id2label[i] for i in range(simfle.config.num_labels)]
+            labels = match_labels(faces.class_names, faces.labels, names)[kept]
+            for name, row in rows.items():
+                row["accuracy"] = float((logits[name].argmax(1).numpy() == labels).mean())
+        measured_on = {"source": faces.source, "split": faces.split, "fingerprint": faces.fingerprint()}
+    return {**rows, "measured_on": {**measured_on, "num_images": len(kept)}}
+
+
+def add_times(rows: dict, classifiers, size: int, arguments: ExportArguments) -> None:
+    """Adds to every classifier's row the median milliseconds of a batch of 1 and of 32, and their ratios to eager's."""
+    from training.export_measures import median_milliseconds
+
+    for batch_size in (1, 32):
+        times = median_milliseconds(classifiers, batch_size, size, arguments.threads, arguments.timing_rounds)
+        for name, milliseconds in times.items():
+            rows[name][f"milliseconds_batch_{batch_size}"] = milliseconds
+            rows[name][f"ratio_to_eager_batch_{batch_size}"] = milliseconds / times["eager"]
+
+
+def move_files(source: Path, target: Path) -> None:
+    """Moves every file below one folder to its place below the other, by renames."""
+    from training.run_state import flush
+
+    for path in sorted(p for p in source.rglob("*") if p.is_file()):
+        final = target / path.relative_to(source)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        flush(path)
+        os.replace(path, final)
+
+
+def print_exports(exports: dict, output_dir: Path) -> None:
+    """One line an export, for people."""
+    for name in FILES:
+        if name in exports:
+            row = exports[name]
+            accuracy = f"accuracy {100 * row['accuracy']:.2f} %, " if "accuracy" in row else ""
+            print(
+                f"{output_dir / row['file']}: {row['size_bytes'] / 1e6:.1f} MB, {accuracy}top label as eager"
+                f" {100 * row['agreement']:.2f} %, largest difference of a probability"
+                f" {row['largest_probability_difference']:.1e}, {row['milliseconds_batch_1']:.2f} ms a picture"
+                f" ({row['ratio_to_eager_batch_1']:.2f} of eager), {row['milliseconds_batch_32']:.1f} ms a batch of 32"
+                f" ({row['ratio_to_eager_batch_32']:.2f})"
+            )
+    row, count = exports["plain_against_simfle"], exports["measured_on"]["num_images"]
+    print(
+        f"plain against SimFLE folder: equal top label {100 * row['agreement']:.2f} %, largest difference of a"
+        f" probability {row['largest_probability_difference']:.1e}, {count} pictures"
+    )
+
+
+if __name__ == "__main__":
+    run_main("export", main)
