@@ -31,7 +31,7 @@ class ExportArguments:
     eval_dataset: str | None = field(default=None, metadata={"help": "where --eval_split is; default --dataset"})
     eval_split: str = field(default="validation", metadata={"help": "split for agreement and accuracy"})
     calibration_method: Literal["minmax", "entropy", "percentile"] = field(
-        default="minmax", metadata={"help": "how int8 finds the activations' ranges"}
+        default="percentile", metadata={"help": "how int8 finds the activations' ranges"}
     )
     num_calibration_images: int = field(default=512, metadata={"help": "training faces that int8 is calibrated on"})
     reduce_range: bool = field(

@@ -187,6 +187,8 @@ def test_int8_has_8_bit_convolutions_by_channel_and_agrees(folders):
         assert list(tensors[weight.input[1]].dims) == [tensors[weight.input[0]].dims[0]]  # a scale each channel
         pixels = dequantized[node.input[0]]
         assert tensors[pixels.input[2]].data_type == onnx.TensorProto.UINT8
+    (linear,) = (node for node in graph.node if node.op_type == "Gemm")
+    assert tensors[linear.input[1]].data_type == onnx.TensorProto.FLOAT
     row = exports["int8"]
     assert row["agreement"] >= 14 / 16
     assert row["largest_probability_difference"] < 0.2
@@ -207,9 +209,12 @@ def test_exports_json_has_every_figure(folders):
     assert exports["command"].startswith(f"python training/export.py {simfle} {plain} --dataset ")
 
 
-def test_without_a_data_set_there_is_no_int8_and_no_accuracy(classifier, tmp_path, capsys):
-    folder, out = classifier[0], tmp_path / "plain"
-    export.main([str(folder), str(out), "--timing_rounds", "1", "--num_workers", "0"])
+def test_without_a_data_set_there_is_no_int8_and_no_accuracy_and_other_files_stay(tmp_path, capsys):
+    simfle, out = save_classifier(tmp_path / "simfle"), tmp_path / "plain"
+    out.mkdir()
+    (out / "README.md").write_text("a card")
+    (out / "config.json").write_text("of an earlier export")
+    export.main([str(simfle), str(out), "--overwrite", "--timing_rounds", "1", "--num_workers", "0"])
     assert "no int8 file" in capsys.readouterr().out
     exports = json.loads((out / "exports.json").read_text())
     assert "int8" not in exports
@@ -217,6 +222,8 @@ def test_without_a_data_set_there_is_no_int8_and_no_accuracy(classifier, tmp_pat
     assert exports["measured_on"]["source"] == "drawn faces"
     assert exports["plain_against_simfle"]["largest_probability_difference"] < SAME
     assert not (out / "onnx" / "model_quantized.onnx").exists()
+    assert (out / "README.md").read_text() == "a card"
+    assert load_plain_folder(out)[0].config.num_labels == 8
 
 
 def test_what_cannot_be_exported(folders, tmp_path):
@@ -235,14 +242,3 @@ def test_what_cannot_be_exported(folders, tmp_path):
     with pytest.raises(ValueError, match=r"classifier\.1\.weight has values that float16 does not hold"):
         export.main([str(tmp_path / "large"), str(tmp_path / "new")])
     assert not (tmp_path / "new").exists()
-
-
-def test_an_earlier_export_is_replaced_and_its_card_stays(folders, tmp_path):
-    simfle, *_ = folders
-    out = tmp_path / "plain"
-    out.mkdir()
-    (out / "README.md").write_text("a card")
-    (out / "config.json").write_text("{}")
-    export.main([str(simfle), str(out), "--overwrite", "--timing_rounds", "1", "--num_workers", "0"])
-    assert (out / "README.md").read_text() == "a card"
-    assert load_plain_folder(out)[0].config.num_labels == 8
