@@ -22,6 +22,7 @@ from training.script_arguments import check_range, parse_arguments, run_main
 
 FILES = {"eager": "model.safetensors", "onnx": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
 NUM_DRAWN_FACES = 64  # for the comparison without --dataset
+ACCURACY_LIMIT = 0.005  # what int8 may lose without a word
 
 
 @dataclass
@@ -218,6 +219,9 @@ def print_exports(exports: dict, output_dir: Path) -> None:
                 f" ({row['ratio_to_eager_batch_1']:.2f} of eager), {row['milliseconds_batch_32']:.1f} ms a batch of 32"
                 f" ({row['ratio_to_eager_batch_32']:.2f})"
             )
+    lost = exports["eager"].get("accuracy", 0) - exports.get("int8", {}).get("accuracy", 0)
+    if "int8" in exports and lost > ACCURACY_LIMIT:
+        print(f"int8 loses {100 * lost:.2f} points of accuracy; try another --calibration_method.", file=sys.stderr)
     row, count = exports["plain_against_simfle"], exports["measured_on"]["num_images"]
     print(
         f"plain against SimFLE folder: equal top label {100 * row['agreement']:.2f} %, largest difference of a"

@@ -175,6 +175,17 @@ def eager_classifier(model: nn.Module) -> Classify:
     return classify
 
 
+class CalibrationBatches:
+    """pixel_values as ONNX Runtime's calibration asks for them: its CalibrationDataReader."""
+
+    def __init__(self, batches: Iterable[torch.Tensor]):
+        self.left = iter(batches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.left, None)
+        return None if batch is None else {"pixel_values": batch.numpy()}
+
+
 def write_int8(file: Path, quantized: Path, batches: Iterable[torch.Tensor], method: str, reduce_range: bool) -> None:
     """
     Static quantisation by ONNX Runtime: 8-bit weights by channel, activations' ranges from calibration pictures.
@@ -189,22 +200,8 @@ def write_int8(file: Path, quantized: Path, batches: Iterable[torch.Tensor], met
         reduce_range: 7-bit weights: on x86 processors without VNNI sums of two products may pass 16 bits otherwise.
     """
     import onnx
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Batches(CalibrationDataReader):
-        def __init__(self):
-            self.left = iter(batches)
-
-        def get_next(self):
-            batch = next(self.left, None)
-            return None if batch is None else {"pixel_values": batch.numpy()}
 
     methods = {
         "minmax": CalibrationMethod.MinMax,
@@ -218,7 +215,7 @@ def write_int8(file: Path, quantized: Path, batches: Iterable[torch.Tensor], met
         quantize_static(
             prepared,
             quantized,
-            Batches(),
+            CalibrationBatches(batches),
             quant_format=QuantFormat.QDQ,
             nodes_to_exclude=linear,
             per_channel=True,
