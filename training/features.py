@@ -28,6 +28,19 @@ class BadImageCount:
             )
 
 
+class DistinctBadImages(BadImageCount):
+    """The same for several passes over the same faces: each picture counts once."""
+
+    def __init__(self, limit: int):
+        super().__init__(limit)
+        self.known: set[str] = set()
+
+    def add(self, problems: list[str]) -> None:
+        fresh = [problem for problem in problems if problem not in self.known]
+        self.known.update(fresh)
+        super().add(fresh)
+
+
 class ProcessedFaces(Dataset):
     """
     Items: index, pixel_values (3, H, W), problem.

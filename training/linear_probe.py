@@ -6,25 +6,25 @@ Linear probe: a frozen encoder in eval mode and one linear layer, the standard m
 The paper's protocol: 100 epochs, batch 1024, SGD with momentum 0.9, no weight decay, constant learning rate
 0.5 * batch / 256; RandomResizedCrop and flip for training, the whole face for evaluation. The epoch is chosen on
 --eval_split, which is a validation split: report a test split by evaluate_classifier.py, once.
-`--cache_features` computes the features of the whole faces once and tries several learning rates and weight decays.
+`--cache_features` computes the features of the whole faces once and tries several learning rates and weight decays,
+all at once; `--features_dir` keeps them for other runs. `--seeds 0 1 2` and `--few_shot 1 5 10` (percents of the
+labels) use the same features: one folder a run, OUT/seed_0, or OUT/labels_10_percent/seed_0.
 """
 
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
-from training.face_data import DatasetArguments, open_faces
-from training.fer_datasets import match_labels
-from training.model_setup import ModelArguments, ProcessorArguments, load_processor, make_processor, read_config
+from training.face_data import DatasetArguments
+from training.frozen_encoder import FrozenEncoder, FrozenEncoderArguments, run_folders, split_commas
+from training.model_setup import ModelArguments, ProcessorArguments
 from training.script_arguments import check_range, parse_arguments, run_main
 
 
 @dataclass
-class ProbeArguments:
+class ProbeArguments(FrozenEncoderArguments):
     """The probe."""
 
-    output_dir: str = field(default="", metadata={"help": "new folder; holds the classifier and metrics.json"})
-    eval_dataset: str | None = field(default=None, metadata={"help": "where --eval_split is; default --dataset"})
     eval_split: str = field(default="validation", metadata={"help": "split that chooses the epoch and is reported"})
-    view_size: int | None = field(default=None, metadata={"help": "side in pixels; default the processor's"})
     per_device_train_batch_size: int = field(default=1024, metadata={"help": "faces a step"})
     num_train_epochs: int = field(default=100, metadata={"help": "epochs"})
     base_learning_rate: float = field(default=0.5, metadata={"help": "of a batch of 256, constant"})
@@ -35,181 +35,116 @@ class ProbeArguments:
     sweep_weight_decays: list[float] = field(
         default_factory=lambda: [0.0, 1e-4], metadata={"help": "weight decays tried on cached features"}
     )
-    estimate_batch_norm: bool = field(
-        default=False, metadata={"help": "set BatchNorm's statistics by a pass over the training faces first"}
-    )
-    seed: int = field(default=0, metadata={"help": "of the linear layer, order and crops"})
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("per_device_train_batch_size", "num_train_epochs"):
             check_range(name, getattr(self, name), 1)
         check_range("base_learning_rate", self.base_learning_rate, 0)
+        for name in ("sweep_learning_rates", "sweep_weight_decays"):
+            for value in getattr(self, name):
+                check_range(name, value, 0)
 
 
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, ProbeArguments)
-    data, model_arguments, processor_arguments, probe = parse_arguments(kinds, argv, __doc__)
-    from training.run_state import prepare_output_dir, versions, write_json
+    data, model_arguments, processor_arguments, probe = parse_arguments(kinds, split_commas(argv), __doc__)
+    from training.run_state import prepare_output_dir
 
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
-    train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True)
-    eval_faces = open_faces(data, probe.eval_dataset or data.dataset, probe.eval_split, with_labels=True)
-    eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
+    frozen = FrozenEncoder(data, model_arguments, processor_arguments, probe)
+    run_probes(frozen, probe, run_folders(output_dir, probe))
 
+
+def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
+    """Classifier, metrics.json, predictions.csv and run.json for every (folder, percent of labels, seed) of `runs`."""
     import torch
 
-    torch.manual_seed(probe.seed)
-    model, processor = load_encoder(model_arguments, processor_arguments, probe, train_faces.class_names)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(device).freeze_encoder()
-    run_probe(model, processor, train_faces, eval_faces, data, model_arguments, probe, output_dir, device)
-    model.save_pretrained(output_dir)
-    processor.save_pretrained(output_dir)
-    arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(probe)}
-    fingerprints = {"train": train_faces.fingerprint(), "eval": eval_faces.fingerprint()}
-    write_json(
-        output_dir / "run.json", {"arguments": arguments, "versions": versions(), "dataset_fingerprint": fingerprints}
-    )
+    from training.linear_heads import few_shot_indices, one_thread, train_heads
+
+    kept, eval_features = frozen.features(frozen.eval_faces, "evaluation_features")
+    eval_features, eval_labels = eval_features.to(frozen.device), torch.from_numpy(frozen.eval_faces.labels[kept])
+    cached = cache_features(frozen) if probe.cache_features else None
+    classifier = frozen.model.classifier
+    for folder, percent, seed in runs:
+        chosen = few_shot_indices(frozen.train_faces.labels, percent, seed)
+        if cached is None:
+            epochs = augmented_batches(frozen, probe, chosen, seed)
+        else:
+            epochs = cached_batches(cached, probe, chosen, seed)
+        evaluation, settings = (eval_features, eval_labels), make_settings(probe)
+        with one_thread() if cached else nullcontext():
+            best = train_heads(epochs, probe.num_train_epochs, evaluation, classifier.out_features, settings, seed)
+        with torch.no_grad():
+            classifier.load_state_dict({name: best[name] for name in ("weight", "bias")})
+            predictions = classifier(eval_features).argmax(1).cpu().numpy()
+        folder.mkdir(parents=True, exist_ok=True)
+        frozen.model.save_pretrained(folder)
+        frozen.processor.save_pretrained(folder)
+        found = {name: best[name] for name in ("choices", "epoch", "learning_rate", "weight_decay")}
+        common = {"method": "linear probe", "protocol": describe_protocol(probe), "percent": percent, "seed": seed}
+        frozen.write_results(folder, kept, predictions, **common, **found, num_training_images=len(chosen))
 
 
-def load_encoder(model_arguments, processor_arguments, probe, class_names):
-    """The classifier over --model's encoder (or an untrained one of --model_config), and the image processor."""
-    from modeling_simfle import SimFLEForImageClassification, SimFLEModel
-
-    labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
-    if model_arguments.model:
-        encoder = SimFLEModel.from_pretrained(model_arguments.model, **labels)
-        model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
-        model.encoder = encoder
-        processor = load_processor(model_arguments.model)
-        if probe.view_size:
-            processor.size = {"height": probe.view_size, "width": probe.view_size}
-        return model, processor
-    config = read_config(model_arguments)
-    config.id2label, config.label2id = labels["id2label"], labels["label2id"]
-    return SimFLEForImageClassification(config), make_processor(processor_arguments, probe.view_size or 224)
+def make_settings(probe: ProbeArguments) -> list[tuple[float, float]]:
+    """Learning rates with weight decays: the paper's one, or all of the sweep."""
+    scale = probe.per_device_train_batch_size / 256
+    if not probe.cache_features:
+        return [(probe.base_learning_rate * scale, 0.0)]
+    return [(rate * scale, decay) for rate in probe.sweep_learning_rates for decay in probe.sweep_weight_decays]
 
 
-def run_probe(model, processor, train_faces, eval_faces, data, model_arguments, probe, output_dir, device) -> None:
-    """Features, training of the linear layer, metrics.json."""
-    import torch
-
-    from training.features import BadImageCount, compute_outputs, estimate_batch_norm
-    from training.run_metrics import classification_measures, measures_without_repeats, print_measures, write_metrics
-
-    bad_images, batch = BadImageCount(data.max_bad_images), 256
-    common = (processor, batch, data.num_workers, bad_images, device)
-    if probe.estimate_batch_norm:
-        estimate_batch_norm(model.encoder, train_faces, *common)
-
-    def encode(pixel_values):
-        return model.encoder(pixel_values).pooler_output
-
-    kept, eval_features = compute_outputs(encode, eval_faces, *common, title="evaluation features")
-    eval_labels = torch.from_numpy(eval_faces.labels[kept])
-    if probe.cache_features:
-        train_kept, features = compute_outputs(encode, train_faces, *common, title="training features")
-        labels = torch.from_numpy(train_faces.labels[train_kept])
-        best = sweep(model.classifier, features.to(device), labels, eval_features, eval_labels, probe)
-    else:
-        epochs = augmented_epochs(encode, processor, train_faces, probe, data, bad_images, device)
-        best = fit(model.classifier, epochs, eval_features, eval_labels, probe, probe.base_learning_rate, 0.0)
-    model.classifier.load_state_dict(best["weights"])
-    predictions = predict(model.classifier, eval_features).numpy()
-    protocol = (
+def describe_protocol(probe: ProbeArguments) -> str:
+    return (
         f"linear probe, {'cached features' if probe.cache_features else 'augmented images'}, {probe.num_train_epochs}"
         f" epochs, batch {probe.per_device_train_batch_size}, SGD momentum 0.9; epoch, learning rate and weight decay"
-        f" chosen on {probe.eval_split}; BatchNorm {'estimated' if probe.estimate_batch_norm else 'as loaded'}"
+        f" chosen on {probe.eval_split}"
     )
-    metrics = write_metrics(
-        output_dir / "metrics.json",
-        classification_measures(eval_labels.numpy(), predictions, train_faces.class_names),
-        split=probe.eval_split,
-        protocol=protocol,
-        processor=processor,
-        model=model_arguments.model or f"untrained {model_arguments.model_config or 'default configuration'}",
-        seed=probe.seed,
-        num_bad_images=bad_images.seen,
-        **{name: best[name] for name in ("epoch", "learning_rate", "weight_decay", "choices")},
-        **measures_without_repeats(eval_labels.numpy(), predictions, eval_faces.repeats_training, kept),
-    )
-    print_measures(metrics)
 
 
-def predict(classifier, features):
-    """(N, C) features on the CPU -> (N,) classes on the CPU."""
+def cache_features(frozen: FrozenEncoder):
+    """Indices (N,), features (N, C) on the device and labels (N,) of the training faces that can be read."""
     import torch
 
-    with torch.no_grad():
-        return classifier(features.to(classifier.weight.device)).argmax(1).cpu()
+    kept, features = frozen.features(frozen.train_faces, "training_features")
+    return kept, features.to(frozen.device), torch.from_numpy(frozen.train_faces.labels[kept])
 
 
-def augmented_epochs(encode, processor, faces, probe, data, bad_images, device):
-    """A function of the epoch that yields (features, labels) of RandomResizedCrop and flip, in batches."""
+def cached_batches(cached, probe: ProbeArguments, chosen, seed: int):
+    """A function of the epoch that yields (features, labels) of the chosen training faces, in batches."""
+    import numpy as np
+    import torch
+
+    from training.linear_heads import shuffled_batches
+
+    kept, features, labels = cached
+    if len(chosen) < len(kept):
+        places = torch.from_numpy(np.flatnonzero(np.isin(kept, chosen)))
+        if not len(places):
+            raise ValueError("none of the training faces that --few_shot draws can be read.")
+        features, labels = features[places.to(features.device)], labels[places]
+    return shuffled_batches(features, labels, probe.per_device_train_batch_size, seed)
+
+
+def augmented_batches(frozen: FrozenEncoder, probe: ProbeArguments, chosen, seed: int):
+    """The same of RandomResizedCrop and flip, drawn by (seed, epoch)."""
     import numpy as np
     import torch
 
     from training.features import ProcessedFaces, batches_of
 
-    def batches(epoch):
-        order = np.random.default_rng([probe.seed, epoch]).permutation(len(faces)).tolist()
-        dataset = ProcessedFaces(faces, processor, augment=(probe.seed, epoch))
-        size = probe.per_device_train_batch_size
-        title = f"epoch {epoch + 1}/{probe.num_train_epochs}"
-        for indices, pixels in batches_of(dataset, size, data.num_workers, bad_images, device, order, title):
+    faces = frozen.train_faces.select(chosen)
+
+    def batches(epoch: int):
+        order = np.random.default_rng([seed, epoch]).permutation(len(faces)).tolist()
+        dataset = ProcessedFaces(faces, frozen.processor, augment=(seed, epoch))
+        common = (probe.per_device_train_batch_size, frozen.data.num_workers, frozen.bad_images, frozen.device)
+        for indices, pixels in batches_of(dataset, *common, order, f"epoch {epoch + 1}/{probe.num_train_epochs}"):
             with torch.no_grad():
-                features = encode(pixels)
+                features = frozen.encode(pixels)
             yield features, torch.from_numpy(faces.labels[indices])
 
     return batches
-
-
-def cached_epochs(features, labels, probe):
-    """The same over cached features (N, C)."""
-    import numpy as np
-    import torch
-
-    def batches(epoch):
-        order = torch.from_numpy(np.random.default_rng([probe.seed, epoch]).permutation(len(features)))
-        for indices in order.split(probe.per_device_train_batch_size):
-            yield features[indices.to(features.device)], labels[indices]
-
-    return batches
-
-
-def fit(classifier, epochs, eval_features, eval_labels, probe, base_learning_rate: float, weight_decay: float) -> dict:
-    """Trains the linear layer from its initial values; returns the epoch that is best on the evaluation split."""
-    import copy
-
-    import torch
-    from torch.nn import functional as F
-
-    torch.manual_seed(probe.seed)
-    torch.nn.init.normal_(classifier.weight, std=0.01)
-    torch.nn.init.zeros_(classifier.bias)
-    rate = base_learning_rate * probe.per_device_train_batch_size / 256
-    optimizer = torch.optim.SGD(classifier.parameters(), lr=rate, momentum=0.9, weight_decay=weight_decay)
-    best = {"accuracy": -1.0}
-    for epoch in range(probe.num_train_epochs):
-        for features, labels in epochs(epoch):
-            optimizer.zero_grad()
-            F.cross_entropy(classifier(features), labels.to(features.device)).backward()
-            optimizer.step()
-        accuracy = (predict(classifier, eval_features) == eval_labels).float().mean().item()
-        if accuracy > best["accuracy"]:
-            best = {"accuracy": accuracy, "epoch": epoch + 1, "weights": copy.deepcopy(classifier.state_dict())}
-    return {**best, "learning_rate": rate, "weight_decay": weight_decay, "choices": probe.num_train_epochs}
-
-
-def sweep(classifier, features, labels, eval_features, eval_labels, probe) -> dict:
-    """The best of all learning rates and weight decays; `choices` counts what was chosen from."""
-    epochs, best, choices = cached_epochs(features, labels, probe), {"accuracy": -1.0}, 0
-    for base_learning_rate in probe.sweep_learning_rates:
-        for weight_decay in probe.sweep_weight_decays:
-            found = fit(classifier, epochs, eval_features, eval_labels, probe, base_learning_rate, weight_decay)
-            choices += found["choices"]
-            best = found if found["accuracy"] > best["accuracy"] else best
-    return {**best, "choices": choices}
 
 
 if __name__ == "__main__":
