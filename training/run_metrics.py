@@ -1,5 +1,7 @@
-"""metrics.json of an evaluation: its keys, and the measures of a classifier. scikit-learn does the arithmetic."""
+"""metrics.json and predictions.csv of an evaluation: keys, columns, and the measures of a classifier."""
 
+import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,11 @@ KEYS = (
     "seed",
     "versions",
 )
+
+
+# What the runs of this project add to KEYS; see `write_metrics`.
+EXTRAS = ("method", "label_percent", "dataset", "choices", "num_bad_images")
+PREDICTION_COLUMNS = ("index", "label", "prediction")
 
 
 def classification_measures(labels: np.ndarray, predictions: np.ndarray, class_names) -> dict:
@@ -76,8 +83,32 @@ def describe_preprocessing(processor) -> dict:
     return values
 
 
-def write_metrics(path: Path, measures: dict, *, split, protocol, processor, model, seed, **more) -> dict:
-    """Writes metrics.json with all of KEYS, and returns it."""
+def write_metrics(
+    path: Path,
+    measures: dict,
+    *,
+    split,
+    protocol,
+    processor,
+    model,
+    seed,
+    method: str | None = None,
+    label_percent: float | None = None,
+    dataset: dict | None = None,
+    choices: int | None = None,
+    num_bad_images: int | None = None,
+    **more,
+) -> dict:
+    """
+    Writes metrics.json with all of KEYS, and returns it.
+
+    Args:
+        measures: see `classification_measures`. processor: the image processor that was used. method: "linear probe",
+        "k-NN", "fine-tuning", "supervised from scratch", "evaluation" or "landmark probe". label_percent: share of the
+        training labels that was used. dataset: {"source", "fingerprint"}. choices: how many things were chosen on the
+        reported split. num_bad_images: pictures left out because they cannot be read. more: a script's own keys.
+    """
+    extras = dict(zip(EXTRAS, (method, label_percent, dataset, choices, num_bad_images), strict=True))
     metrics = {
         **measures,
         "split": split,
@@ -86,12 +117,51 @@ def write_metrics(path: Path, measures: dict, *, split, protocol, processor, mod
         "model": model,
         "seed": seed,
         "versions": versions(),
+        **{name: value for name, value in extras.items() if value is not None},
         **more,
     }
     missing = [key for key in KEYS if key not in metrics]
     assert not missing, missing
     write_json(path, metrics)
     return metrics
+
+
+def write_predictions(path: Path, indices, labels, predictions) -> None:
+    """
+    A csv of `index,label,prediction`, one image a line: with it runs on one split are compared pairwise.
+
+    Args:
+        indices, labels, predictions: (N,) integers: rows of the split, true classes, predicted classes.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PREDICTION_COLUMNS)
+        writer.writerows(zip(*(np.asarray(c).tolist() for c in (indices, labels, predictions)), strict=True))
+    os.replace(temporary, path)
+
+
+def read_predictions(path: Path) -> dict[str, np.ndarray]:
+    """
+    The columns of a predictions.csv, (N,) int64 each, by name, sorted by index.
+
+    Raises:
+        ValueError: the file is missing, has another header, a value that is no integer, an index twice, or no line.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; evaluate the run again with this version, which writes it.")
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if not rows or tuple(rows[0]) != PREDICTION_COLUMNS:
+        found = ",".join(rows[0]) if rows else ""
+        raise ValueError(f"{path} has the header {found!r}; {','.join(PREDICTION_COLUMNS)} was expected.")
+    try:
+        table = np.array([[int(value) for value in row] for row in rows[1:]], dtype=np.int64).reshape(-1, 3)
+    except ValueError as error:
+        raise ValueError(f"{path} has a line that is not three integers ({error}).") from error
+    if not len(table) or len(np.unique(table[:, 0])) != len(table):
+        raise ValueError(f"{path} has {len(table)} lines, or an index twice; one line an image was expected.")
+    return dict(zip(PREDICTION_COLUMNS, table[np.argsort(table[:, 0])].T, strict=True))
 
 
 def print_measures(metrics: dict) -> None:

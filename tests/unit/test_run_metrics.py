@@ -1,0 +1,40 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""metrics.json and predictions.csv: what is written is read back, and what is wrong is named."""
+
+import numpy as np
+import pytest
+
+from training.run_metrics import read_predictions, write_predictions
+
+
+def test_predictions_come_back_sorted_and_no_other_file_stays(tmp_path):
+    write_predictions(tmp_path / "predictions.csv", np.array([4, 0, 2]), np.array([1, 0, 2]), [1, 1, 2])
+    assert (tmp_path / "predictions.csv").read_text() == "index,label,prediction\n4,1,1\n0,0,1\n2,2,2\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+    read = read_predictions(tmp_path / "predictions.csv")
+    assert {name: column.tolist() for name, column in read.items()} == {
+        "index": [0, 2, 4],
+        "label": [0, 2, 1],
+        "prediction": [1, 2, 1],
+    }
+
+
+@pytest.mark.parametrize(
+    "text,sentence",
+    [
+        (None, "does not exist; evaluate the run again"),
+        ("", "has the header"),
+        ("index,label\n", "index,label,prediction was expected"),
+        ("index,label,prediction\n", "0 lines"),
+        ("index,label,prediction\n0,1,1\n0,1,1\n", "an index twice"),
+        ("index,label,prediction\n0,1\n", "a line that is not three integers"),
+        ("index,label,prediction\n0,1,2\n0,1\n", "a line that is not three integers"),
+        ("index,label,prediction\n0,happy,1\n", "a line that is not three integers"),
+    ],
+)
+def test_a_wrong_file_is_named(text, sentence, tmp_path):
+    path = tmp_path / "predictions.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_predictions(path)
