@@ -27,60 +27,52 @@ KEYS = (
 
 # What the runs of this project add to KEYS; see `write_metrics`.
 EXTRAS = ("method", "label_percent", "dataset", "choices", "num_bad_images")
+PROCESSOR_SETTINGS = (
+    *("do_resize", "size", "resample", "default_to_square", "crop_pct", "do_center_crop", "crop_size"),
+    *("do_pad", "pad_size", "do_grayscale", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
+)
 PREDICTION_COLUMNS = ("index", "label", "prediction")
 
 
-def classification_measures(labels: np.ndarray, predictions: np.ndarray, class_names) -> dict:
-    """
-    Args:
-        labels, predictions: (N,) integers in [0, classes).
-    Returns:
-        accuracy; mean_class_accuracy (mean recall of the classes that occur); macro_f1 (over the same); per_class
-        precision, recall, f1 and count by name; class_names; confusion_matrix, rows the true class, both in that order.
-    """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+def classification_measures(labels, predictions, class_names, probabilities=None) -> dict:
+    """The measures of training/fer_metrics, which says what they are; its libraries are imported when called."""
+    from training.fer_metrics import fer_metrics
 
-    ids = np.arange(len(class_names))
-    precision, recall, f1, count = precision_recall_fscore_support(labels, predictions, labels=ids, zero_division=0)
-    present = count > 0
-    per_class = {
-        name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
-        for name, p, r, f, n in zip(class_names, precision, recall, f1, count, strict=True)
-    }
-    return {
-        "accuracy": float((labels == predictions).mean()),
-        "mean_class_accuracy": float(recall[present].mean()),
-        "macro_f1": float(f1[present].mean()),
-        "per_class": per_class,
-        "class_names": list(class_names),
-        "confusion_matrix": confusion_matrix(labels, predictions, labels=ids).tolist(),
-        "num_images": len(labels),
-    }
+    return fer_metrics.classification_measures(labels, predictions, class_names, probabilities)
 
 
 def measures_without_repeats(labels, predictions, repeats_training, kept) -> dict:
     """
-    The accuracy without the pictures that repeat training ones, where that is known.
+    The accuracy, and its interval, without the pictures that repeat training ones, where that is known.
 
     Args:
         labels, predictions: (N,), of the pictures `kept` (N,). repeats_training: (all,) bool, or None.
     """
+    from training.fer_metrics.fer_metrics import bootstrap_interval
+
     if repeats_training is None:
         return {}
     fresh = ~repeats_training[kept]
+    if not fresh.any():
+        return {"num_images_without_repeats": 0}
+    correct = (predictions == labels)[fresh]
     return {
-        "accuracy_without_repeats": float((predictions == labels)[fresh].mean()),
+        "accuracy_without_repeats": float(correct.mean()),
+        "accuracy_without_repeats_interval": bootstrap_interval(correct),
         "num_images_without_repeats": int(fresh.sum()),
     }
 
 
 def describe_preprocessing(processor) -> dict:
-    """What the image processor does, as numbers."""
-    names = ("do_resize", "size", "resample", "do_grayscale", "do_normalize", "image_mean", "image_std")
-    values = {name: getattr(processor, name, None) for name in names}
-    values["size"] = dict(values["size"])
-    values["resample"] = int(values["resample"])
-    return values
+    """What an image processor does, as numbers: its class, and those of its settings that are set."""
+    found: dict = {"image_processor": type(processor).__name__}
+    for name in PROCESSOR_SETTINGS:
+        value = getattr(processor, name, None)
+        if name in ("size", "crop_size", "pad_size") and value is not None and not isinstance(value, int):
+            value = {side: length for side, length in dict(value).items() if length is not None}
+        if value is not None:
+            found[name] = int(value) if name == "resample" else value
+    return found
 
 
 def write_metrics(

@@ -1,10 +1,43 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """metrics.json and predictions.csv: what is written is read back, and what is wrong is named."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from training.run_metrics import read_predictions, write_predictions
+from training.run_metrics import describe_preprocessing, measures_without_repeats, read_predictions, write_predictions
+
+
+def test_preprocessing_of_other_processors():
+    processor = SimpleNamespace(
+        do_resize=True,
+        size={"shortest_edge": 256},
+        resample=3,
+        do_center_crop=True,
+        crop_size={"height": 224, "width": None},
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_pad=None,
+        image_mean=[0.5, 0.5, 0.5],
+    )
+    assert describe_preprocessing(processor) == {
+        "image_processor": "SimpleNamespace",
+        "do_resize": True,
+        "size": {"shortest_edge": 256},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": 224},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "image_mean": [0.5, 0.5, 0.5],
+    }
+    assert describe_preprocessing(SimpleNamespace(size=224))["size"] == 224
+
+
+def test_a_split_of_repeats_alone_has_no_accuracy_without_them():
+    one = np.zeros(1, dtype=int)
+    assert measures_without_repeats(one, one, np.array([True]), one) == {"num_images_without_repeats": 0}
 
 
 def test_predictions_come_back_sorted_and_no_other_file_stays(tmp_path):

@@ -103,5 +103,7 @@ def test_measures_by_hand():
     repeats = np.array([True, False, False, False, False, False, True])
     kept = np.arange(6)
     fresh = measures_without_repeats(labels, predictions, repeats, kept)
+    low, high = fresh.pop("accuracy_without_repeats_interval")
+    assert 0 <= low < 3 / 5 < high <= 1
     assert fresh == {"accuracy_without_repeats": pytest.approx(3 / 5), "num_images_without_repeats": 5}
     assert measures_without_repeats(labels, predictions, None, kept) == {}
