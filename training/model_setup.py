@@ -90,17 +90,24 @@ def make_processor(arguments: ProcessorArguments, size: int):
     return SimFLEImageProcessor(size={"height": size, "width": size}, **options)
 
 
-def load_processor(folder: str | Path):
+def load_processor(folder: str | Path, trust_remote_code: bool = False):
     """A folder's image processor. Under transformers 5.17 without torchvision the top-level name is a dummy."""
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     import modeling_simfle  # noqa: F401 - registers the Auto classes
 
-    return AutoImageProcessor.from_pretrained(folder)
+    return AutoImageProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
-def load_classifier(source: str):
-    """A saved classifier in eval mode, its image processor, its device. Raises ValueError on another kind of folder."""
+def load_classifier(source: str, trust_remote_code: bool = False):
+    """
+    A saved classifier in float32 and eval mode, its image processor, its device.
+
+    Args:
+        source: folder or Hub id of any image-classification model. trust_remote_code: run the code that lies beside it.
+    Raises:
+        ValueError: another kind of folder.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForImageClassification
 
@@ -108,9 +115,10 @@ def load_classifier(source: str):
 
     if not source:
         raise ValueError("--model is missing; give the folder or Hub id of a classifier.")
-    config = AutoConfig.from_pretrained(source)
+    trust = {"trust_remote_code": trust_remote_code}
+    config = AutoConfig.from_pretrained(source, **trust)
     if not any(name.endswith("ForImageClassification") for name in config.architectures or []):
         raise ValueError(f"{source} holds a {', '.join(config.architectures or ['bare config'])}, not a classifier.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForImageClassification.from_pretrained(source).eval().to(device)
-    return model, load_processor(source), device
+    model = AutoModelForImageClassification.from_pretrained(source, dtype=torch.float32, **trust).eval().to(device)
+    return model, load_processor(source, trust_remote_code), device

@@ -156,6 +156,26 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     return dict(zip(PREDICTION_COLUMNS, table[np.argsort(table[:, 0])].T, strict=True))
 
 
+def draw_confusion_matrix(path: Path, matrix, class_names, title: str = "") -> None:
+    """A .png of the matrix: rows the true class, coloured by the share of the row, with the numbers of images."""
+    from matplotlib.figure import Figure  # drawn by Agg: no display is asked for
+
+    counts = np.asarray(matrix)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 2 + 0.7 * len(counts)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot(xlabel="predicted", ylabel="true", title=title)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(counts)), class_names, rotation=45, ha="right")
+    axes.set_yticks(range(len(counts)), class_names)
+    for row, column in np.ndindex(*counts.shape):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, counts[row, column], ha="center", va="center", color=color)
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, format="png")
+    os.replace(temporary, path)
+
+
 def print_measures(metrics: dict) -> None:
     """One line for people."""
     print(

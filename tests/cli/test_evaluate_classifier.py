@@ -1,0 +1,218 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""evaluate_classifier.py from the command line, over our models and over others'."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
+from transformers.models.convnext import ConvNextImageProcessorPil
+from transformers.models.vit import ViTImageProcessorPil
+
+from training import evaluate_classifier
+from training.fer_datasets import EXPRESSIONS
+from training.label_map import class_probabilities, map_outputs, measured_classes
+from training.run_metrics import KEYS, read_predictions
+
+THEIRS = ("angry", "Disgust", "FEAR", "happy", "sad", "surprised", "neutral")  # no contempt
+
+
+def call(*arguments):
+    evaluate_classifier.main([str(argument) for argument in arguments])
+
+
+def read(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def save_vit(folder, labels):
+    """A small random ViT with its own processor, half-precision weights: the dtype that its config asks for."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = ViTConfig(**sizes, image_size=32, patch_size=16, id2label=dict(enumerate(labels)))
+    ViTForImageClassification(config).half().save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    return save_vit(tmp_path_factory.mktemp("vit"), THEIRS)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """A ViT of ten outputs LABEL_0 ... and a map of them: ours, then one synonym, then nothing."""
+    folder = save_vit(tmp_path_factory.mktemp("numbered"), [f"LABEL_{i}" for i in range(10)])
+    label_map = {f"LABEL_{i}": name for i, name in enumerate(EXPRESSIONS)} | {"8": "Happy", "LABEL_9": None}
+    path = folder / "map.json"
+    path.write_text(json.dumps(label_map))
+    return folder, path
+
+
+@pytest.fixture(scope="module")
+def flags(faces):
+    return ["--dataset", faces, "--num_workers", 0]
+
+
+def test_everything_of_a_saved_probe(classifier, flags, tmp_path):
+    folder, probe = classifier
+    call("--model", folder, *flags, "--per_device_eval_batch_size", 5, "--output_dir", tmp_path / "run")
+    metrics = read(tmp_path / "run")
+    assert set(KEYS) <= set(metrics)
+    assert (metrics["accuracy"], metrics["confusion_matrix"]) == (probe["accuracy"], probe["confusion_matrix"])
+    assert (metrics["method"], metrics["choices"], metrics["label_percent"]) == ("evaluation", 0, 100)
+    assert (metrics["num_bad_images"], metrics["num_images_left_out"]) == (0, 0)
+    low, high = metrics["accuracy_interval"]
+    assert 0 <= low <= metrics["accuracy"] <= high <= 1
+    assert 0 <= metrics["expected_calibration_error"] <= 1
+    assert metrics["model_labels"] == {name: name for name in EXPRESSIONS}
+    assert metrics["preprocessing"]["image_processor"] == "SimFLEImageProcessor"
+    predictions = read_predictions(tmp_path / "run" / "predictions.csv")
+    assert predictions["index"].tolist() == list(range(16))
+    assert (predictions["label"] == predictions["prediction"]).mean() == metrics["accuracy"]
+    with Image.open(tmp_path / "run" / "confusion_matrix.png") as picture:
+        assert min(picture.size) > 300
+    names = {"metrics.json", "predictions.csv", "confusion_matrix.png"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == names
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_another_model_of_seven_expressions(leave_out, vit, flags, tmp_path, capsys):
+    call("--model", vit, *flags, "--leave_out_unknown_classes", leave_out, "--output_dir", tmp_path / "run")
+    metrics, predictions = read(tmp_path / "run"), read_predictions(tmp_path / "run" / "predictions.csv")
+    said = f"the model has no output for contempt (2 images): {'left out' if leave_out else 'counted wrong'}"
+    assert said in capsys.readouterr().out
+    assert metrics["protocol"].endswith(said)
+    assert metrics["class_names"] == list(EXPRESSIONS)
+    assert (metrics["num_images"], metrics["num_images_left_out"]) == ((14, 2) if leave_out else (16, 0))
+    assert metrics["per_class"]["contempt"]["count"] == (0 if leave_out else 2)
+    assert len(predictions["index"]) == metrics["num_images"]
+    if leave_out:  # an index is a row of the whole split
+        assert predictions["index"].max() == 15
+    assert metrics["model_labels"] == dict(zip(THEIRS, [EXPRESSIONS[i] for i in (4, 5, 6, 1, 3, 2, 0)], strict=True))
+    assert metrics["preprocessing"]["size"] == {"height": 32, "width": 32}
+    assert metrics["preprocessing"]["do_rescale"] is True
+
+
+def test_predictions_are_the_models_own(vit, flags, faces, tmp_path):
+    call("--model", vit, *flags, "--output_dir", tmp_path / "run")
+    model = ViTForImageClassification.from_pretrained(vit, dtype=torch.float32).eval()
+    processor = ViTImageProcessorPil.from_pretrained(vit)
+    predictions = read_predictions(tmp_path / "run" / "predictions.csv")
+    ours = [EXPRESSIONS[i] for i in (4, 5, 6, 1, 3, 2, 0)]
+    for index, path in enumerate(sorted((faces / "validation").rglob("*.png"))):
+        with Image.open(path) as image, torch.no_grad():
+            logits = model(**processor(image.convert("RGB"), return_tensors="pt")).logits
+        assert EXPRESSIONS[predictions["prediction"][index]] == ours[logits.argmax()]
+        assert EXPRESSIONS[predictions["label"][index]] == path.parent.name
+
+
+def test_a_stock_resnet_that_crops(flags, tmp_path):
+    names = dict(enumerate(EXPRESSIONS))
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", id2label=names)
+    ResNetForImageClassification(config).save_pretrained(tmp_path / "resnet")
+    processor = ConvNextImageProcessorPil(size={"shortest_edge": 32}, crop_pct=0.875)
+    processor.save_pretrained(tmp_path / "resnet")
+    call("--model", tmp_path / "resnet", *flags, "--output_dir", tmp_path / "run")
+    assert read(tmp_path / "run")["preprocessing"]["size"] == {"shortest_edge": 32}
+    assert read(tmp_path / "run")["preprocessing"]["crop_pct"] == 0.875
+
+
+def test_a_label_map_by_label_and_number(numbered, flags, tmp_path):
+    folder, path = numbered
+    call("--model", folder, "--label_map", path, *flags, "--output_dir", tmp_path / "run")
+    labels = read(tmp_path / "run")["model_labels"]
+    assert (labels["LABEL_3"], labels["LABEL_8"], labels["LABEL_9"]) == ("sadness", "happiness", None)
+
+
+def test_probabilities_of_dropped_and_joined_outputs():
+    outputs = map_outputs({0: "x", 1: "a", 2: "sad", 3: "b"}, ("a", "b"), {"x": None, "2": "a"})
+    assert outputs == [None, "a", "a", "b"]
+    logits = np.log(np.array([[50, 1, 2, 1], [1, 4, 4, 8]], dtype=np.float64))
+    assert np.allclose(class_probabilities(logits, outputs, ["a", "b"]), [[0.75, 0.25], [0.5, 0.5]])
+    extreme = class_probabilities(np.array([[0, 1e4, -1e4, 0]], dtype=np.float32), outputs, ["a", "b", "c"])
+    assert extreme.tolist() == [[1, 0, 0]]
+
+
+def test_classes_of_a_table():
+    assert measured_classes(["fear", "neutral"], ("happy", "sad")) == list(EXPRESSIONS[:7])
+    assert measured_classes(["fear", "neutral"], ("contempt",)) == list(EXPRESSIONS)
+    assert measured_classes(["dog", None, "cat", "dog"], ("cat", "dog", "bird")) == ["dog", "cat"]
+
+
+@pytest.mark.parametrize(
+    "content,sentence",
+    [
+        (None, "does not exist; give a JSON file"),
+        ("{", "is not JSON"),
+        ("[1]", "must be like"),
+        ('{"LABEL_0": 3}', "must be like"),
+        ('{"LABEL_10": "fear"}', "--label_map names LABEL_10; the model's labels are LABEL_0"),
+        ('{"LABEL_0": "boredom"}', "boredom, LABEL_1, .* is none of the classes neutral"),
+        (json.dumps({str(i): None for i in range(10)}), "drops every output"),
+    ],
+)
+def test_bad_label_maps(content, sentence, numbered, flags, tmp_path):
+    path = tmp_path / "map.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=sentence):
+        call("--model", numbered[0], "--label_map", path, *flags, "--output_dir", tmp_path / "run")
+
+
+def test_labels_that_no_synonym_knows_ask_for_a_map(numbered, flags, script, tmp_path):
+    done = script("evaluate_classifier", "--model", numbered[0], *flags, "--output_dir", tmp_path / "run", check=1)
+    assert "LABEL_0, LABEL_1" in done.stderr
+    assert "give a --label_map" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_knows_none_of_the_images(vit, tmp_path):
+    folder = tmp_path / "faces" / "validation" / "contempt"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(folder / "x.png")
+    flags = ["--dataset", tmp_path / "faces", "--num_workers", 0, "--output_dir", tmp_path / "run"]
+    with pytest.raises(ValueError, match=r"the model has outputs for anger, .*: none of the images' classes"):
+        call("--model", vit, *flags)
+
+
+def test_odd_images_and_an_empty_class(classifier, tmp_path):
+    folder = tmp_path / "faces" / "validation"
+    for name in ("neutral", "fear", "disgust"):
+        (folder / name).mkdir(parents=True)
+    Image.new("L", (30, 50)).save(folder / "neutral" / "gray.png")
+    Image.new("RGBA", (30, 50)).save(folder / "neutral" / "alpha.png")
+    Image.new("I;16", (30, 50)).save(folder / "fear" / "deep.png")
+    (folder / "fear" / "broken.png").write_bytes(b"no image")
+    flags = ["--model", classifier[0], "--dataset", tmp_path / "faces", "--num_workers", 0]
+    with pytest.raises(ValueError, match="1 bad images are more than --max_bad_images 0"):
+        call(*flags, "--output_dir", tmp_path / "strict")
+    call(*flags, "--max_bad_images", 1, "--output_dir", tmp_path / "run")
+    metrics = read(tmp_path / "run")
+    assert (metrics["num_images"], metrics["num_bad_images"]) == (3, 1)
+    assert metrics["per_class"]["disgust"]["count"] == 0
+    indices = read_predictions(tmp_path / "run" / "predictions.csv")["index"].tolist()
+    assert indices == [1, 2, 3]  # broken.png comes first of all, in the order of paths
+
+
+def test_code_beside_a_model_runs_only_when_trusted(vit, flags, tmp_path):
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    for path in vit.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "other_vit", "auto_map": {"AutoConfig": "other.OtherConfig"}}
+    config["auto_map"]["AutoModelForImageClassification"] = "other.OtherForImageClassification"
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "other.py").write_text(
+        "from transformers import ViTConfig, ViTForImageClassification\n\n\n"
+        "class OtherConfig(ViTConfig):\n    model_type = 'other_vit'\n\n\n"
+        "class OtherForImageClassification(ViTForImageClassification):\n    config_class = OtherConfig\n"
+    )
+    with pytest.raises(ValueError, match="trust_remote_code=True"):
+        call("--model", folder, *flags, "--output_dir", tmp_path / "no")
+    call("--model", folder, "--trust_remote_code", *flags, "--output_dir", tmp_path / "yes")
+    assert read(tmp_path / "yes")["num_images"] == 16
