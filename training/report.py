@@ -147,7 +147,7 @@ def runs_table(numbered) -> str:
             [
                 *(row[name] for name in ("encoder", "method", "data_set", "split")),
                 f"{row['label_percent']:g} %",
-                len(row["files"]),
+                str(len(row["files"])),
                 *(cell(row["measures"][name]) for name in names),
                 choices_cell(row["choices"]),
                 f"[{number}]",
@@ -182,7 +182,7 @@ def choices_of_sets(rows: list[dict]) -> list[str]:
         silent = f"; {choices.count(None)} of them do not say" if None in choices else ""
         made = sum(filter(None, choices))
         where = f"{name} (fingerprint {fingerprint}), {split}"
-        sentences.append(f"- {where}: {made} choices by {len(choices)} runs{silent}.")
+        sentences.append(f"- {where}: choices made {made}, runs {len(choices)}{silent}.")
     return sentences
 
 

@@ -170,7 +170,7 @@ def draw_confusion_matrix(path: Path, matrix, class_names, title: str = "") -> N
     axes.set_yticks(range(len(counts)), class_names)
     for row, column in np.ndindex(*counts.shape):
         color = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, counts[row, column], ha="center", va="center", color=color)
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color)
     temporary = path.with_name(path.name + ".tmp")
     figure.savefig(temporary, format="png")
     os.replace(temporary, path)

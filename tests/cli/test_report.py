@@ -75,7 +75,7 @@ def test_mean_and_deviation_over_seeds_and_an_interval_of_one(tmp_path, capsys):
     assert one["accuracy"] == f"50.00 [{100 * low:.2f}, {100 * high:.2f}]"
     assert one["without repeats"] == "-"
     assert (one["data set"], one["split"], one["labels"], one["runs"]) == ("faces", "validation", "100 %", "[2]")
-    assert "- faces (fingerprint f), validation: 90 choices by 4 runs." in text
+    assert "- faces (fingerprint f), validation: choices made 90, runs 4." in text
     for seed in range(3):
         assert f"seed {seed}: `{tmp_path / 'runs' / 'many' / f'seed_{seed}' / 'metrics.json'}`" in text
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
