@@ -1,5 +1,6 @@
 """
-Faces from wherever they lie: a folder of images, Parquet, FER+, or a data set of the Hub, behind one small class.
+Faces from wherever they lie: a folder of images, Parquet, an expression data set as its owners pack it, or a data set
+of the Hub, behind one small class.
 
 An image stays encoded until it is asked for; one that cannot be decoded raises `BadImage`, which names it.
 """
@@ -7,20 +8,25 @@ An image stays encoded until it is asked for; one that cannot be decoded raises 
 import hashlib
 import io
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from training.fer_datasets import EXPRESSIONS, canonical_expression, expression_names, load_ferplus
-
-SPLIT_SYNONYMS = {
-    "validation": ("validation", "val", "valid", "dev"),
-    "train": ("train", "training"),
-    "test": ("test",),
-}
+from training.data_formats import guess_format, parquet_files
+from training.expressions import map_labels
+from training.face_squares import crop_box
+from training.fer_datasets import (
+    SPLIT_SYNONYMS,
+    load_affectnet,
+    load_class_folders,
+    load_ferplus,
+    load_rafdb,
+    load_sfew,
+    split_folder,
+)
+from training.fer_layouts import SPLITS, list_images
 
 
 class BadImage(ValueError):
@@ -34,8 +40,11 @@ class DatasetArguments:
     dataset: str = field(
         default="", metadata={"help": "folder of images (nested or flat), folder or file of Parquet, or a Hub id"}
     )
-    data_format: Literal["auto", "imagefolder", "parquet", "ferplus", "hub"] = field(
-        default="auto", metadata={"help": "guessed when it is plain"}
+    data_format: Literal[
+        "auto", "imagefolder", "parquet", "ferplus", "affectnet8", "affectnet7", "rafdb", "sfew", "hub"
+    ] = field(default="auto", metadata={"help": "guessed when it is plain; AffectNet is then affectnet8"})
+    ferplus_protocol: Literal["majority", "probability"] = field(
+        default="majority", metadata={"help": "which of FER+'s training pictures, with what labels"}
     )
     train_split: str = field(default="train", metadata={"help": "split to train on"})
     image_column: str = field(default="image", metadata={"help": "column of the pictures (Parquet, Hub)"})
@@ -59,11 +68,21 @@ class Faces:
         rows: a `datasets.Dataset`, images not decoded. image_column: its column of pictures.
         class_names: names in label order, or None. labels: (N,) int64 or None. soft_labels: (N, classes) or None.
         repeats_training: (N,) bool, whether the picture is one of training's too; None where that is not known.
+        box_column: of the face's [left, top, right, bottom] in the upright picture, pixels, which it is cropped to.
         source: what it was read from, for run.json. split: its name.
     """
 
-    def __init__(self, rows, image_column, class_names=None, labels=None, soft_labels=None, repeats_training=None):
-        self.rows, self.image_column = rows, image_column
+    def __init__(
+        self,
+        rows,
+        image_column,
+        class_names=None,
+        labels=None,
+        soft_labels=None,
+        repeats_training=None,
+        box_column=None,
+    ):
+        self.rows, self.image_column, self.box_column = rows, image_column, box_column
         self.class_names, self.labels, self.soft_labels = class_names, labels, soft_labels
         self.repeats_training = repeats_training
         self.source = self.split = ""
@@ -75,7 +94,8 @@ class Faces:
         """Some of them, in the order given."""
         columns = (self.labels, self.soft_labels, self.repeats_training)
         labels, soft_labels, repeats = (None if column is None else column[indices] for column in columns)
-        chosen = Faces(self.rows.select(indices), self.image_column, self.class_names, labels, soft_labels, repeats)
+        rows = self.rows.select(indices)
+        chosen = Faces(rows, self.image_column, self.class_names, labels, soft_labels, repeats, self.box_column)
         chosen.source, chosen.split = self.source, self.split
         return chosen
 
@@ -84,8 +104,14 @@ class Faces:
         return self.rows[index][self.image_column]["path"] or f"row {index} of {self.source}"
 
     def image(self, index):
-        """Picture `index` as an upright 8-bit RGB PIL image. Raises BadImage."""
-        return read_image(self.rows[index][self.image_column], self.name(index))
+        """Picture `index` as an upright 8-bit RGB PIL image, cropped to its box if it has one. Raises BadImage."""
+        image = read_image(self.rows[index][self.image_column], self.name(index))
+        if self.box_column is None:
+            return image
+        try:
+            return crop_box(image, self.rows[index][self.box_column])
+        except ValueError as error:
+            raise BadImage(f"{self.name(index)}: {error}") from error
 
     def pixels(self, index, longest_side: int) -> np.ndarray:
         """Picture `index` as (h, w, 3) uint8; one with a longer side is shrunk to it, antialiased. Raises BadImage."""
@@ -109,8 +135,11 @@ class Faces:
         """A hash of the number of pictures and of up to 1,000 of them: tells whether a run resumes on its own data."""
         digest = hashlib.sha256(str(len(self)).encode())
         for index in np.unique(np.linspace(0, len(self) - 1, min(len(self), 1000)).astype(int)):
-            cell = self.rows[int(index)][self.image_column]
+            row = self.rows[int(index)]
+            cell = row[self.image_column]
             digest.update(cell["bytes"] if cell["bytes"] is not None else os.path.basename(cell["path"]).encode())
+            if self.box_column is not None:
+                digest.update(str(row[self.box_column]).encode())
         return digest.hexdigest()[:16]
 
 
@@ -142,75 +171,59 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
     data_format = guess_format(path, dataset) if arguments.data_format == "auto" else arguments.data_format
     if data_format != "hub" and not path.exists():
         raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
-    if data_format == "ferplus":
-        found = load_ferplus(path, split, "majority" if with_labels else "all")
-        names = EXPRESSIONS if with_labels else None
-        faces = Faces(found.rows, "image", names, found.label, found.soft_label, found.repeats_training)
-    elif data_format == "imagefolder":
-        faces = folder_faces(split_folder(path, split), with_labels)
-    else:
+    if data_format == "imagefolder":
+        faces = folder_faces(path, split, with_labels)
+    elif data_format in ("parquet", "hub"):
         faces = table_faces(read_table(path, dataset, data_format, split), arguments, with_labels)
+    else:
+        faces = owners_faces(path, data_format, split, with_labels, arguments.ferplus_protocol)
     faces.source, faces.split = dataset, split
     if not len(faces):
         raise ValueError(f"{dataset} has no image in split {split!r}; a folder of images or Parquet was expected.")
     return faces
 
 
-def guess_format(path: Path, dataset: str) -> str:
-    """The format of a path by its looks; see DatasetArguments."""
-    if path.is_file() or (path.is_dir() and parquet_files(path)):
-        import pyarrow.parquet
-
-        first = path if path.is_file() else parquet_files(path)[0]
-        if first.suffix != ".parquet":
-            raise ValueError(f"{dataset} is a file but no .parquet; give a folder of images, Parquet, or a Hub id.")
-        return "ferplus" if "votes" in pyarrow.parquet.read_schema(first).names else "parquet"
-    if path.is_dir():
-        return "imagefolder"
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", dataset) and not dataset.startswith("."):
-        return "hub"
-    raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
-
-
-def parquet_files(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
-
-
-def split_folder(folder: Path, split: str) -> Path:
-    """folder/split under any usual spelling; the folder itself where it has no splits at all."""
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file; a folder of images was expected.")
-    for name in SPLIT_SYNONYMS.get(split, (split,)):
-        if (folder / name).is_dir():
-            return folder / name
-    found = [name for names in SPLIT_SYNONYMS.values() for name in names if (folder / name).is_dir()]
-    if found:
-        raise ValueError(f"{folder} has no split {split!r}; found {', '.join(found)}.")
-    return folder
+def owners_faces(path: Path, data_format: str, split: str, with_labels: bool, ferplus_protocol: str) -> Faces:
+    """One split of an expression set as its owners pack it. Without labels train is the owners' whole train part."""
+    name = next((name for name in SPLITS if split in SPLIT_SYNONYMS[name]), None)
+    if path.is_file() and path.stem in SPLITS:  # FER+: a file is taken as what its name says
+        name = path.stem
+    if name is None:
+        raise ValueError(f"{path} has no split {split!r}; found {', '.join(SPLITS)}.")
+    common = {"splits": [name], "with_labels": with_labels}
+    if data_format == "ferplus":
+        found = load_ferplus(path, ferplus_protocol, **common)
+    elif data_format == "rafdb":
+        found = load_rafdb(path, **common)
+    elif data_format == "sfew":
+        found = load_sfew(path, **common)
+    else:
+        found = load_affectnet(path, num_classes=int(data_format.removeprefix("affectnet")), details=False, **common)
+    return row_faces(found[name], with_labels)
 
 
-def folder_faces(folder: Path, with_labels: bool) -> Faces:
+def row_faces(rows, with_labels: bool) -> Faces:
+    """A split that a function of `fer_datasets` gave."""
+    import datasets
+
+    rows = rows.with_format(None)
+    box_column = "box" if "box" in rows.column_names else None
+    pictures = rows.select_columns(["image", *filter(None, [box_column])])
+    pictures = pictures.cast_column("image", datasets.Image(decode=False))
+    if not with_labels:
+        return Faces(pictures, "image", box_column=box_column)
+    columns = {
+        name: np.array(rows[name][:], kind) if name in rows.column_names else None
+        for name, kind in (("label", np.int64), ("soft_label", np.float32), ("repeats_training", np.bool_))
+    }
+    return Faces(pictures, "image", tuple(rows.features["label"].names), *columns.values(), box_column=box_column)
+
+
+def folder_faces(folder: Path, split: str, with_labels: bool) -> Faces:
     """A folder of images; with labels, its first level of folders are the classes (empty ones count)."""
-    paths = image_files(folder)
-    class_folders = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    labels = class_names = None
     if with_labels:
-        strays = [p for p in paths if p.parent == folder]
-        if not class_folders or strays:
-            raise ValueError(
-                f"{folder} is not a folder of class folders: found {len(class_folders)} folders and {len(strays)} loose"
-                " images; put each image into a folder named after its class."
-            )
-        class_names, labels = map_labels([p.relative_to(folder).parts[0] for p in paths], class_folders)
-    return Faces(rows_of_paths(paths), "image", class_names, labels)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Every file below the folder that bears an image's ending, sorted."""
-    from PIL import Image
-
-    extensions = Image.registered_extensions()
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in extensions and p.is_file())
+        return row_faces(load_class_folders(folder, [split])[split], with_labels)
+    return Faces(rows_of_paths(list_images(split_folder(folder, split))), "image")
 
 
 def rows_of_paths(paths: list[Path]):
@@ -227,7 +240,7 @@ def picture_faces(paths: list[Path]) -> Faces:
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(f"{', '.join(missing)} does not exist; give pictures or folders of them.")
-    found = [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
+    found = [file for path in paths for file in (list_images(path) if path.is_dir() else [path])]
     if not found:
         raise ValueError(f"{', '.join(map(str, paths))} holds no image file.")
     faces = Faces(rows_of_paths(found), "image")
@@ -274,11 +287,3 @@ def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
 def natural_key(name: str) -> tuple[int, str]:
     """Sorts "2" before "10"."""
     return (int(name), "") if name.isdigit() else (10**9, name)
-
-
-def map_labels(given: list[str], names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Class names and (N,) int64 labels; expressions come in interface order, anything else in the given order."""
-    ours = expression_names(list(names))
-    if ours is not None:
-        return ours, np.array([ours.index(canonical_expression(name)) for name in given], dtype=np.int64)
-    return tuple(names), np.array([list(names).index(name) for name in given], dtype=np.int64)

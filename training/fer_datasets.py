@@ -1,155 +1,271 @@
 """
-The expression data sets: names, order, and FER+ from its Parquet form.
+The expression data sets, one function a set: from the folder as its owners pack it to a `datasets.DatasetDict` with
+`image`, `name`, `label` (ClassLabel in our names and order), and what else the owners give.
 
-Expression names are lower case, in this order for eight classes; seven leave contempt out. Owners' own names and
-numbers are mapped to these.
+Splits are train, validation and test; test is always the split that the field reports, and no choice is made on it:
 
-Source of the FER+ protocols: Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016, arXiv 1608.01041.
+    set            train                             validation (choices)                 test (reported)
+    AffectNet      the rest of the training list     a fixed tenth of the training list   the owners' validation
+    RAF-DB         the rest of train                 a fixed tenth of train               test
+    SFEW 2.0       the rest of Train                 a fixed tenth of Train               Val (Test has no labels)
+    FER+           Training, without repeats         PublicTest                           PrivateTest
+    class folders  train                             validation (or val, valid, dev)      test
+
+The tenth: the pictures for which the SHA-256 of the file's name, as a number, divides by ten. Unlabelled
+(`with_labels=False`, for pretraining) train is the owners' whole train part, the tenth and pictures of no class too.
+By file name: frames of one film may lie on both sides in SFEW, so its validation is easier than its test.
+
+The owners' numbering, to our order (neutral, happiness, surprise, sadness, anger, disgust, fear, contempt):
+
+    AffectNet      0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt; 8 none,
+                   9 uncertain, 10 no-face are left out; with 7 classes 7 contempt too
+    RAF-DB         1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral
+    SFEW 2.0       folders Angry, Disgust, Fear, Happy, Neutral, Sad, Surprise
+    FER+           ten columns of votes by name (`training.ferplus`)
 """
 
-import hashlib
-import io
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-FERPLUS_TAGS = (*EXPRESSIONS, "unknown", "not_face")
-# Other spellings in use, to ours.
-EXPRESSION_SYNONYMS = {
-    "happy": "happiness",
-    "joy": "happiness",
-    "sad": "sadness",
-    "surprised": "surprise",
-    "angry": "anger",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "afraid": "fear",
-    "scared": "fear",
-    "contemptuous": "contempt",
+from training.expressions import (
+    EXPRESSION_SYNONYMS,
+    EXPRESSIONS,
+    canonical_expression,
+    expression_names,
+    map_labels,
+    match_labels,
+    owners_places,
+    place_of,
+)
+from training.fer_layouts import (
+    SPLITS,
+    affectnet_classes,
+    affectnet_list,
+    affectnet_set,
+    check_files,
+    class_folders,
+    expect,
+    list_images,
+    split_rows,
+)
+from training.ferplus import FERPLUS_TAGS, ferplus_majority, ferplus_probability, ferplus_votes, load_ferplus
+
+__all__ = [
+    "EXPRESSIONS",
+    "EXPRESSION_SYNONYMS",
+    "FERPLUS_TAGS",
+    "canonical_expression",
+    "expression_names",
+    "ferplus_majority",
+    "ferplus_probability",
+    "ferplus_votes",
+    "load_affectnet",
+    "load_class_folders",
+    "load_ferplus",
+    "load_rafdb",
+    "load_sfew",
+    "match_labels",
+]
+
+RAFDB_NUMBERING = {
+    "1": "surprise",
+    "2": "fear",
+    "3": "disgust",
+    "4": "happiness",
+    "5": "sadness",
+    "6": "anger",
+    "7": "neutral",
+}
+SFEW_FOLDERS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
+# Spellings of split folders.
+SPLIT_SYNONYMS = {
+    "validation": ("validation", "val", "valid", "dev"),
+    "train": ("train", "training"),
+    "test": ("test",),
 }
 
 
-def expression_names(names: list[str]) -> tuple[str, ...] | None:
-    """The expressions in our order if every name is one (in any spelling), else None: then they are not expressions."""
-    ours = {canonical_expression(name) for name in names}
-    if not ours or not ours <= set(EXPRESSIONS):
-        return None
-    return EXPRESSIONS if "contempt" in ours else EXPRESSIONS[:7]
-
-
-def canonical_expression(name: str) -> str:
-    """One class name in our spelling; a name that is no expression comes back in lower case."""
-    name = name.strip().lower()
-    return EXPRESSION_SYNONYMS.get(name, name)
-
-
-def match_labels(class_names, labels: np.ndarray, wanted) -> np.ndarray:
+def load_affectnet(
+    folder: str | Path, num_classes: int = 8, splits=None, with_labels: bool = True, details: bool = True
+):
     """
-    Labels in the order of another list of classes.
+    AffectNet, from its lists (Manually_Annotated_file_lists/{training,validation}.csv with
+    Manually_Annotated_Images/, pictures cropped to the owners' face boxes) or from its later
+    {train,val}_set/{images,annotations}.
 
     Args:
-        class_names: names of `labels` (N,), in their order. wanted: the other list.
-    Raises:
-        ValueError: an occurring class that `wanted` has not.
-    """
-    ours = [canonical_expression(name) for name in wanted]
-    place = [ours.index(c) if (c := canonical_expression(name)) in ours else -1 for name in class_names]
-    missing = [class_names[i] for i in np.unique(labels) if place[i] < 0]
-    if missing:
-        raise ValueError(
-            f"the images have classes {', '.join(missing)}, which are none of {', '.join(wanted)}; use images of the"
-            " same classes."
-        )
-    return np.array(place)[labels]
-
-
-def ferplus_votes(rows) -> np.ndarray:
-    """The `votes` column as (N, 10) integers in FERPLUS_TAGS' order."""
-    return np.array([[vote[tag] for tag in FERPLUS_TAGS] for vote in rows["votes"]], dtype=np.int64).reshape(-1, 10)
-
-
-def ferplus_majority(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """
-    The majority protocol: votes of one are dropped; the largest remaining must exceed half of what remains; winners
-    unknown and not_face are left out.
-
-    Args:
-        votes: (N, 10), FERPLUS_TAGS' order.
+        num_classes: 8, or 7 without contempt. splits: names, None for all. with_labels: see the top.
+        details: landmarks (68, 2; pixels of the picture as it is stored), valence and arousal too; slow to read.
     Returns:
-        keep (N,) bool; label (N,) int64 in EXPRESSIONS' order (only where kept); soft_label (N, 8) float32, the eight
-        expressions' remaining votes, normalised.
+        `DatasetDict` of image, name, label, box (lists only), and the details.
+    Raises:
+        ValueError, FileNotFoundError: what was expected and what was found.
     """
-    remaining = np.where(votes > 1, votes, 0)
-    label = remaining.argmax(1)
-    keep = (remaining.max(1) * 2 > remaining.sum(1)) & (label < len(EXPRESSIONS))
-    expressions = remaining[:, : len(EXPRESSIONS)].astype(np.float32)
-    soft_label = expressions / np.maximum(expressions.sum(1, keepdims=True), 1)
-    return keep, label, soft_label
-
-
-def picture_hash(encoded: bytes) -> str:
-    """A hash of the decoded gray pixels: equal pictures have equal hashes, whatever their encoding."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(encoded)) as image:
-        return hashlib.sha256(np.asarray(image.convert("L")).tobytes()).hexdigest()
-
-
-@dataclass
-class FERPlus:
-    """
-    rows: a `datasets.Dataset` with image, not decoded. Under the majority protocol label (N,) int64 and soft_label
-    (N, 8) float32. repeats_training: (N,) bool, whether the picture equals one of train; None where that is not known.
-    """
-
-    rows: Any
-    label: np.ndarray | None = None
-    soft_label: np.ndarray | None = None
-    repeats_training: np.ndarray | None = None
-
-    def select(self, kept: np.ndarray) -> "FERPlus":
-        columns = (self.label, self.soft_label, self.repeats_training)
-        return FERPlus(self.rows.select(kept), *(None if c is None else c[kept] for c in columns))
-
-
-def load_ferplus(path: Path, split: str, protocol: str = "majority") -> FERPlus:
-    """
-    FER+ in its Parquet form.
-
-    From train, every picture that equals one of validation pixel by pixel is left out; in the other splits such
-    pictures are marked.
-
-    Args:
-        path: the folder with <split>.parquet, or one such file. split: "train", "validation" or "test" (a file is
-            taken as it is).
-        protocol: "majority" (the images that have a majority) or "all" (every image, no labels: for pretraining).
-    """
-    rows = read_parquet(path / f"{split}.parquet" if path.is_dir() else path)
-    ferplus = FERPlus(rows.remove_columns("votes"))
-    if protocol == "majority":
-        keep, label, soft_label = ferplus_majority(ferplus_votes(rows))
-        ferplus = FERPlus(ferplus.rows, label, soft_label).select(np.flatnonzero(keep))
-    folder = path if path.is_dir() else path.parent
-    is_train = (path.stem if path.is_file() else split) == "train"
-    other = folder / ("validation.parquet" if is_train else "train.parquet")
-    if not other.exists() or (not is_train and protocol == "all"):
-        return ferplus
-    others = {picture_hash(image["bytes"]) for image in read_parquet(other)["image"]}
-    repeats = np.array([picture_hash(image["bytes"]) in others for image in ferplus.rows["image"]], dtype=np.bool_)
-    if is_train:
-        return ferplus.select(np.flatnonzero(~repeats))
-    ferplus.repeats_training = repeats
-    return ferplus
-
-
-def read_parquet(path: Path):
-    """One Parquet file as a `datasets.Dataset` whose images stay encoded."""
     import datasets
 
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; FER+ in Parquet form has train.parquet and validation.parquet.")
-    rows = datasets.load_dataset("parquet", data_files={"rows": str(path)}, split="rows")
-    return rows.cast_column("image", datasets.Image(decode=False))
+    folder, class_names = Path(folder), affectnet_classes(num_classes)
+    has_lists = (folder / "Manually_Annotated_file_lists").is_dir()
+    has_sets = any((folder / part).is_dir() for part in ("train_set", "val_set"))
+    expect(has_lists or has_sets, folder, "AffectNet's Manually_Annotated_file_lists, or train_set and val_set,")
+    found, columns = datasets.DatasetDict(), {}
+    for split in splits or SPLITS:
+        is_test = split == "test"
+        if is_test not in columns:
+            if has_lists:
+                part = affectnet_list(folder, "validation" if is_test else "training", class_names, details)
+            else:
+                part = affectnet_set(folder, "val_set" if is_test else "train_set", class_names, with_labels, details)
+            columns[is_test] = part
+        found[split] = split_rows(columns[is_test], split, class_names, with_labels)
+    return found
+
+
+def load_rafdb(folder: str | Path, splits=None, with_labels: bool = True, images: str | None = None):
+    """
+    RAF-DB's basic set: EmoLabel/list_patition_label.txt (the owners' spelling) with Image/aligned, or with
+    Image/original and Annotation/manual, pictures cropped to a square about the five landmarks.
+
+    Args:
+        splits, with_labels: as in `load_affectnet`. images: "aligned" or "original"; None takes aligned if it is there.
+    Returns:
+        `DatasetDict` of image, name, label, and of original images box and landmarks (5, 2).
+    """
+    import datasets
+
+    folder, class_names = Path(folder), EXPRESSIONS[:7]
+    file = folder / "EmoLabel" / "list_patition_label.txt"
+    expect(file.is_file(), folder, "RAF-DB's EmoLabel/list_patition_label.txt")
+    images = images or ("aligned" if (folder / "Image" / "aligned").is_dir() else "original")
+    expect((folder / "Image" / images).is_dir(), folder, "RAF-DB's Image/aligned, or Image/original,")
+    places = owners_places(RAFDB_NUMBERING, class_names)
+    parts: dict[str, dict[str, list]] = {name: {"name": [], "label": []} for name in ("train", "test")}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        where, words = f"{file} line {number}", line.split()
+        part = words[0].split("_")[0]
+        if len(words) != 2 or part not in parts:
+            raise ValueError(f"{where}: {line!r} is not like 'train_00001.jpg 5' or 'test_0001.jpg 1'.")
+        parts[part]["name"].append(words[0])
+        parts[part]["label"].append(place_of(words[1], RAFDB_NUMBERING, places, where))
+    wanted = splits or SPLITS
+    for part in {"test" if split == "test" else "train" for split in wanted}:
+        add_rafdb_images(folder, file, parts[part], images)
+    columns = {split: parts["test" if split == "test" else "train"] for split in wanted}
+    return datasets.DatasetDict(
+        {split: split_rows(columns[split], split, class_names, with_labels) for split in wanted}
+    )
+
+
+def add_rafdb_images(folder: Path, file: Path, columns: dict[str, list], images: str) -> None:
+    """Adds path, and of original images landmarks and box, for the names of the list `file`."""
+    from training.face_squares import square_of_landmarks
+
+    stems = [name.rsplit(".", 1)[0] for name in columns["name"]]
+    if images == "aligned":
+        columns["path"] = [str(folder / "Image" / "aligned" / f"{stem}_aligned.jpg") for stem in stems]
+        check_files(columns["path"], file)
+        return
+    columns["path"] = [str(folder / "Image" / "original" / name) for name in columns["name"]]
+    attributes = [folder / "Annotation" / "manual" / f"{stem}_manu_attri.txt" for stem in stems]
+    expect((folder / "Annotation" / "manual").is_dir(), folder, "RAF-DB's Annotation/manual (for Image/original)")
+    check_files([*columns["path"], *map(str, attributes)], file)
+    columns["landmarks"] = [read_five_points(path) for path in attributes]
+    columns["box"] = []
+    for points, path in zip(columns["landmarks"], attributes):
+        try:
+            columns["box"].append(square_of_landmarks(points).box())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def read_five_points(path: Path) -> np.ndarray:
+    """The first five lines, x and y each, as (5, 2) float32 pixels. Raises ValueError naming the file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[:5]
+        return np.array([[float(word) for word in line.split()] for line in lines], np.float32).reshape(5, 2)
+    except ValueError as error:
+        raise ValueError(f"{path}: the first five lines are not x and y of five landmarks ({error}).") from error
+
+
+def load_sfew(folder: str | Path, splits=None, with_labels: bool = True):
+    """
+    SFEW 2.0, aligned faces: Train/ and Val/ with a folder a class (an empty or missing one in Val is a class without
+    pictures).
+
+    Args and returns as `load_affectnet`: image, name, label.
+    """
+    import datasets
+
+    folder, class_names, found = Path(folder), EXPRESSIONS[:7], datasets.DatasetDict()
+    for split in splits or SPLITS:
+        part = folder / ("Val" if split == "test" else "Train")
+        expect(part.is_dir(), folder, f"SFEW's {part.name}")
+        there = class_folders(part)
+        missing = [name for name in SFEW_FOLDERS if name not in there and part.name == "Train"]
+        if missing or not set(there) <= set(SFEW_FOLDERS):
+            raise ValueError(
+                f"{part}: the folders {', '.join(SFEW_FOLDERS)} were expected; found {', '.join(there) or 'none'}."
+            )
+        paths = list_images(part)
+        classes = [path.relative_to(part).parts[0] for path in paths]
+        strays = [path.name for path, name in zip(paths, classes) if name not in there]
+        if strays and with_labels:
+            raise ValueError(f"{part}: {len(strays)} images lie in no class folder, the first {strays[0]}.")
+        labels = [-1 if c not in there else class_names.index(canonical_expression(c)) for c in classes]
+        columns = {"path": [str(path) for path in paths], "name": [path.name for path in paths], "label": labels}
+        found[split] = split_rows(columns, split, class_names, with_labels)
+    return found
+
+
+def load_class_folders(folder: str | Path, splits=None):
+    """
+    Any folder of class folders, folder/<split>/<class>/..., or without splits folder/<class>/... (which is train).
+
+    Args:
+        splits: names, under any usual spelling; None for all that are there.
+    Returns:
+        `DatasetDict` of image, name, label. The classes are all of these splits' (expressions in our order, others
+        sorted): one may be missing from a split.
+    """
+    import datasets
+
+    folder = Path(folder)
+    places = {split: split_folder(folder, split) for split in splits or split_names(folder) or ["train"]}
+    names = sorted({name for place in places.values() for name in class_folders(place)})
+    found = datasets.DatasetDict()
+    for split, place in places.items():
+        paths = list_images(place)
+        strays = [path for path in paths if path.parent == place]
+        if not names or strays:
+            raise ValueError(
+                f"{place} is not a folder of class folders: found {len(class_folders(place))} folders and"
+                f" {len(strays)} loose images; put each image into a folder named after its class."
+            )
+        class_names, labels = map_labels([path.relative_to(place).parts[0] for path in paths], names)
+        columns = {
+            "path": [str(path) for path in paths],
+            "name": [path.name for path in paths],
+            "label": labels.tolist(),
+        }
+        found[split] = split_rows(columns, "test", class_names, True)
+    return found
+
+
+def split_names(folder: Path) -> list[str]:
+    """The splits that a folder has folders for, in our names."""
+    return [split for split in SPLITS if any((folder / name).is_dir() for name in SPLIT_SYNONYMS[split])]
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """folder/split under any usual spelling; the folder itself where it has no splits at all."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; a folder of images was expected.")
+    for name in SPLIT_SYNONYMS.get(split, (split,)):
+        if (folder / name).is_dir():
+            return folder / name
+    found = [name for names in SPLIT_SYNONYMS.values() for name in names if (folder / name).is_dir()]
+    if found:
+        raise ValueError(f"{folder} has no split {split!r}; found {', '.join(found)}.")
+    return folder

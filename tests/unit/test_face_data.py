@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.face_data import BadImage, DatasetArguments, guess_format, open_faces, picture_faces
+from training.data_formats import guess_format
+from training.face_data import BadImage, DatasetArguments, open_faces, picture_faces
 from training.fer_datasets import EXPRESSIONS, FERPLUS_TAGS
 from training.synthetic_faces import make_dataset, write_image_folder
 

@@ -1,0 +1,224 @@
+"""
+What the loaders of the expression sets share: which picture belongs to which split, rows from lists, the sentences for
+a folder that is not as its owners packed it, and AffectNet's two layouts as lists.
+"""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from training.expressions import EXPRESSIONS, owners_places, place_of
+
+SPLITS = ("train", "validation", "test")
+AFFECTNET_NUMBERING = {
+    "0": "neutral",
+    "1": "happiness",
+    "2": "sadness",
+    "3": "surprise",
+    "4": "fear",
+    "5": "disgust",
+    "6": "anger",
+    "7": "contempt",
+    "8": "none",
+    "9": "uncertain",
+    "10": "no-face",
+}
+AFFECTNET_COLUMNS = (
+    "subDirectory_filePath",
+    "face_x",
+    "face_y",
+    "face_width",
+    "face_height",
+    "facial_landmarks",
+    "expression",
+    "valence",
+    "arousal",
+)
+
+
+def held_out(name: str) -> bool:
+    """Whether a training picture of this file name is of the fixed tenth that is `validation`."""
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10 == 0
+
+
+def in_split(name: str, split: str, with_labels: bool) -> bool:
+    """Whether a picture of the owners' part that `split` comes from belongs to it; without labels, train is whole."""
+    if split == "test" or (split == "train" and not with_labels):
+        return True
+    return held_out(name.rsplit("/", 1)[-1]) == (split == "validation")
+
+
+def split_rows(columns: dict[str, list], split: str, class_names, with_labels: bool):
+    """
+    The rows of one split as a `datasets.Dataset`; a picture with a `box` comes cropped to it.
+
+    Args:
+        columns: lists of one owners' part: path, name, label (-1: none of the classes), and box, landmarks, valence,
+            arousal where there are any. class_names: in label order.
+        with_labels: false takes pictures without a label too, and gives no label column.
+    """
+    import datasets
+
+    names, labels = columns["name"], columns["label"]
+    kept = [
+        i for i, name in enumerate(names) if (labels[i] >= 0 or not with_labels) and in_split(name, split, with_labels)
+    ]
+    taken = {key: [values[i] for i in kept] for key, values in columns.items() if key != "label" or with_labels}
+    taken = {"image": [{"bytes": None, "path": path} for path in taken.pop("path")]} | taken
+    points = len(columns["landmarks"][0]) if columns.get("landmarks") else 0
+    kinds = {
+        "image": datasets.Image(),
+        "name": datasets.Value("string"),
+        "label": datasets.ClassLabel(names=list(class_names)),
+        "box": datasets.Sequence(datasets.Value("int32"), length=4),
+        "landmarks": datasets.Array2D((points, 2), "float32"),
+        "valence": datasets.Value("float32"),
+        "arousal": datasets.Value("float32"),
+    }
+    rows = datasets.Dataset.from_dict(taken, features=datasets.Features({key: kinds[key] for key in taken}))
+    return rows.with_transform(crop_to_boxes) if "box" in taken else rows
+
+
+def crop_to_boxes(batch: dict) -> dict:
+    """Rows as they are read, each picture cropped to its box."""
+    from training.face_squares import crop_box
+
+    if "image" in batch and "box" in batch:
+        batch["image"] = [crop_box(image, box) for image, box in zip(batch["image"], batch["box"])]
+    return batch
+
+
+def expect(found: bool, folder: Path, what: str) -> None:
+    """Raises FileNotFoundError saying what was expected and what the folder holds."""
+    if not found:
+        holds = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
+        raise FileNotFoundError(f"{folder}: {what} was expected; found {', '.join(holds) or 'nothing'}.")
+
+
+def check_files(paths: list[str], listed_in: Path) -> None:
+    """Raises FileNotFoundError saying how many of the listed files are missing, and the first."""
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing):,} of the {len(paths):,} files that {listed_in} asks for are missing, the first"
+            f" {missing[0]}; unpack the set again."
+        )
+
+
+def affectnet_list(folder: Path, owners_part: str, class_names, details: bool) -> dict[str, list]:
+    """
+    Columns of Manually_Annotated_file_lists/<owners_part>.csv, for `split_rows`.
+
+    Args:
+        owners_part: "training" or "validation". details: landmarks (68, 2), valence and arousal too.
+    """
+    file, images = folder / "Manually_Annotated_file_lists" / f"{owners_part}.csv", folder / "Manually_Annotated_Images"
+    expect(file.is_file(), folder, f"Manually_Annotated_file_lists/{file.name}")
+    expect(images.is_dir(), folder, "Manually_Annotated_Images")
+    places = owners_places(AFFECTNET_NUMBERING, class_names)
+    columns: dict[str, list] = {key: [] for key in ("path", "name", "label", "box")}
+    columns |= {key: [] for key in ("landmarks", "valence", "arousal") if details}
+    with open(file, newline="", encoding="utf-8") as lines:
+        for number, row in enumerate(csv.reader(lines), 1):
+            if not row or row[0] == AFFECTNET_COLUMNS[0]:  # a list has its header or not
+                continue
+            where = f"{file} line {number}"
+            if len(row) != len(AFFECTNET_COLUMNS):
+                raise ValueError(f"{where} has {len(row)} columns; {', '.join(AFFECTNET_COLUMNS)} were expected.")
+            columns["label"].append(place_of(row[6], AFFECTNET_NUMBERING, places, where))
+            columns["name"].append(row[0])
+            columns["path"].append(str(images / row[0]))
+            left, top, width, height = (round(read_number(value, where)) for value in row[1:5])
+            columns["box"].append([left, top, left + width, top + height])
+            if details:
+                points = [read_number(value, where) for value in row[5].split(";")]
+                columns["landmarks"].append(landmark_points(points, where))
+                columns["valence"].append(read_number(row[7], where))
+                columns["arousal"].append(read_number(row[8], where))
+    check_files(columns["path"], file)
+    return columns
+
+
+def affectnet_set(folder: Path, owners_part: str, class_names, with_labels: bool, details: bool) -> dict[str, list]:
+    """
+    Columns of <owners_part>/images with <owners_part>/annotations/N_exp.npy, N_val.npy, N_aro.npy, N_lnd.npy.
+
+    Args:
+        owners_part: "train_set" or "val_set". with_labels: false reads no annotation; pictures need none then.
+    """
+    images, annotations = folder / owners_part / "images", folder / owners_part / "annotations"
+    expect(images.is_dir(), folder, f"{owners_part}/images")
+    paths = sorted((path for path in images.iterdir() if path.is_file()), key=lambda path: (len(path.stem), path.stem))
+    columns: dict[str, list] = {
+        "path": [str(path) for path in paths],
+        "name": [path.name for path in paths],
+        "label": [-1] * len(paths),
+    }
+    if not with_labels:
+        return columns
+    expect(annotations.is_dir(), folder / owners_part, "annotations")
+    check_files([str(annotations / f"{path.stem}_exp.npy") for path in paths], images)
+    unpacked, annotated = {path.stem for path in paths}, sorted(annotations.glob("*_exp.npy"))
+    lost = [path.name for path in annotated if path.name.removesuffix("_exp.npy") not in unpacked]
+    if lost:
+        raise FileNotFoundError(
+            f"{len(lost):,} of the {len(annotated):,} pictures that {annotations} names are missing from {images}, the"
+            f" first that of {lost[0]}; unpack the set again."
+        )
+    places = owners_places(AFFECTNET_NUMBERING, class_names)
+    stems = [annotations / path.stem for path in paths]
+    columns["label"] = [
+        place_of(str(read_npy(f"{stem}_exp.npy").item()), AFFECTNET_NUMBERING, places, f"{stem}_exp.npy")
+        for stem in stems
+    ]
+    if details:
+        for key, ending in (("valence", "val"), ("arousal", "aro")):
+            columns[key] = [float(read_npy(f"{stem}_{ending}.npy").item()) for stem in stems]
+        columns["landmarks"] = [
+            landmark_points(read_npy(f"{stem}_lnd.npy").ravel(), f"{stem}_lnd.npy") for stem in stems
+        ]
+    return columns
+
+
+def read_npy(file: str) -> np.ndarray:
+    """An array file. Raises ValueError naming it where it is damaged."""
+    try:
+        return np.load(file)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{file} is no array file ({error}); unpack the set again.") from error
+
+
+def read_number(value: str, where: str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: {value!r} is not a number.") from error
+
+
+def landmark_points(numbers, where: str) -> np.ndarray:
+    """x, y, x, y ... of 68 points as (68, 2) float32."""
+    if len(numbers) != 136:
+        raise ValueError(f"{where}: {len(numbers)} landmark numbers; x and y of 68 points were expected.")
+    return np.asarray(numbers, np.float32).reshape(68, 2)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Every file below the folder that bears an image's ending, sorted."""
+    from PIL import Image
+
+    extensions = Image.registered_extensions()
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in extensions and p.is_file())
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders right below, sorted; empty ones count."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def affectnet_classes(num_classes: int) -> tuple[str, ...]:
+    """The class names of AffectNet-8 or -7. Raises ValueError on another number."""
+    if num_classes not in (7, 8):
+        raise ValueError(f"num_classes={num_classes} must be 8 or 7.")
+    return EXPRESSIONS[:num_classes]
