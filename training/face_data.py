@@ -18,12 +18,12 @@ from training.data_formats import guess_format, parquet_files
 from training.expressions import map_labels
 from training.face_squares import crop_box
 from training.fer_datasets import (
-    SPLIT_SYNONYMS,
     load_affectnet,
     load_class_folders,
     load_ferplus,
     load_rafdb,
     load_sfew,
+    spellings,
     split_folder,
 )
 from training.fer_layouts import SPLITS, list_images
@@ -185,7 +185,7 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
 
 def owners_faces(path: Path, data_format: str, split: str, with_labels: bool, ferplus_protocol: str) -> Faces:
     """One split of an expression set as its owners pack it. Without labels train is the owners' whole train part."""
-    name = next((name for name in SPLITS if split in SPLIT_SYNONYMS[name]), None)
+    name = next((name for name in SPLITS if name in spellings(split)), None)
     if path.is_file() and path.stem in SPLITS:  # FER+: a file is taken as what its name says
         name = path.stem
     if name is None:
@@ -260,7 +260,7 @@ def read_table(path: Path, dataset: str, data_format: str, split: str):
                 f"{dataset} is no folder here, and the Hub did not give split {split!r}: {error}"
             ) from error
     files = [path] if path.is_file() else parquet_files(path)
-    named = [f for f in files if f.stem.split("-")[0] in SPLIT_SYNONYMS.get(split, (split,))]
+    named = [f for f in files if f.stem.split("-")[0] in spellings(split)]
     if path.is_dir() and not named and len(files) > 1:
         raise ValueError(f"{path} has no {split}.parquet; found {', '.join(f.name for f in files)}.")
     return datasets.load_dataset("parquet", data_files={"rows": [str(f) for f in named or files]}, split="rows")

@@ -253,6 +253,11 @@ def load_class_folders(folder: str | Path, splits=None):
     return found
 
 
+def spellings(split: str) -> tuple[str, ...]:
+    """The names that a split may have, the one given first."""
+    return (split, *next((names for names in SPLIT_SYNONYMS.values() if split in names), ()))
+
+
 def split_names(folder: Path) -> list[str]:
     """The splits that a folder has folders for, in our names."""
     return [split for split in SPLITS if any((folder / name).is_dir() for name in SPLIT_SYNONYMS[split])]
@@ -262,7 +267,7 @@ def split_folder(folder: Path, split: str) -> Path:
     """folder/split under any usual spelling; the folder itself where it has no splits at all."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file; a folder of images was expected.")
-    for name in SPLIT_SYNONYMS.get(split, (split,)):
+    for name in spellings(split):
         if (folder / name).is_dir():
             return folder / name
     found = [name for names in SPLIT_SYNONYMS.values() for name in names if (folder / name).is_dir()]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from torch.utils.data import Sampler
 
-from training.face_data import SPLIT_SYNONYMS, BadImage, DatasetArguments, Faces, read_image
+from training.face_data import BadImage, DatasetArguments, Faces, read_image
+from training.fer_datasets import SPLIT_SYNONYMS
 
 
 class StreamedFaces(Faces):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import official_layouts as layouts
 from training.data_formats import guess_format
 from training.face_data import BadImage, DatasetArguments, open_faces, picture_faces
 from training.fer_datasets import EXPRESSIONS, FERPLUS_TAGS
@@ -139,6 +140,97 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content):
     faces = picture_faces([tmp_path / "bad.png"])
     with pytest.raises(BadImage, match=r"bad\.png is not a readable image"):
         faces.image(0)
+
+
+LAYOUTS = {
+    "affectnet8 lists": layouts.write_affectnet_lists,
+    "affectnet8 sets": layouts.write_affectnet_sets,
+    "rafdb aligned": layouts.write_rafdb,
+    "rafdb original": lambda root: layouts.write_rafdb(root, "original"),
+    "ferplus csv": layouts.write_ferplus_csv,
+    "ferplus parquet": layouts.write_ferplus_parquet,
+    "sfew": layouts.write_sfew,
+    "imagefolder": layouts.write_class_folders,
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_is_recognised_and_opens(tmp_path, name):
+    root = LAYOUTS[name](tmp_path)
+    assert guess_format(root, str(root)) == name.split()[0]
+    train, validation, test = (faces_of(root, split) for split in ("train", "val", "test"))
+    assert len(test) == layouts.NUM_TEST * len(test.class_names)
+    assert {len(faces.labels) == len(faces) > 0 for faces in (train, validation, test)} == {True}
+    assert {faces.class_names for faces in (train, validation, test)} == {train.class_names}
+    assert (train.soft_labels is not None) == (validation.repeats_training is not None) == ("ferplus" in name)
+    for index in range(len(test)):
+        assert test.image(index).mode == "RGB"
+        assert max(test.image(index).size) < layouts.SCENE_SIZE[1]
+    unlabelled = faces_of(root, with_labels=False)
+    assert len(unlabelled) >= len(train)
+    assert unlabelled.labels is None
+    some = test.select(np.array([3, 1]))
+    assert np.array_equal(some.pixels(0, 999), test.pixels(3, 999))
+    assert some.labels.tolist() == test.labels[[3, 1]].tolist()
+    assert test.fingerprint() == faces_of(root, "test").fingerprint() != train.fingerprint()
+    if name != "imagefolder":
+        with pytest.raises(ValueError, match="has no split 'extra'; found train, validation, test"):
+            faces_of(root, "extra")
+
+
+def test_a_format_that_is_given_is_taken(tmp_path):
+    root = layouts.write_affectnet_sets(tmp_path / "affectnet")
+    assert faces_of(root, "test", data_format="affectnet7").class_names == EXPRESSIONS[:7]
+    with pytest.raises(FileNotFoundError, match=r"RAF-DB's EmoLabel.* was expected; found train_s"):
+        faces_of(root, "test", data_format="rafdb")
+    ferplus = layouts.write_ferplus_csv(tmp_path / "ferplus")
+    assert len(faces_of(ferplus, ferplus_protocol="probability")) == len(faces_of(ferplus)) + 1
+    parquet = layouts.write_ferplus_parquet(tmp_path / "parquet")
+    assert len(faces_of(parquet / "test.parquet", "train")) == 16  # a file is taken as it is
+
+
+def test_boxes_are_part_of_the_faces_identity_and_a_wrong_one_is_a_bad_image(tmp_path):
+    root = layouts.write_affectnet_lists(tmp_path)
+    before = faces_of(root, "test").fingerprint()
+    file = root / "Manually_Annotated_file_lists" / "validation.csv"
+    file.write_text(file.read_text().replace(",30,20,48,48,", ",500,20,48,48,", 1))
+    faces = faces_of(root, "test")
+    assert faces.fingerprint() != before
+    with pytest.raises(BadImage, match=r"neutral_0\.jpg: the face box \[500, 20, 548, 68\] is outside of the picture"):
+        faces.image(0)
+    assert faces.image(1).size == (48, 48)
+
+
+def test_gray_rgba_16_bit_and_turned_pictures(tmp_path):
+    root = layouts.write_affectnet_lists(tmp_path)
+    files = sorted((root / "Manually_Annotated_Images").rglob("test_happiness_*.jpg"))
+    files += sorted((root / "Manually_Annotated_Images").rglob("test_sadness_*.jpg"))
+    upright = Image.open(files[0]).convert("RGB")
+    gray = upright.convert("L")
+    gray.save(files[0], format="PNG")
+    upright.convert("RGBA").save(files[1], format="PNG")
+    Image.fromarray(np.asarray(gray).astype(np.uint16) * 257).save(files[2], format="PNG")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(files[3], format="PNG", exif=exif)
+    faces = faces_of(root, "test")
+    pictures = {faces.name(i): np.asarray(faces.image(i), int) for i in range(len(faces))}
+    wanted = np.asarray(upright.crop((30, 20, 78, 68)), int)
+    gray_wanted = np.asarray(gray.convert("RGB").crop((30, 20, 78, 68)), int)
+    for file, expected in zip(files, (gray_wanted, wanted, gray_wanted, wanted), strict=True):
+        np.testing.assert_array_equal(pictures[str(file)], expected)
+
+
+def test_a_class_may_be_missing_from_validation_and_a_class_folder_may_be_empty(tmp_path):
+    root = layouts.write_class_folders(tmp_path / "folders")
+    for path in [*(root / "validation" / "fear").iterdir(), *(root / "train" / "anger").iterdir()]:
+        path.unlink()
+    (root / "validation" / "fear").rmdir()
+    train, validation = faces_of(root), faces_of(root, "validation")
+    assert train.class_names == validation.class_names == EXPRESSIONS
+    assert np.bincount(train.labels, minlength=8)[4] == np.bincount(validation.labels, minlength=8)[6] == 0
+    sets = layouts.write_affectnet_sets(tmp_path / "sets")
+    assert len(set(faces_of(sets, "validation").labels.tolist())) < 8 == len(faces_of(sets, "validation").class_names)
 
 
 def test_fingerprint_tells_data_apart(folder, tmp_path):

@@ -1,18 +1,32 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""Expression names and FER+'s protocols; the counts on the real Parquet files where they are."""
+"""
+Names, FER+'s protocols, and every set in its owners' layout: numbering, splits, columns, and the sentence for a folder
+that is wrong or half unpacked. The counts on the real FER+ files where they are.
+"""
+
+import csv
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from tests import official_layouts as layouts
 from tests.real_data import FOLDER, needs_real_faces
 from training.fer_datasets import (
     EXPRESSIONS,
     FERPLUS_TAGS,
     expression_names,
     ferplus_majority,
+    ferplus_probability,
+    load_affectnet,
+    load_class_folders,
     load_ferplus,
+    load_rafdb,
+    load_sfew,
     match_labels,
 )
+from training.fer_layouts import held_out
 
 
 def test_names_and_order():
@@ -56,6 +70,284 @@ def test_majority_protocol(votes, label, soft):
     if label is not None:
         assert EXPRESSIONS[labels[0]] == label
     assert soft_labels[0] == pytest.approx([soft.get(name, 0) for name in EXPRESSIONS])
+
+
+@pytest.mark.parametrize(
+    "votes,soft",
+    [
+        ({"happiness": 10}, {"happiness": 1.0}),
+        ({"happiness": 6, "neutral": 3, "fear": 1}, {"happiness": 2 / 3, "neutral": 1 / 3}),  # one vote: none
+        ({"happiness": 8, "neutral": 2}, {"happiness": 1.0}),  # three quarters are reached by the first
+        ({"anger": 4, "disgust": 3, "sadness": 3}, {"anger": 0.4, "disgust": 0.3, "sadness": 0.3}),  # no majority
+        ({"anger": 4, "sadness": 2, "fear": 2, "disgust": 2}, None),  # equal ones go together: four
+        ({"anger": 5, "unknown": 3, "sadness": 2}, None),  # unknown ends it at half of the votes
+        ({"anger": 6, "unknown": 4}, {"anger": 1.0}),
+        ({"unknown": 4, "anger": 3, "sadness": 3}, None),
+        ({"anger": 4, "unknown": 4, "fear": 2}, None),
+        ({"not_face": 10}, None),
+        (dict.fromkeys(FERPLUS_TAGS, 1), None),
+    ],
+)
+def test_probability_protocol(votes, soft):
+    row = np.array([[votes.get(tag, 0) for tag in FERPLUS_TAGS]])
+    keep, labels, soft_labels = ferplus_probability(row)
+    assert bool(keep[0]) == (soft is not None)
+    if soft is not None:
+        assert soft_labels[0] == pytest.approx([soft.get(name, 0) for name in EXPRESSIONS])
+        assert EXPRESSIONS[labels[0]] == next(iter(soft))
+
+
+def names_by_label(rows):
+    names = rows.features["label"].names
+    return {name: names[label] for name, label in zip(rows["name"], rows["label"], strict=True)}
+
+
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory):
+    return layouts.write_affectnet_lists(tmp_path_factory.mktemp("affectnet"))
+
+
+@pytest.mark.parametrize("num_classes", [8, 7])
+def test_affectnet_lists(lists, num_classes):
+    found = load_affectnet(lists, num_classes)
+    classes = layouts.EIGHT[:num_classes]
+    for split, rows in found.items():
+        assert rows.features["label"].names == list(classes)
+        for name, label in names_by_label(rows).items():
+            assert name.split("_")[1] == label  # the drawn expression is in the file's name; 8, 9 and 10 are left out
+            assert held_out(name.split("/")[1]) == (split == "validation") or split == "test"
+    assert len(found["train"]) + len(found["validation"]) == layouts.NUM_TRAIN * num_classes
+    assert len(found["test"]) == layouts.NUM_TEST * num_classes
+    row = found["test"][0]
+    assert row["image"].size == (layouts.SIZE, layouts.SIZE)  # the box, not the larger picture
+    with Image.open(lists / "Manually_Annotated_Images" / row["name"]) as picture:
+        face = np.asarray(picture.crop((30, 20, 78, 68)))
+    np.testing.assert_array_equal(np.asarray(row["image"]), face)
+    np.testing.assert_array_equal(np.asarray(found["test"]["image"][0]), face)
+    assert (row["valence"], row["arousal"]) == (0.25, -0.5)
+    _, landmarks = layouts.scene(layouts.drawn("test", "neutral", 0))
+    np.testing.assert_allclose(row["landmarks"], landmarks, atol=0.01)
+    assert "landmarks" not in load_affectnet(lists, details=False)["test"].column_names
+
+
+def test_unlabelled_affectnet_is_the_whole_training_list(lists):
+    train = load_affectnet(lists, splits=["train"], with_labels=False)["train"]
+    assert len(train) == layouts.NUM_TRAIN * 8 + len(layouts.NO_EXPRESSION)
+    assert "label" not in train.column_names
+
+
+def test_affectnet_sets(tmp_path):
+    root = layouts.write_affectnet_sets(tmp_path)
+    found = load_affectnet(root)
+    order = [expression for expression, _, _ in layouts.faces_of("train")]
+    for name, label in (names_by_label(found["train"]) | names_by_label(found["validation"])).items():
+        assert order[int(name.split(".")[0])] == label
+    assert len(found["train"]) + len(found["validation"]) == len(order)
+    row = found["test"][3]
+    assert (row["name"], row["valence"], row["arousal"], len(row["landmarks"])) == ("3.jpg", 0.25, -0.5, 68)
+    assert len(load_affectnet(root, 7)["test"]) == 7 * layouts.NUM_TEST
+    (root / "train_set" / "annotations" / "5_exp.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of the 80 files that .*images asks for are missing.*5_exp\.npy"):
+        load_affectnet(root)
+    assert len(load_affectnet(root, splits=["train"], with_labels=False)["train"]) == 80
+    (root / "train_set" / "annotations" / "6_exp.npy").rename(root / "train_set" / "annotations" / "5_exp.npy")
+    (root / "train_set" / "images" / "6.jpg").unlink()
+    (root / "train_set" / "images" / "7.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of the 79 pictures .* missing from .*, the first that of 7_exp"):
+        load_affectnet(root)
+    (root / "val_set" / "annotations" / "0_exp.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(ValueError, match=r"0_exp\.npy is no array file"):
+        load_affectnet(root, splits=["test"])
+
+
+@pytest.mark.parametrize("images", ["aligned", "original"])
+def test_rafdb(tmp_path, images):
+    found = load_rafdb(layouts.write_rafdb(tmp_path, images))
+    for part, splits in (("train", ("train", "validation")), ("test", ("test",))):
+        order = [expression for expression, _, _ in layouts.faces_of(part, layouts.SEVEN)]
+        labels = {name: label for split in splits for name, label in names_by_label(found[split]).items()}
+        assert len(labels) == len(order)
+        for name, label in labels.items():
+            assert order[int(name.removesuffix(".jpg").split("_")[1]) - 1] == label
+    assert found["train"].features["label"].names == list(layouts.SEVEN)
+    assert 0 < len(found["validation"]) < len(found["train"]) / 3
+    row = found["test"][0]
+    if images == "original":
+        left, top, right, bottom = row["box"]
+        assert right - left == bottom - top == row["image"].width
+        eyes = np.array(row["landmarks"])[:2].mean(0)
+        assert left < eyes[0] < right and top < eyes[1] < (top + bottom) / 2
+
+
+def test_rafdb_prefers_aligned_and_takes_what_it_is_told(tmp_path):
+    layouts.write_rafdb(tmp_path, "original")
+    layouts.write_rafdb(tmp_path, "aligned")
+    assert "box" not in load_rafdb(tmp_path)["test"].column_names
+    assert "box" in load_rafdb(tmp_path, images="original")["test"].column_names
+
+
+@pytest.mark.parametrize("write", [layouts.write_ferplus_csv, layouts.write_ferplus_parquet])
+def test_ferplus_in_both_forms(write, tmp_path):
+    found = load_ferplus(write(tmp_path))
+    for split, rows in found.items():
+        order = [expression for expression, _, _ in layouts.faces_of(split)]
+        assert [layouts.EIGHT[label] for label in rows["label"]] == order  # train lost its repeat and the undecided
+        assert [sum(vote.values()) for vote in rows["votes"]] == [10] * len(rows)
+        assert np.sum(rows["soft_label"][:], 1) == pytest.approx(1)
+    picture = np.asarray(found["test"][5]["image"].convert("L"))
+    np.testing.assert_array_equal(picture, np.asarray(layouts.faces_of("test")[5][2].image.convert("L")))
+    assert found["validation"]["repeats_training"][:] == [True] + [False] * 15
+    assert not any(found["test"]["repeats_training"])
+    more = load_ferplus(tmp_path, "probability")
+    assert len(more["train"]) == len(found["train"]) + 1  # the one without a majority
+    assert more["train"]["soft_label"][:][-1] == pytest.approx([0, 0, 0, 0.3, 0.4, 0.3, 0, 0])
+    assert len(more["validation"]) == len(found["validation"])  # always the majority
+    assert len(load_ferplus(tmp_path, with_labels=False)["train"]) == len(found["train"]) + 2
+
+
+def rewrite(path, change):
+    """Applies `change` to a .csv file's rows."""
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    change(rows)
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+@pytest.mark.parametrize(
+    "name,change,message",
+    [
+        ("fer2013new.csv", lambda rows: rows.pop(), r"fer2013new\.csv ends before line \d+, which fer2013\.csv has"),
+        ("fer2013.csv", lambda rows: rows[3].__setitem__(2, "PublicTest"), r"line 4: Usage is 'PublicTest', and 'Tr"),
+        ("fer2013.csv", lambda rows: rows[3].__setitem__(1, "1 2 300 4"), "line 4: the pixels are not numbers from 0"),
+        ("fer2013.csv", lambda rows: rows[3].__setitem__(1, "1 2 3"), "line 4: 3 pixels are no square"),
+        ("fer2013new.csv", lambda rows: rows[3].__setitem__(4, "x"), "line 4: the ten counts of votes are not all"),
+        ("fer2013new.csv", lambda rows: rows[0].__setitem__(4, "joy"), "has no column surprise; found Usage"),
+    ],
+)
+def test_ferplus_files_that_do_not_fit(tmp_path, name, change, message):
+    layouts.write_ferplus_csv(tmp_path)
+    rewrite(tmp_path / name, change)
+    with pytest.raises(ValueError, match=message):
+        load_ferplus(tmp_path)
+
+
+def test_ferplus_with_one_of_its_files(tmp_path):
+    layouts.write_ferplus_csv(tmp_path)
+    (tmp_path / "fer2013new.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"fer2013new\.csv is missing; FER\+ needs it beside fer2013\.csv"):
+        load_ferplus(tmp_path)
+
+
+def test_a_whole_ferplus_must_have_its_authors_counts(tmp_path, monkeypatch, capsys):
+    layouts.write_ferplus_csv(tmp_path)
+    monkeypatch.setattr("training.ferplus.FULL_COUNTS", {name: (16, 16) for name in ("train", "validation", "test")})
+    load_ferplus(tmp_path)
+    assert "FER+ test: 16 of 16 pictures have a majority, as its authors count" in capsys.readouterr().err
+    monkeypatch.setattr("training.ferplus.FULL_COUNTS", {name: (16, 15) for name in ("train", "validation", "test")})
+    with pytest.raises(ValueError, match="16 of the 16 pictures have a majority, and its authors' 15 were expected"):
+        load_ferplus(tmp_path)
+
+
+def test_sfew(tmp_path):
+    root = layouts.write_sfew(tmp_path)
+    found = load_sfew(root)
+    for rows in found.values():
+        assert rows.features["label"].names == list(layouts.SEVEN)
+        assert all(name.split("_")[1] == label for name, label in names_by_label(rows).items())
+    assert len(found["train"]) + len(found["validation"]) == 7 * layouts.NUM_TRAIN
+    assert len(found["test"]) == 7 * layouts.NUM_TEST
+    assert len(load_sfew(root, splits=["train"], with_labels=False)["train"]) == 7 * layouts.NUM_TRAIN
+    shutil.rmtree(root / "Val" / "Fear")  # a class may be missing from the reported split
+    assert len(load_sfew(root)["test"]) == 6 * layouts.NUM_TEST
+    shutil.rmtree(root / "Train" / "Fear")
+    with pytest.raises(ValueError, match=r"the folders Angry, Disgust, .* were expected; found Angry, Disgust, Hap"):
+        load_sfew(root)
+
+
+def test_class_folders_share_their_classes(tmp_path):
+    root = layouts.write_class_folders(tmp_path)
+    shutil.rmtree(root / "validation" / "contempt")
+    for path in (root / "train" / "disgust").iterdir():
+        path.unlink()  # an empty class folder is a class
+    found = load_class_folders(root)
+    assert {rows.features["label"].names[-1] for rows in found.values()} == {"contempt"}
+    assert np.bincount(found["train"]["label"][:], minlength=8).tolist() == [10, 10, 10, 10, 10, 0, 10, 10]
+    assert np.bincount(found["validation"]["label"][:], minlength=8).tolist() == [2] * 7 + [0]
+
+
+def test_the_held_out_tenth_is_a_tenth_and_stays_the_same():
+    names = [f"train_{number:05d}.jpg" for number in range(1, 12272)]  # RAF-DB's
+    assert 0.09 < sum(map(held_out, names)) / len(names) < 0.11
+    first = ["train_00001.jpg", "train_00012.jpg", "train_00013.jpg", "train_00025.jpg"]
+    assert [name for name in names[:30] if held_out(name)] == first
+
+
+def test_an_unknown_label_is_named_with_its_file(tmp_path, lists):
+    root = shutil.copytree(lists, tmp_path / "affectnet")
+    rewrite(root / "Manually_Annotated_file_lists" / "training.csv", lambda rows: rows[4].__setitem__(6, "11"))
+    with pytest.raises(ValueError, match=r"training\.csv line 5: the label '11' is none of 0 \(neutral\), 1 \(happ"):
+        load_affectnet(root)
+    layouts.write_affectnet_sets(tmp_path / "sets")
+    np.save(tmp_path / "sets" / "val_set" / "annotations" / "3_exp.npy", np.array("12"))
+    with pytest.raises(ValueError, match=r"3_exp\.npy: the label '12' is none of"):
+        load_affectnet(tmp_path / "sets")
+    layouts.write_rafdb(tmp_path / "raf")
+    file = tmp_path / "raf" / "EmoLabel" / "list_patition_label.txt"
+    file.write_text(file.read_text().replace("train_00002.jpg 4", "train_00002.jpg 8"))
+    with pytest.raises(ValueError, match=r"label\.txt line 2: the label '8' is none of 1 \(surprise\)"):
+        load_rafdb(tmp_path / "raf")
+    layouts.write_sfew(tmp_path / "sfew")
+    (tmp_path / "sfew" / "Val" / "Bored").mkdir()
+    with pytest.raises(ValueError, match=r"Val: the folders Angry, .* were expected; found Angry, Bored, Disgust"):
+        load_sfew(tmp_path / "sfew")
+
+
+def test_half_unpacked_folders_say_what_is_missing(tmp_path, lists):
+    for load, what in (
+        (load_affectnet, "AffectNet's Manually_Annotated_file_lists, or train_set and val_set, was expected"),
+        (load_rafdb, r"RAF-DB's EmoLabel/list_patition_label\.txt was expected; found nothing"),
+        (load_sfew, "SFEW's Train was expected"),
+        (load_ferplus, r"train\.parquet is missing; FER\+ has fer2013\.csv and fer2013new\.csv"),
+    ):
+        with pytest.raises(FileNotFoundError, match=what):
+            load(tmp_path)
+    root = shutil.copytree(lists, tmp_path / "affectnet")
+    shutil.rmtree(root / "Manually_Annotated_Images" / "103")
+    with pytest.raises(FileNotFoundError, match=r"8 of the 83 files that .*training\.csv asks for .*103/train_neutral"):
+        load_affectnet(root)
+    shutil.rmtree(root / "Manually_Annotated_Images")
+    with pytest.raises(FileNotFoundError, match="Manually_Annotated_Images was expected; found Manually_Annotated_fi"):
+        load_affectnet(root)
+    raf = layouts.write_rafdb(tmp_path / "raf", "original")
+    (raf / "Annotation" / "manual" / "test_0002_manu_attri.txt").write_text("1 2\n3\n")
+    with pytest.raises(ValueError, match=r"test_0002_manu_attri\.txt: the first five lines are not x and y of five"):
+        load_rafdb(raf)
+    shutil.rmtree(raf / "Annotation")
+    with pytest.raises(FileNotFoundError, match=r"Annotation/manual \(for Image/original\) was expected; found Emo"):
+        load_rafdb(raf)
+    shutil.rmtree(raf / "Image")
+    with pytest.raises(FileNotFoundError, match="RAF-DB's Image/aligned, or Image/original, was expected"):
+        load_rafdb(raf)
+
+
+def test_lines_that_are_not_the_owners(tmp_path, lists):
+    root = shutil.copytree(lists, tmp_path / "affectnet")
+    file = root / "Manually_Annotated_file_lists" / "training.csv"
+    rewrite(file, lambda rows: rows[2].__setitem__(1, "left"))
+    with pytest.raises(ValueError, match=r"training\.csv line 3: 'left' is not a number"):
+        load_affectnet(root)
+    rewrite(file, lambda rows: rows[1].pop())
+    with pytest.raises(ValueError, match=r"training\.csv line 2 has 8 columns; subDirectory_filePath, .* expected"):
+        load_affectnet(root)
+    raf = layouts.write_rafdb(tmp_path / "raf")
+    (raf / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg 5\nvalid_1.jpg 1\n")
+    with pytest.raises(ValueError, match=r"line 2: 'valid_1\.jpg 1' is not like 'train_00001\.jpg 5'"):
+        load_rafdb(raf)
+    with pytest.raises(ValueError, match="num_classes=6 must be 8 or 7"):
+        load_affectnet(lists, 6)
+    with pytest.raises(ValueError, match="protocol='all' is not known; use majority or probability"):
+        load_ferplus(tmp_path, "all")
 
 
 @needs_real_faces

@@ -1,0 +1,52 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Probe, k-NN and evaluation straight from every layout that the sets' owners pack."""
+
+import json
+
+import pytest
+
+from tests import official_layouts as layouts
+from training import evaluate_classifier, knn_probe, linear_probe
+
+WRITERS = {
+    "affectnet8 lists": layouts.write_affectnet_lists,
+    "affectnet7 sets": layouts.write_affectnet_sets,
+    "rafdb aligned": layouts.write_rafdb,
+    "rafdb original": lambda root: layouts.write_rafdb(root, "original"),
+    "ferplus csv": layouts.write_ferplus_csv,
+    "ferplus parquet": layouts.write_ferplus_parquet,
+    "sfew": layouts.write_sfew,
+    "imagefolder": layouts.write_class_folders,
+}
+
+
+def call(script, *flags):
+    script.main([str(flag) for flag in flags])
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_probe_chooses_on_validation_and_the_test_split_is_evaluated(name, tmp_path, config_file):
+    root = WRITERS[name](tmp_path / "set")
+    data = ["--dataset", root, "--data_format", name.split()[0], "--num_workers", 0]
+    encoder = ["--model_config", config_file, "--view_size", 32]
+    batch = ["--per_device_train_batch_size", 7]  # does not divide
+    call(
+        linear_probe,
+        *data,
+        *encoder,
+        *batch,
+        "--cache_features",
+        "--num_train_epochs",
+        2,
+        "--output_dir",
+        tmp_path / "p",
+    )
+    call(knn_probe, *data, *encoder, "--output_dir", tmp_path / "k")
+    evaluation = ["--model", tmp_path / "p", "--eval_split", "test", "--per_device_eval_batch_size", 3]
+    call(evaluate_classifier, *data, *evaluation, "--output_dir", tmp_path / "e")
+    probe, knn, test = (json.loads((tmp_path / run / "metrics.json").read_text()) for run in "pke")
+    classes = 7 if name.startswith(("affectnet7", "rafdb", "sfew")) else 8
+    assert test["num_images"] == layouts.NUM_TEST * classes
+    assert test["split"] == "test"
+    assert len(test["confusion_matrix"]) == classes
+    assert probe["num_images"] == knn["num_images"] > 0

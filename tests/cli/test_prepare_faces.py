@@ -1,0 +1,119 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""prepare_faces.py over every layout: what is cut, going on after a stop, bad pictures, the report."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import official_layouts as layouts
+from training import prepare_faces
+from training.face_data import DatasetArguments, open_faces
+from training.face_squares import cut_square, square_of_box, square_of_landmarks
+
+
+def prepare(dataset, output_dir, *flags):
+    arguments = ["--dataset", dataset, "--output_dir", output_dir, "--size", 40, *flags]
+    prepare_faces.main([str(argument) for argument in arguments])
+
+
+def faces_of(dataset, split, **options):
+    return open_faces(DatasetArguments(**options), str(dataset), split, with_labels=True)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        layouts.write_affectnet_lists,
+        layouts.write_affectnet_sets,
+        layouts.write_rafdb,
+        lambda root: layouts.write_rafdb(root, "original"),
+        layouts.write_ferplus_csv,
+        layouts.write_ferplus_parquet,
+        layouts.write_sfew,
+        layouts.write_class_folders,
+    ],
+    ids=["affectnet lists", "affectnet sets", "rafdb", "rafdb original", "ferplus", "parquet", "sfew", "folders"],
+)
+def test_the_folder_has_the_same_splits_and_classes(write, tmp_path, capsys):
+    root = write(tmp_path / "set")
+    prepare(root, tmp_path / "out")
+    total = 0
+    for split in ("train", "validation", "test"):
+        before, after = faces_of(root, split), faces_of(tmp_path / "out", split)
+        assert after.class_names == before.class_names
+        assert np.bincount(after.labels).tolist() == np.bincount(before.labels).tolist()
+        assert {after.image(index).size for index in range(len(after))} == {(40, 40)}
+        total += len(after)
+    report = json.loads((tmp_path / "out" / "preparation.json").read_text())
+    assert sum(sum(classes.values()) for classes in report["images"].values()) == total
+    assert f"{total} pictures written, 0 there already, 0 bad" in capsys.readouterr().out
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_affectnet_is_aligned_by_its_landmarks(tmp_path):
+    prepare(layouts.write_affectnet_lists(tmp_path / "set"), tmp_path / "out", "--margin", 0.2)
+    picture, landmarks = layouts.scene(layouts.drawn("train", "happiness", 0))
+    wanted = np.asarray(cut_square(picture, square_of_landmarks(landmarks), 40, 0.2), float)
+    made = np.asarray(Image.open(next((tmp_path / "out").glob("*/happiness/100_train_happiness_0.png"))), float)
+    assert np.abs(made - wanted).mean() < 4  # the set's file is a JPEG
+    without = np.asarray(cut_square(picture, square_of_box([30, 20, 78, 68]), 40, 0.2), float)
+    assert np.abs(made - without).mean() > 10
+
+
+def test_a_stopped_run_goes_on_and_leaves_what_is_there(tmp_path, capsys):
+    root = layouts.write_sfew(tmp_path / "set")
+    prepare(root, tmp_path / "out")
+    pictures = sorted((tmp_path / "out").rglob("*.png"))
+    kept, lost = pictures[0], pictures[5]
+    lost.unlink()
+    (lost.parent / f"{lost.stem}.png.tmp").write_bytes(b"half a picture")
+    before = kept.stat().st_mtime_ns
+    prepare(root, tmp_path / "out")
+    assert f"1 pictures written, {len(pictures) - 1} there already" in capsys.readouterr().out
+    assert sorted((tmp_path / "out").rglob("*.png")) == pictures
+    assert kept.stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match=r"holds pictures made with --margin 0\.0, not 0\.5; give a new folder"):
+        prepare(root, tmp_path / "out", "--margin", 0.5)
+
+
+def test_bad_pictures_are_named_and_counted(tmp_path, capsys):
+    root = layouts.write_affectnet_lists(tmp_path / "set")
+    bad = sorted((root / "Manually_Annotated_Images").rglob("*train_fear*.jpg"))[:2]
+    for path in bad:
+        path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="more than --max_bad_images 1"):
+        prepare(root, tmp_path / "out", "--max_bad_images", 1)
+    assert bad[0].name in capsys.readouterr().err
+    prepare(root, tmp_path / "out", "--max_bad_images", 2)
+    assert "2 bad" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "preparation.json").read_text())
+    assert len(report["bad_images"]) == 2
+    assert sorted(p.stem.split("_", 1)[1] for p in (tmp_path / "out").rglob("*_train_fear_*.png")) == sorted(
+        p.stem for p in (root / "Manually_Annotated_Images").rglob("*train_fear*.jpg") if p not in bad
+    )
+
+
+def test_a_face_outside_of_its_picture_is_a_bad_picture(tmp_path, capsys):
+    root = layouts.write_rafdb(tmp_path / "set", "original")
+    Image.new("RGB", (10, 10)).save(root / "Image" / "original" / "test_0001.jpg")
+    prepare(root, tmp_path / "out", "--max_bad_images", 1, "--splits", "test")
+    assert "test_0001.jpg: the face's centre" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["preparation.json", "test"]
+
+
+def test_as_a_process_and_what_is_wrong_in_one_sentence(script, tmp_path):
+    root = layouts.write_rafdb(tmp_path / "set", "original")
+    out = tmp_path / "out"
+    done = script("prepare_faces", "--dataset", root, "--output_dir", out, "--size", 32, check=0)
+    assert "84 pictures written" in done.stdout
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    done = script("prepare_faces", "--dataset", root, "--output_dir", tmp_path / "other", check=1)
+    assert "is not empty" in done.stderr
+    (root / "Image" / "original" / "train_00003.jpg").unlink()
+    done = script("prepare_faces", "--dataset", root, "--output_dir", tmp_path / "third", check=1)
+    assert "1 of the 140 files" in done.stderr
+    assert "train_00003.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
