@@ -190,15 +190,14 @@ def owners_faces(path: Path, data_format: str, split: str, with_labels: bool, fe
         name = path.stem
     if name is None:
         raise ValueError(f"{path} has no split {split!r}; found {', '.join(SPLITS)}.")
-    common = {"splits": [name], "with_labels": with_labels}
     if data_format == "ferplus":
-        found = load_ferplus(path, ferplus_protocol, **common)
+        found = load_ferplus(path, ferplus_protocol, [name], with_labels)
     elif data_format == "rafdb":
-        found = load_rafdb(path, **common)
+        found = load_rafdb(path, [name], with_labels)
     elif data_format == "sfew":
-        found = load_sfew(path, **common)
+        found = load_sfew(path, [name], with_labels)
     else:
-        found = load_affectnet(path, num_classes=int(data_format.removeprefix("affectnet")), details=False, **common)
+        found = load_affectnet(path, int(data_format.removeprefix("affectnet")), [name], with_labels, details=False)
     return row_faces(found[name], with_labels)
 
 
@@ -212,11 +211,11 @@ def row_faces(rows, with_labels: bool) -> Faces:
     pictures = pictures.cast_column("image", datasets.Image(decode=False))
     if not with_labels:
         return Faces(pictures, "image", box_column=box_column)
-    columns = {
-        name: np.array(rows[name][:], kind) if name in rows.column_names else None
+    labels, soft_labels, repeats = (
+        np.array(rows[name][:], kind) if name in rows.column_names else None
         for name, kind in (("label", np.int64), ("soft_label", np.float32), ("repeats_training", np.bool_))
-    }
-    return Faces(pictures, "image", tuple(rows.features["label"].names), *columns.values(), box_column=box_column)
+    )
+    return Faces(pictures, "image", tuple(rows.features["label"].names), labels, soft_labels, repeats, box_column)
 
 
 def folder_faces(folder: Path, split: str, with_labels: bool) -> Faces:

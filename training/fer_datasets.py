@@ -214,7 +214,8 @@ def load_sfew(folder: str | Path, splits=None, with_labels: bool = True):
         if strays and with_labels:
             raise ValueError(f"{part}: {len(strays)} images lie in no class folder, the first {strays[0]}.")
         labels = [-1 if c not in there else class_names.index(canonical_expression(c)) for c in classes]
-        columns = {"path": [str(path) for path in paths], "name": [path.name for path in paths], "label": labels}
+        names = [path.name for path in paths]
+        columns: dict[str, list] = {"path": list(map(str, paths)), "name": names, "label": labels}
         found[split] = split_rows(columns, split, class_names, with_labels)
     return found
 

@@ -116,7 +116,7 @@ def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, wi
     else:
         parts = read_parquet_files(folder, splits)
     wanted = splits or [split for split in USAGES if split in parts]
-    found, hashes = datasets.DatasetDict(), {}
+    found, hashes = datasets.DatasetDict(), dict[str, list[str]]()
     for split in wanted:
         rows = parts[split]
         kept = np.ones(len(rows), np.bool_)

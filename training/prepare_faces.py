@@ -90,7 +90,7 @@ def load_owners_set(arguments: PreparationArguments):
     from training.fer_datasets import load_affectnet, load_class_folders, load_ferplus, load_rafdb, load_sfew
 
     path, splits = Path(arguments.dataset).expanduser(), arguments.splits
-    data_format = arguments.data_format
+    data_format: str = arguments.data_format
     if data_format == "auto":
         data_format = guess_format(path, arguments.dataset)
     if data_format == "ferplus":
@@ -112,7 +112,7 @@ def cut_faces(found, arguments: PreparationArguments, output_dir: Path) -> tuple
     import datasets
     from tqdm import tqdm
 
-    counts, problems = Counter(), []
+    counts, problems = Counter[str](), list[str]()
     total = sum(len(rows) for rows in found.values())
     with tqdm(total=total, desc="cutting", disable=not sys.stderr.isatty(), unit="image") as bar:
         for split, rows in found.items():
