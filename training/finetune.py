@@ -1,0 +1,135 @@
+"""
+Fine-tunes an encoder and a classifier on labelled faces; without --model it is the supervised baseline from scratch.
+
+    python training/finetune.py --model RUN --dataset FACES --output_dir OUT          (or: accelerate launch ...)
+
+SGD with Nesterov momentum, warm-up and cosine by step. The epoch is chosen on --eval_split, a validation split, after
+every epoch (`choices` in metrics.json counts them): report a test split by evaluate_classifier.py, once. The output
+folder's model is the best epoch's; --resume_from_checkpoint latest goes on after the last whole epoch.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from training.face_data import DatasetArguments, open_faces
+from training.fer_datasets import match_labels
+from training.model_setup import ModelArguments, ProcessorArguments, load_processor, make_processor, read_config
+from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
+
+
+@dataclass
+class FineTuningArguments:
+    """The run."""
+
+    output_dir: str = field(default="", metadata={"help": "new folder; holds the best classifier and metrics.json"})
+    eval_dataset: str | None = field(default=None, metadata={"help": "where --eval_split is; default --dataset"})
+    eval_split: str = field(default="validation", metadata={"help": "split that chooses the epoch and is reported"})
+    view_size: int | None = field(default=None, metadata={"help": "side in pixels; default the processor's"})
+    early_view_size: int | None = field(default=None, metadata={"help": "a smaller side for the --early_epochs"})
+    early_epochs: int = field(default=0, metadata={"help": "first epochs that see pictures of --early_view_size"})
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "faces a process and step"})
+    num_train_epochs: int = field(default=30, metadata={"help": "epochs; the cosine ends with them"})
+    base_learning_rate: float = field(default=0.1, metadata={"help": "of a batch of 256"})
+    warmup_epochs: float = field(default=1.0, metadata={"help": "epochs over which the rate rises from zero"})
+    layer_decay: float = field(default=1.0, metadata={"help": "rate of each stage, as a share of the next one's"})
+    momentum: float = field(default=0.9, metadata={"help": "of SGD (Nesterov)"})
+    weight_decay: float = field(default=5e-4, metadata={"help": "on the weights of convolutions and the classifier"})
+    labels: Literal["hard", "soft"] = field(default="hard", metadata={"help": "soft: the annotators' votes as targets"})
+    label_smoothing: float = field(default=0.0, metadata={"help": "share of every target spread over all classes"})
+    class_balance: Literal["none", "sampling", "weights"] = field(
+        default="none", metadata={"help": "rare classes drawn as often as others, or weighted in the loss"}
+    )
+    mixup_alpha: float = field(default=0.0, metadata={"help": "of mixup's beta distribution; 0 is none"})
+    rotation: float = field(default=15.0, metadata={"help": "augmentation: degrees to both sides"})
+    zoom: float = field(default=0.15, metadata={"help": "augmentation: share of the side, to both sides"})
+    shift: float = field(default=0.08, metadata={"help": "augmentation: share of the side, to all sides"})
+    jitter: float = field(default=0.2, metadata={"help": "augmentation: of gain and offset of the pixels"})
+    flip: bool = field(default=True, metadata={"help": "augmentation: half of the pictures mirrored"})
+    random_erasing: float = field(default=0.25, metadata={"help": "probability of an erased rectangle"})
+    ema_decay: float = field(default=0.0, metadata={"help": "of the averaged weights that are kept; 0: the plain ones"})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "epochs without a better one on --eval_split before the run ends"}
+    )
+    max_train_minutes: float | None = field(default=None, metadata={"help": "end after the epoch that passes them"})
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = field(default=None, metadata={"help": "autocast"})
+    seed: int = field(default=0, metadata={"help": "of the classifier, order and augmentation"})
+    resume_from_checkpoint: str | None = field(default=None, metadata={"help": "latest, or a checkpoint's folder"})
+
+    def __post_init__(self):
+        for name in ("per_device_train_batch_size", "num_train_epochs", "view_size", "early_view_size"):
+            check_range(name, getattr(self, name), 1)
+        for name in ("base_learning_rate", "weight_decay", "warmup_epochs", "mixup_alpha", "zoom", "shift", "jitter"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("momentum", "label_smoothing", "random_erasing", "ema_decay", "layer_decay"):
+            check_range(name, getattr(self, name), 0, 1)
+        check_range("early_epochs", self.early_epochs, 0, self.num_train_epochs)
+        check_range("early_stopping_patience", self.early_stopping_patience, 1)
+        if self.early_epochs and self.early_view_size is None:
+            raise ValueError(f"--early_epochs {self.early_epochs} needs --early_view_size; give their side in pixels.")
+        if self.per_device_train_batch_size < 2:
+            raise ValueError("--per_device_train_batch_size 1 cannot train: BatchNorm needs at least 2 images.")
+
+
+def main(argv=None) -> None:
+    kinds = (DatasetArguments, ModelArguments, ProcessorArguments, FineTuningArguments)
+    data, model_arguments, processor_arguments, run = parse_arguments(kinds, argv, __doc__)
+    from training.process_memory import keep_freed_memory
+    from training.run_state import find_checkpoint, prepare_output_dir, versions, write_json
+
+    keep_freed_memory()
+    output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None)
+    checkpoint = find_checkpoint(output_dir, run.resume_from_checkpoint) if run.resume_from_checkpoint else None
+    train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True)
+    eval_faces = open_faces(data, run.eval_dataset or data.dataset, run.eval_split, with_labels=True)
+    eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
+
+    import torch
+    from accelerate import Accelerator
+
+    from training.fine_tuning_loop import FineTuning
+
+    accelerator = Accelerator(mixed_precision=run.mixed_precision)
+    torch.manual_seed(run.seed)
+    model, processor = make_model(model_arguments, processor_arguments, run, train_faces.class_names)
+    arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(run)}
+    fingerprints = {"train": train_faces.fingerprint(), "eval": eval_faces.fingerprint()}
+    if accelerator.is_main_process:
+        about = {"arguments": arguments, "versions": versions(), "dataset_fingerprint": fingerprints}
+        write_json(output_dir / "run.json", about)
+    tuning = FineTuning(accelerator, model, processor, train_faces, eval_faces, data, run, arguments, output_dir)
+    tuning.resume(checkpoint)
+    tuning.train()
+    if accelerator.is_main_process:
+        tuning.report(model_arguments)
+    accelerator.wait_for_everyone()
+    leave_processes(0)
+
+
+def make_model(model_arguments, processor_arguments, run, class_names):
+    """The classifier over --model's encoder (or a new one of --model_config), trainable, and the image processor."""
+    import torch
+
+    from modeling_simfle import SimFLEForImageClassification, SimFLEModel
+
+    labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
+    if model_arguments.model:
+        encoder = SimFLEModel.from_pretrained(model_arguments.model, **labels)
+        model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
+        model.encoder = encoder
+        processor = load_processor(model_arguments.model)
+        if run.view_size:
+            processor.size = {"height": run.view_size, "width": run.view_size}
+    else:
+        config = read_config(model_arguments)
+        config.id2label, config.label2id = labels["id2label"], labels["label2id"]
+        model, processor = (
+            SimFLEForImageClassification(config),
+            make_processor(processor_arguments, run.view_size or 224),
+        )
+    torch.nn.init.normal_(model.classifier.weight, std=0.01)
+    torch.nn.init.zeros_(model.classifier.bias)
+    return model.train().to(memory_format=torch.channels_last), processor
+
+
+if __name__ == "__main__":
+    run_main("finetune", main)
