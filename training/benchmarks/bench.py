@@ -37,7 +37,7 @@ class BenchArguments:
     num_workers: int = field(default=1, metadata={"help": "loader's processes"})
     output_json: str | None = field(default=None, metadata={"help": "where the figures go, beside the table"})
     compiled: bool = field(default=True, metadata={"help": "torch.compile's variants too: minutes more"})
-    peak_memory_of: str | None = field(default=None, metadata={"help": "used by the benchmark itself"})
+    serve: str | None = field(default=None, metadata={"help": "used by the benchmark itself: one variant's process"})
 
     def __post_init__(self):
         for name in ("view_size", "batch_size", "rounds", "image_side", "num_images"):
@@ -53,15 +53,20 @@ def main(argv=None) -> None:
     for name, value in (GPU_DEFAULTS if device == "cuda" else CPU_DEFAULTS).items():
         if getattr(bench, name) is None:
             setattr(bench, name, value)
-    if bench.peak_memory_of:
-        print_peak_memory(config, bench, device)
+    if bench.serve:
+        serve(config, bench, device)
         return
     figures = {"device": device_name(device), "arguments": asdict(bench), "config": config.to_diff_dict()}
     with tempfile.TemporaryDirectory() as folder:
-        steps = {name: make() for name, make in make_variants(config, device, bench.compiled).items()}
-        figures |= measure_step(config, bench, device, Path(folder), steps)
-        figures |= measure_views(bench, device)
-        figures |= measure_loading_and_whole(config, bench, device, Path(folder), steps)
+        config.save_pretrained(folder)
+        variants = {name: Variant(name, bench, Path(folder)) for name in make_variants(config, device, bench.compiled)}
+        try:
+            figures |= measure_step(bench, device, variants)
+            figures |= measure_views(bench, device)
+            figures |= measure_loading_and_whole(config, bench, device, Path(folder), variants)
+        finally:
+            for variant in variants.values():
+                variant.process.kill()
     print_table(figures)
     if bench.output_json:
         from training.run_state import write_json
@@ -162,16 +167,84 @@ def median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def measure_step(config, bench, device: str, folder: Path, steps: dict) -> dict:
-    """The model step of each variant: seconds, images a second, ratio to the baseline, peak memory, FLOPs."""
+class Variant:
+    """A variant of the step in a process of its own, which answers one question a line and idles between."""
+
+    def __init__(self, name: str, bench, folder: Path):
+        flags = ["--model_config", folder, "--view_size", bench.view_size, "--batch_size", bench.batch_size]
+        flags += ["--image_side", bench.image_side, "--num_images", bench.num_images]
+        flags += ["--num_workers", bench.num_workers, "--serve", name]
+        command = [sys.executable, __file__, *map(str, flags)]
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, question: str):
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise ValueError(f"the benchmark's process of {self.name!r} ended; see its message above.")
+        return json.loads(answer)
+
+
+def serve(config, bench, device: str) -> None:
+    """Answers the questions of `Variant.ask`: losses, step, flops, memory, epoch FOLDER."""
+    import torch
+
+    from training.process_memory import keep_freed_memory
+
+    answers_to, sys.stdout = sys.stdout, sys.stderr
+    if not bench.serve.startswith("baseline"):
+        keep_freed_memory()  # as pretrain.py does
+    step, batch = make_variants(config, device, True)[bench.serve](), make_batch(config, bench, device)
+    for line in sys.stdin:
+        question, _, folder = line.strip().partition(" ")
+        answer: dict | float
+        if question == "losses":
+            answer = {name: float(value) for name, value in step(batch).items()}
+        elif question == "step":
+            step(batch)  # not counted: warms up what idling and the others have cooled
+            answer = seconds_of(lambda: step(batch), device)
+        elif question == "flops":
+            answer = count_flops(step, batch)
+        elif question == "memory":
+            answer = peak_memory(device)
+        else:
+            answer = run_whole(
+                make_loaders(config, bench, device, Path(folder))[loader_of(bench.serve)], step, bench, device
+            )
+        if device == "cuda":
+            torch.cuda.empty_cache()  # the others share the device
+        print(json.dumps(answer), file=answers_to, flush=True)
+
+
+def count_flops(step, batch: dict) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
-    batch = make_batch(config, bench, device)
-    first = {name: {k: float(v) for k, v in steps[name](batch).items()} for name in ("baseline, float32", "float32")}
-    times = in_turn({name: lambda s=step: s(batch) for name, step in steps.items()}, bench.rounds, device)
     with FlopCounterMode(display=False) as counter:
-        steps["float32"](batch)
-    flops = counter.get_total_flops()
+        step(batch)
+    return counter.get_total_flops()
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: of the device, or of this process (VmHWM, not ru_maxrss: Linux hands the latter on from the parent)."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(status["VmHWM"].split()[0])
+
+
+def measure_step(bench, device: str, variants: dict) -> dict:
+    """The model step of each variant: seconds, images a second, ratio to the baseline, peak memory, FLOPs."""
+    first = {name: variant.ask("losses") for name, variant in variants.items()}
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(bench.rounds):
+        for name, variant in variants.items():
+            times[name].append(variant.ask("step"))
+    memory = {name: variant.ask("memory") for name, variant in variants.items()}
+    flops = variants["float32"].ask("flops")
     peak = next((value for part, value in PEAKS.items() if part in device_name(device)), None)
     base, found = median(times["baseline, float32"]), {}
     for name, seconds in times.items():
@@ -180,34 +253,11 @@ def measure_step(config, bench, device: str, folder: Path, steps: dict) -> dict:
             "seconds": seconds,
             "images_per_second": bench.batch_size / middle,
             "time_over_baseline": middle / base,
-            "peak_memory_bytes": peak_memory(name, bench, config, device, folder),
+            "peak_memory_bytes": memory[name],
             "model_flops_utilisation": flops / middle / peak if peak else None,
         }
     equal = max(abs(first["float32"][k] / v - 1) for k, v in first["baseline, float32"].items())
     return {"step": found, "step_flops": flops, "first_losses_relative_difference": equal}
-
-
-def peak_memory(variant: str, bench, config, device: str, folder: Path) -> int | None:
-    """Of two steps in a process of their own."""
-    config.save_pretrained(folder)
-    flags = ["--model_config", folder, "--view_size", bench.view_size, "--batch_size", bench.batch_size]
-    command = [sys.executable, __file__, *flags, "--peak_memory_of", variant]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    return int(done.stdout.split()[-1]) if done.returncode == 0 else None
-
-
-def print_peak_memory(config, bench, device: str) -> None:
-    import torch
-
-    step, batch = make_variants(config, device, True)[bench.peak_memory_of](), make_batch(config, bench, device)
-    for _ in range(2):
-        step(batch)
-    if device == "cuda":
-        print(torch.cuda.max_memory_allocated())
-    else:
-        # VmHWM, not ru_maxrss: Linux hands the latter on from the parent.
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        print(1024 * int(status["VmHWM"].split()[0]))
 
 
 def measure_views(bench, device: str) -> dict:
@@ -244,28 +294,37 @@ def measure_views(bench, device: str) -> dict:
     return {"views": {name: {"images_per_second": 64 / median(seconds)} for name, seconds in times.items()}}
 
 
-def measure_loading_and_whole(config, bench, device: str, folder: Path, steps: dict) -> dict:
-    """Loaders alone, then loader and step together: the plain ones, ours, and ours from stored pictures."""
+def loader_of(variant: str) -> str:
+    return "baseline" if variant.startswith("baseline") else "stored pictures"
+
+
+def make_loaders(config, bench, device: str, folder: Path) -> dict:
+    """Name to a function that starts an epoch: the plain loader, ours, and ours from stored pictures."""
     from training.face_data import picture_faces
     from training.image_store import store_faces
-    from training.synthetic_faces import write_image_folder
 
-    write_image_folder(folder / "faces", bench.num_images, seed=0, size=bench.image_side)
     faces = picture_faces([folder / "faces"])
     stored = store_faces(faces, folder / "cache", 2 * bench.view_size, bench.num_workers)
-    loaders = {
+    return {
         "baseline": lambda: plain_batches(faces, config, bench),
         "decoded every epoch": lambda: our_batches(faces, config, bench, device),
         "stored pictures": lambda: our_batches(stored, config, bench, device),
     }
+
+
+def measure_loading_and_whole(config, bench, device: str, folder: Path, variants: dict) -> dict:
+    """Loaders alone, then loader and step together in each variant's process."""
+    from training.synthetic_faces import write_image_folder
+
+    write_image_folder(folder / "faces", bench.num_images, seed=0, size=bench.image_side)
     loading = {
         name: {"images_per_second": bench.num_images / seconds_of(lambda m=make: sum(1 for _ in m()), device)}
-        for name, make in loaders.items()
+        for name, make in make_loaders(config, bench, device, folder).items()
     }
-    whole = {"baseline, float32": run_whole(loaders["baseline"], steps["baseline, float32"], bench, device)}
-    for name, step in steps.items():
-        if not name.startswith("baseline"):
-            whole[f"{name}, stored pictures"] = run_whole(loaders["stored pictures"], step, bench, device)
+    whole = {
+        (name if loader_of(name) == "baseline" else f"{name}, {loader_of(name)}"): variant.ask(f"epoch {folder}")
+        for name, variant in variants.items()
+    }
     return {"loading": loading, "whole": whole}
 
 
