@@ -175,8 +175,9 @@ class FineTuning:
 
     def evaluate_epoch(self, loss: float) -> None:
         """Accuracy on the evaluation split; the best epoch's model goes to the top of the folder; a checkpoint."""
-        kept, logits = self.predict()
-        accuracy = float((logits.argmax(1).numpy() == self.eval_faces.labels[kept]).mean())
+        with self.accelerator.autocast():
+            kept, logits = self.predict()
+        accuracy = self.accuracy_of_choice(kept, logits.argmax(1).numpy())
         state = self.state
         if accuracy > state["best_accuracy"]:
             state |= {"best_accuracy": accuracy, "best_epoch": state["epochs"]}
@@ -191,6 +192,12 @@ class FineTuning:
         state["bad_images"] = self.bad_images.seen
         more = {} if self.average is None else {"average": self.average.state_dict()}
         save_checkpoint(self.output_dir, step, self.bare_model, self.processor, self.optimizer, state, 1, more)
+
+    def accuracy_of_choice(self, kept, predictions) -> float:
+        """What the epoch is chosen by: the accuracy without pictures that repeat training ones, where that is known."""
+        repeats, correct = self.eval_faces.repeats_training, predictions == self.eval_faces.labels[kept]
+        fresh = slice(None) if repeats is None or repeats[kept].all() else ~repeats[kept]
+        return float(correct[fresh].mean())
 
     def kept_model(self):
         return self.bare_model if self.average is None else self.average.module
@@ -214,7 +221,8 @@ class FineTuning:
             self.output_dir / "metrics.json",
             classification_measures(labels, predictions, self.train_faces.class_names),
             split=self.run.eval_split,
-            protocol=f"{self.state['epochs']} epochs, best of them on {self.run.eval_split}; see run.json",
+            protocol=f"{self.state['epochs']} epochs, best of them on {self.run.eval_split}, without pictures that repeat"
+            " training ones where those are known; see run.json",
             processor=self.processor,
             model=model_arguments.model or f"untrained {model_arguments.model_config or 'default configuration'}",
             seed=self.run.seed,

@@ -4,8 +4,9 @@ Fine-tunes an encoder and a classifier on labelled faces; without --model it is 
     python training/finetune.py --model RUN --dataset FACES --output_dir OUT          (or: accelerate launch ...)
 
 SGD with Nesterov momentum, warm-up and cosine by step. The epoch is chosen on --eval_split, a validation split, after
-every epoch (`choices` in metrics.json counts them): report a test split by evaluate_classifier.py, once. The output
-folder's model is the best epoch's; --resume_from_checkpoint latest goes on after the last whole epoch.
+every epoch (`choices` in metrics.json counts them), without the pictures that repeat training ones where those are
+known: report a test split by evaluate_classifier.py, once. The output folder's model is the best epoch's;
+--resume_from_checkpoint latest goes on after the last whole epoch.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from typing import Literal
 
 from training.face_data import DatasetArguments, open_faces
 from training.fer_datasets import match_labels
+from training.hub_arguments import HubArguments, push_run
 from training.model_setup import ModelArguments, ProcessorArguments, load_processor, make_processor, read_config
 from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
 
@@ -71,8 +73,8 @@ class FineTuningArguments:
 
 
 def main(argv=None) -> None:
-    kinds = (DatasetArguments, ModelArguments, ProcessorArguments, FineTuningArguments)
-    data, model_arguments, processor_arguments, run = parse_arguments(kinds, argv, __doc__)
+    kinds = (DatasetArguments, ModelArguments, ProcessorArguments, FineTuningArguments, HubArguments)
+    data, model_arguments, processor_arguments, run, hub = parse_arguments(kinds, argv, __doc__)
     from training.process_memory import keep_freed_memory
     from training.run_state import find_checkpoint, prepare_output_dir, versions, write_json
 
@@ -102,6 +104,8 @@ def main(argv=None) -> None:
     if accelerator.is_main_process:
         tuning.report(model_arguments)
     accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        push_run(output_dir, hub)
     leave_processes(0)
 
 

@@ -3,6 +3,7 @@
 
 import io
 import json
+import sys
 import warnings
 
 import numpy as np
@@ -442,6 +443,9 @@ def test_options_survive_saving(tmp_path):
 
 def test_saved_code_loads_as_remote_code(tmp_path, monkeypatch):
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", sys.path[:])  # the cache is put there
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)  # another test's cache
     SimFLEImageProcessor(size=48).save_pretrained(tmp_path / "saved")
     auto_map = json.loads((tmp_path / "saved" / "preprocessor_config.json").read_text())["auto_map"]
     remote = dynamic_module_utils.get_class_from_dynamic_module(auto_map["AutoImageProcessor"], str(tmp_path / "saved"))
