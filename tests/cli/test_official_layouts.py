@@ -1,12 +1,12 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""Probe, k-NN and evaluation straight from every layout that the sets' owners pack."""
+"""Probe, k-NN, fine-tuning and evaluation straight from every layout that the sets' owners pack."""
 
 import json
 
 import pytest
 
 from tests import official_layouts as layouts
-from training import evaluate_classifier, knn_probe, linear_probe
+from training import evaluate_classifier, finetune, knn_probe, linear_probe
 
 WRITERS = {
     "affectnet8 lists": layouts.write_affectnet_lists,
@@ -30,23 +30,16 @@ def test_probe_chooses_on_validation_and_the_test_split_is_evaluated(name, tmp_p
     data = ["--dataset", root, "--data_format", name.split()[0], "--num_workers", 0]
     encoder = ["--model_config", config_file, "--view_size", 32]
     batch = ["--per_device_train_batch_size", 7]  # does not divide
-    call(
-        linear_probe,
-        *data,
-        *encoder,
-        *batch,
-        "--cache_features",
-        "--num_train_epochs",
-        2,
-        "--output_dir",
-        tmp_path / "p",
-    )
+    epochs = ["--num_train_epochs", 2]
+    call(linear_probe, *data, *encoder, *batch, "--cache_features", *epochs, "--output_dir", tmp_path / "p")
     call(knn_probe, *data, *encoder, "--output_dir", tmp_path / "k")
+    # Not 7: see test_finetune.py on odd batches.
+    call(finetune, *data, *encoder, "--per_device_train_batch_size", 6, *epochs, "--output_dir", tmp_path / "f")
     evaluation = ["--model", tmp_path / "p", "--eval_split", "test", "--per_device_eval_batch_size", 3]
     call(evaluate_classifier, *data, *evaluation, "--output_dir", tmp_path / "e")
-    probe, knn, test = (json.loads((tmp_path / run / "metrics.json").read_text()) for run in "pke")
+    probe, knn, tuned, test = (json.loads((tmp_path / run / "metrics.json").read_text()) for run in "pkfe")
     classes = 7 if name.startswith(("affectnet7", "rafdb", "sfew")) else 8
     assert test["num_images"] == layouts.NUM_TEST * classes
     assert test["split"] == "test"
     assert len(test["confusion_matrix"]) == classes
-    assert probe["num_images"] == knn["num_images"] > 0
+    assert probe["num_images"] == knn["num_images"] == tuned["num_images"] > 0
