@@ -13,6 +13,7 @@ says which.
 """
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from training.face_data import DatasetArguments, open_faces
 from training.model_setup import load_classifier
@@ -55,6 +56,7 @@ def evaluate(model, processor, device, faces, label_map, data, evaluation, outpu
     """Writes the three files, and returns metrics.json's content."""
     from training.fer_datasets import match_labels
     from training.label_map import class_probabilities, map_outputs, measured_classes
+    from training.published_weights import weights_sha256
     from training.run_metrics import (
         classification_measures,
         draw_confusion_matrix,
@@ -86,6 +88,7 @@ def evaluate(model, processor, device, faces, label_map, data, evaluation, outpu
         choices=0,
         model_labels={label: outputs[i] for i, label in model.config.id2label.items()},
         num_images_left_out=len(faces) - len(rows),
+        weights_sha256=weights_sha256(Path(evaluation.model)),  # {} for a Hub id
         arguments={**asdict(data), **asdict(evaluation)},
         **more,
         **measures_without_repeats(labels, predictions, faces.repeats_training, kept),

@@ -106,19 +106,25 @@ def load_classifier(source: str, trust_remote_code: bool = False):
     Args:
         source: folder or Hub id of any image-classification model. trust_remote_code: run the code that lies beside it.
     Raises:
-        ValueError: another kind of folder.
+        ValueError: another kind of folder, weights that are damaged or not those of the metrics.json beside them.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForImageClassification
 
     import modeling_simfle  # noqa: F401 - registers the Auto classes
+    from training.published_weights import check_weights
 
     if not source:
         raise ValueError("--model is missing; give the folder or Hub id of a classifier.")
+    check_weights(Path(source))
     trust = {"trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(source, **trust)
     if not any(name.endswith("ForImageClassification") for name in config.architectures or []):
         raise ValueError(f"{source} holds a {', '.join(config.architectures or ['bare config'])}, not a classifier.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForImageClassification.from_pretrained(source, dtype=torch.float32, **trust).eval().to(device)
-    return model, load_processor(source, trust_remote_code), device
+    try:
+        model = AutoModelForImageClassification.from_pretrained(source, dtype=torch.float32, **trust)
+    except SafetensorError as error:
+        raise ValueError(f"{source}: its weights are cut off or damaged ({error}); get them again.") from error
+    return model.eval().to(device), load_processor(source, trust_remote_code), device

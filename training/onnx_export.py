@@ -19,6 +19,8 @@ from torch import nn
 from transformers import AutoModelForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from training.published_weights import save_halves
+
 # What the stock processor shares with SimFLE's; luminance is folded into the weights.
 PROCESSOR_FIELDS = (
     *("do_resize", "size", "resample", "do_convert_rgb"),
@@ -54,29 +56,11 @@ def save_plain_folder(model, processor, folder: Path) -> None:
     Raises:
         ValueError: a weight that float16 does not hold.
     """
-    from safetensors.torch import save_file
-
-    model.float().to_resnet(fold_grayscale=processor.do_grayscale).save_pretrained(folder)
-    # Saved anew from its own file: the names on disk are those of transformers.
-    file = folder / "model.safetensors"
-    halves = {name: t.half() if t.is_floating_point() else t for name, t in load_tensors(file).items()}
-    for name, tensor in halves.items():
-        if not tensor.isfinite().all():
-            raise ValueError(
-                f"{name} has values that float16 does not hold (above 65504); such a model stays as it is."
-            )
-    save_file(halves, file, metadata={"format": "pt"})
+    save_halves(model.float().to_resnet(fold_grayscale=processor.do_grayscale), folder)
     fields = {name: getattr(processor, name) for name in PROCESSOR_FIELDS}
     for name in ("image_mean", "image_std"):  # one number serves three channels with us
         fields[name] = np.broadcast_to(fields[name], 3).tolist()
     ViTImageProcessorPil(**fields).save_pretrained(folder)
-
-
-def load_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """A .safetensors file read whole, not mapped: it may be written over."""
-    from safetensors.torch import load
-
-    return load(file.read_bytes())
 
 
 def load_plain_folder(folder: Path) -> tuple[nn.Module, ViTImageProcessorPil]:

@@ -1,0 +1,136 @@
+"""What must hold of a published folder: its card, its figures, its code, its weights, and nothing that runs unasked."""
+
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+
+from training.card_facts import Facts, read_facts
+from training.card_sections import FIGURES, SENTENCES, read_section
+from training.model_card import EXAMPLE, LINK, eval_results, task_of
+from training.published_weights import check_weights
+
+HEADINGS = (
+    *("Summary", "How to use", "Direct use", "Out-of-scope use", "Bias, risks and limitations", "Preprocessing"),
+    *("Training data", "Training procedure", "Evaluation", "Exports", "Environmental impact", "Citation", "Licence"),
+)
+FIELDS = ("license", "library_name", "pipeline_tag", "tags", "datasets")
+MACHINE_PATH = re.compile(r"(?<![\w.:/~<])/(?:home|root|tmp|Users|work|mnt|opt|var|usr|data)/[\w./-]*|[A-Z]:\\Users\S*")
+
+
+def check_card(folder: Path) -> None:
+    """
+    Checks a published folder without a network.
+
+    Raises:
+        ValueError: one sentence about the first thing that is wrong: the card's YAML, a missing section, a figure that
+            is not the one in metrics.json or exports.json, another version of the code, other weights, a pickle, a path
+            of the machine that it was made on.
+    """
+    folder = Path(folder)
+    if not (folder / "README.md").is_file():
+        raise ValueError(f"{folder} holds no README.md; write it by training/make_card.py.")
+    facts = read_facts(folder)
+    if not facts.metrics.get("weights_sha256") or not facts.metrics.get("recipe"):
+        raise ValueError(
+            f"{folder}/metrics.json lacks weights_sha256 or recipe; assemble it by training/assemble_release.py."
+        )
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    check_yaml(text, facts, folder)
+    check_text(text, facts)
+    check_weights(folder)
+    check_exports(facts, folder)
+    if facts.config.get("model_type") == "simfle":
+        check_code(folder)
+    check_files(folder)
+
+
+def check_yaml(text: str, facts: Facts, folder: Path) -> None:
+    """Raises ValueError: YAML that huggingface_hub cannot read, a field that is missing or says something else."""
+    import yaml
+    from huggingface_hub import ModelCard
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    try:
+        data = ModelCard(text).data.to_dict()
+    except (yaml.YAMLError, TypeError) as error:
+        raise ValueError(f"the YAML of {folder}/README.md cannot be read: {' '.join(str(error).split())}") from error
+    needed = [*FIELDS, *(("license_name", "license_link") if data.get("license") == "other" else ())]
+    missing = [name for name in needed if not data.get(name)]
+    if missing:
+        raise ValueError(f"the YAML of {folder}/README.md lacks {', '.join(missing)}.")
+    for name, expected in (("library_name", "transformers"), ("pipeline_tag", task_of(facts))):
+        if data[name] != expected:
+            raise ValueError(f"the YAML of {folder}/README.md has {name}: {data[name]}; {expected} was expected.")
+    link = data.get("license_link")
+    if link and not LINK.fullmatch(link) and not (folder / link).is_file():
+        raise ValueError(f"the YAML of {folder}/README.md has license_link: {link}, which is no URL and no file there.")
+    if EXAMPLE in text and not (folder / EXAMPLE).is_file():
+        raise ValueError(f"{folder}/README.md shows {EXAMPLE}, which is not there.")
+    results = eval_results(facts)
+    index = eval_results_to_model_index(facts.name, results) if results else None
+    found = data.get("model-index")
+    if index and found:  # a copy of the folder may bear another name
+        index[0]["name"] = found[0].get("name")
+    if found != index:
+        raise ValueError(f"the model-index of {folder}/README.md is not what metrics.json says; write the card again.")
+
+
+def check_text(text: str, facts: Facts) -> None:
+    """Raises ValueError: a section that is missing, a figure that is not the folder's own, a path of a machine."""
+    missing = [heading for heading in HEADINGS if read_section(text, heading) is None]
+    if missing:
+        raise ValueError(f"the card lacks the section {', '.join(missing)}.")
+    for heading, make_section in FIGURES.items():
+        compare(heading, read_section(text, heading), make_section(facts), whole=True)
+    for heading, make_sentence in SENTENCES.items():
+        compare(heading, read_section(text, heading), make_sentence(facts), whole=False)
+    found = MACHINE_PATH.search(text)
+    if found:
+        raise ValueError(f"the card names a path of one machine, {found[0]}; write it from the repository's root.")
+
+
+def compare(heading: str, found: str, expected: str, whole: bool) -> None:
+    """Raises ValueError naming the first line of a section that differs from what the folder's files say."""
+    if found == expected or (not whole and expected in found):
+        return
+    lines = zip([*found.splitlines(), ""], [*expected.splitlines(), ""], strict=False)
+    line = next((ours for ours, theirs in lines if ours != theirs), "its end") if whole else f"no {expected[:80]!r}"
+    raise ValueError(f"the card's section {heading} is not what the folder's files say ({line}); write the card again.")
+
+
+def check_exports(facts: Facts, folder: Path) -> None:
+    """Raises ValueError: an ONNX file in the folder that has another size than exports.json says."""
+    for name in ("onnx", "int8"):
+        row = facts.exports.get(name)
+        path = folder / row["file"] if row else None
+        if path and path.is_file() and path.stat().st_size != row["size_bytes"]:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes, exports.json {row['size_bytes']}; export again.")
+
+
+def check_code(folder: Path) -> None:
+    """Raises ValueError: a code file that is not the one in modeling_simfle/."""
+    from modeling_simfle import configuration_simfle
+
+    source = Path(configuration_simfle.__file__).parent
+    for name in configuration_simfle.CODE_FILES:
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != (source / name).read_bytes():
+            raise ValueError(f"{path} is not modeling_simfle/{name}; copy it anew, or assemble the folder again.")
+
+
+def check_files(folder: Path) -> None:
+    """Raises ValueError: a file that Python would unpickle, or that PyTorch saved, by its bytes."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if is_pickle(path):
+            raise ValueError(f"{path} is a pickle or a zip archive, which can run code; publish safetensors only.")
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether the file is a zip archive (torch.save's form) or reads as a pickle up to its stop."""
+    if zipfile.is_zipfile(path):
+        return True
+    try:
+        return any(code.name == "STOP" and place for code, _, place in pickletools.genops(path.read_bytes()))
+    except (ValueError, IndexError, OverflowError):  # what pickletools says of other files
+        return False

@@ -1,0 +1,238 @@
+"""
+The sections of a model card that hold figures: each a function of the facts alone, so that card_checks.py makes them
+again and compares.
+"""
+
+import math
+import re
+import shlex
+
+from training.card_facts import Facts, public
+
+# Arguments that a card names, where the training had them.
+SETTINGS = (
+    *("view_size", "early_view_size", "early_epochs", "num_train_epochs", "per_device_train_batch_size"),
+    *("base_learning_rate", "warmup_epochs", "layer_decay", "weight_decay", "labels", "label_smoothing"),
+    *("class_balance", "mixup_alpha", "rotation", "zoom", "shift", "jitter", "flip", "random_erasing", "ema_decay"),
+    *("use_local_branch", "masking", "cache_features", "which", "estimate_batch_norm", "ferplus_protocol"),
+    *("mixed_precision", "seed"),
+)
+EXPORTS = {"eager": "PyTorch, plain ResNet folder", "onnx": "ONNX", "int8": "ONNX, int8"}
+FILTERS = {0: "nearest", 1: "Lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+HELD_BACK = "The test split is held back: it was not measured here."
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def fenced(command: str, width: int = 90) -> str:
+    """A command as a block of the console, broken before its flags."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        if len(lines[-1]) + len(word) > width and word.startswith("--"):
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "```console\n" + " \\\n".join(lines) + "\n```"
+
+
+def table(header, rows) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def headline(facts: Facts) -> str:
+    """One sentence for the summary."""
+    if not facts.is_measured:
+        return "What it is worth for classifying expressions was not measured in this folder."
+    metrics = facts.metrics
+    how = "With a linear probe it names" if metrics.get("method") == "linear probe" else "It names"
+    return (
+        f"{how} the majority's expression for {percent(metrics['accuracy'])} of {metrics['num_images']:,} images of the"
+        f" split `{metrics['split']}`; see Evaluation."
+    )
+
+
+def class_counts(facts: Facts) -> str:
+    """How unequal the classes are, in numbers."""
+    if not facts.is_measured:
+        return "How often each expression occurs in the training images was not counted: they are seen without labels."
+    per_class = facts.metrics["per_class"]
+    counts = ", ".join(f"{name} {row['count']:,}" for name, row in per_class.items())
+    present = [name for name, row in per_class.items() if row["count"]]
+    most, fewest = (choose(present, key=lambda name: per_class[name]["count"]) for choose in (max, min))
+    sentence = f"How often each class occurs among the images it was measured on: {counts}."
+    if per_class[most]["count"] == per_class[fewest]["count"]:
+        return sentence
+    return (
+        f"The classes are unequal, and what is rare is learnt from few examples. {sentence} Recall is"
+        f" {percent(per_class[most]['recall'])} for the most frequent, {most}, and"
+        f" {percent(per_class[fewest]['recall'])} for the rarest, {fewest}."
+    )
+
+
+def preprocessing(facts: Facts) -> str:
+    """preprocessor_config.json in words and numbers."""
+    values = facts.preprocessing
+    size, mean, std = values["size"], values["image_mean"], values["image_std"]
+    mean, std = ([value] if isinstance(value, float) else list(dict.fromkeys(value)) for value in (mean, std))
+    gray = (
+        " Colour is taken out: luminance (0.299 red + 0.587 green + 0.114 blue, ITU-R 601) in three equal channels."
+        if values.get("do_grayscale")
+        else ""
+    )
+    means, stds = (", ".join(f"{value:.6g}" for value in numbers) for numbers in (mean, std))
+    each = "each of the three channels" if len(mean) == len(std) == 1 else "red, green and blue"
+    return (
+        "`preprocessor_config.json` holds this; the pipeline does it by itself. The picture is one face, cropped, of"
+        f" any size and mode. It is turned upright by its EXIF orientation and made 8-bit RGB (alpha is dropped).{gray}"
+        f" The whole picture is resized to {size['height']} x {size['width']} pixels"
+        f" ({FILTERS.get(values['resample'], 'other')} filter, the aspect ratio not kept). Values are multiplied by"
+        f" {values['rescale_factor']:.6g} to lie in 0 to 1, then the mean {means} is subtracted and the result divided"
+        f" by the standard deviation {stds}, for {each}."
+    )
+
+
+def training_procedure(facts: Facts) -> str:
+    """Recipe, command and settings of each training."""
+    parts = []
+    for number, training in enumerate(facts.recipe, 1):
+        arguments = training["arguments"]
+        settings = ", ".join(f"`{n}` {arguments[n]}" for n in SETTINGS if arguments.get(n) is not None)
+        recipe = f"recipe `{training['recipe']}`" if training["recipe"] else "no recipe; all its flags stand here"
+        notes = [f"{training['num_images']:,} images"] if training["num_images"] else []
+        if training["epoch"]:
+            notes.append(f"epoch {training['epoch']} was kept")
+        versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
+        fingerprint = training["dataset_fingerprint"]
+        if isinstance(fingerprint, dict):
+            fingerprint = fingerprint.get("train")
+        parts.append(
+            f"{number}. {training['method'].capitalize()} ({'; '.join([recipe, *notes])}):\n\n"
+            f"{fenced(training['command'])}\n\n"
+            f"Settings: {settings}. Versions: {versions}. Fingerprint of the training images: {fingerprint}."
+        )
+    return "\n\n".join(parts)
+
+
+def evaluation(facts: Facts) -> str:
+    """Every figure of metrics.json."""
+    if not facts.is_measured:
+        return f"{not_measured(facts)}\n\n{HELD_BACK}"
+    metrics, source = facts.metrics, facts.metrics.get("dataset") or {}
+    again = metrics.get("command") or facts.recipe[-1]["command"]
+    parts = [
+        f"Split `{metrics['split']}` of {source.get('source', 'a data set')} (fingerprint"
+        f" {source.get('fingerprint', 'not noted')}), {metrics['num_images']:,} images. Protocol:"
+        f" {metrics['protocol']}. Choices made on this split (epochs, recipes): {metrics.get('choices', 0)}."
+        + (f" {HELD_BACK}" if metrics["split"] != "test" else ""),
+        table(["measure", "value"], measures(metrics)),
+        "Each class:",
+        table(
+            ["expression", "precision", "recall", "F1", "images"],
+            [
+                [name, percent(row["precision"]), percent(row["recall"]), percent(row["f1"]), f"{row['count']:,}"]
+                for name, row in metrics["per_class"].items()
+            ],
+        ),
+        "Confusion matrix, in images: a row is the labelled expression, a column the predicted one.",
+        table(
+            ["", *metrics["per_class"]],
+            [[name, *row] for name, row in zip(metrics["per_class"], metrics["confusion_matrix"], strict=True)],
+        ),
+        f"The same figures again (seed {metrics['seed']}):\n\n{fenced(again)}",
+    ]
+    return "\n\n".join(parts)
+
+
+def measures(metrics: dict) -> list[list[str]]:
+    """The rows of the table of measures."""
+
+    def between(name: str) -> str:
+        low, high = metrics.get(f"{name}_interval", (math.nan, math.nan))
+        return "" if math.isnan(low) else f" (95 % interval {percent(low)} to {percent(high)})"
+
+    rows = [["accuracy", percent(metrics["accuracy"]) + between("accuracy")]]
+    if "accuracy_without_repeats" in metrics:
+        rows.append(
+            [
+                f"accuracy on the {metrics['num_images_without_repeats']:,} images that repeat no training image",
+                percent(metrics["accuracy_without_repeats"]) + between("accuracy_without_repeats"),
+            ]
+        )
+    rows.append(["mean class accuracy (mean recall)", percent(metrics["mean_class_accuracy"])])
+    rows.append(["macro F1", percent(metrics["macro_f1"])])
+    if "expected_calibration_error" in metrics:
+        rows.append(["expected calibration error (15 bins)", percent(metrics["expected_calibration_error"])])
+    return rows
+
+
+def not_measured(facts: Facts) -> str:
+    """What a pretraining alone can say: the terms of its loss at the end."""
+    sentence = "Classification was not measured: this is an encoder trained without labels."
+    training = facts.recipe[-1]
+    if not training["losses"]:
+        return sentence
+    rows = [[name.replace("_", " "), f"{value:.4g}"] for name, value in training["losses"].items() if name != "step"]
+    return (
+        f"{sentence} Its loss and the four terms of it, unweighted, at step {training['losses']['step']:,} (mean since"
+        f" the line before in the log):\n\n{table(['term', 'value'], rows)}\n\n"
+        f"The same figures again, in its metrics.jsonl:\n\n{fenced(training['command'])}"
+    )
+
+
+def exports(facts: Facts) -> str:
+    """exports.json as a table."""
+    found = facts.exports
+    if not found:
+        return "None is published here; `python training/export.py` makes a plain ResNet folder, ONNX and int8."
+    rows, threads, on = [], found["threads"], found["measured_on"]
+    for name, title in EXPORTS.items():
+        if name in found:
+            row = found[name]
+            accuracy = percent(row["accuracy"]) if "accuracy" in row else "not measured"
+            times = [f"{row[f'milliseconds_batch_{n}']:.2f} ({row[f'ratio_to_eager_batch_{n}']:.2f})" for n in (1, 32)]
+            size = f"{row['size_bytes'] / 1e6:.2f}"
+            rows.append([title, f"`{row['file']}`", size, percent(row["agreement"]), accuracy, *times])
+    header = ["export", "file", "MB", "same top label as PyTorch", "accuracy", "ms, batch 1", "ms, batch 32"]
+    plain = found["plain_against_simfle"]
+    calibration = found.get("int8", {}).get("calibration")
+    calibrated = f" int8 was calibrated on {calibration['num_images']:,} training images." if calibration else ""
+    return (
+        f"{table(header, rows)}\n\n"
+        f"Times are medians on {threads} threads, in brackets as a share of PyTorch's. Agreement and accuracy: split"
+        f" {on['split']} of {on['source']}, {on['num_images']:,} pictures. The plain folder gives the top label of this"
+        f" one for {percent(plain['agreement'])} of them.{calibrated}\n\n{fenced(public(found['command']))}"
+    )
+
+
+def environmental_impact(facts: Facts) -> str:
+    """Time and hardware; energy as an estimate that says what it assumes, or not at all."""
+    hours = [(training["method"], training["hours"]) for training in facts.recipe]
+    lines = [f"- {name}: {'time not measured' if h is None else f'{h:.2f} hours'}" for name, h in hours]
+    known = [h for _, h in hours if h is not None]
+    hardware, watts = facts.metrics.get("hardware"), facts.metrics.get("assumed_watts")
+    energy = "not measured"
+    if watts and len(known) == len(hours):
+        energy = (
+            f"not measured; an estimate is {sum(known):.2f} h x {watts:g} W = {sum(known) * watts / 1000:.3f} kWh, if"
+            f" the machine drew {watts:g} W all the time, which is an assumption"
+        )
+    return "\n".join([*lines, f"- hardware: {hardware or 'not noted'}", f"- energy: {energy}"])
+
+
+# Sections that are nothing but figures, and sentences within others.
+FIGURES = {
+    "Preprocessing": preprocessing,
+    "Training procedure": training_procedure,
+    "Evaluation": evaluation,
+    "Exports": exports,
+    "Environmental impact": environmental_impact,
+}
+SENTENCES = {"Summary": headline, "Bias, risks and limitations": class_counts}
+
+
+def read_section(card: str, heading: str) -> str | None:
+    """What stands under a heading of second rank, or None."""
+    found = re.search(rf"^## {re.escape(heading)}\n+(.*?)\n*(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    return found[1] if found else None

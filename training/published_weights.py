@@ -1,0 +1,79 @@
+"""
+Weights as a published folder holds them: float16 on disk, float32 when loaded, with hashes in metrics.json.
+
+Parts that write or read such folders share this: the plain folder of export.py, assemble_release.py, load_classifier.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from training.run_state import write_json
+
+HEADER_ROOM = 200_000  # bytes that the names and shapes of a shard may take beside its tensors
+
+
+def save_halves(model, folder: Path, max_shard_size: int | None = None) -> None:
+    """
+    Saves a model as float16 tensors beside "dtype": "float32" in config.json, so that the default load is float32.
+
+    Args:
+        model: any PreTrainedModel; it becomes half precision. max_shard_size: of a file, in bytes; one file when None.
+    Raises:
+        ValueError: a weight that float16 does not hold, or shards too small for the largest tensor or the names.
+    """
+    options = {}
+    if max_shard_size is not None:
+        if max_shard_size <= 2 * HEADER_ROOM:
+            raise ValueError(f"shards of {max_shard_size} bytes are too small; give at least 1MB.")
+        options["max_shard_size"] = max_shard_size - HEADER_ROOM
+    for name, tensor in model.half().state_dict().items():
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"{name} has values that float16 does not hold (above 65504); such a model stays as it is."
+            )
+    model.save_pretrained(folder, **options)
+    for path in folder.glob("*.safetensors"):
+        if max_shard_size is not None and path.stat().st_size > max_shard_size:
+            raise ValueError(f"{path.name} is larger than {max_shard_size} bytes: one tensor is; give larger shards.")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    write_json(folder / "config.json", {**config, "dtype": "float32"})
+
+
+def weights_sha256(folder: Path) -> dict[str, str]:
+    """The hash of every .safetensors file at the top of a folder, by its name."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+        found[path.name] = digest.hexdigest()
+    return found
+
+
+def check_weights(folder: Path) -> None:
+    """
+    Compares the weights with the hashes in the metrics.json beside them; does nothing where that holds none.
+
+    Raises:
+        ValueError: a file that is missing, was changed or cut off, or that metrics.json does not know.
+    """
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); get the whole folder again.") from error
+    expected = metrics.get("weights_sha256") if isinstance(metrics, dict) else None
+    if not expected:
+        return
+    found = weights_sha256(folder)
+    if found != expected:
+        names = sorted(set(found) | set(expected))
+        wrong = ", ".join(name for name in names if found.get(name) != expected.get(name))
+        raise ValueError(
+            f"{folder}: {wrong} is not the file whose hash stands in metrics.json (changed, cut off, or of another"
+            " version); get the whole folder again."
+        )
