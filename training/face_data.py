@@ -8,6 +8,7 @@ An image stays encoded until it is asked for; one that cannot be decoded raises 
 import hashlib
 import io
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -101,7 +102,7 @@ class Faces:
 
     def name(self, index) -> str:
         """The file's path, or the row's number where the picture has none."""
-        return self.rows[index][self.image_column]["path"] or f"row {index} of {self.source}"
+        return self.rows[index][self.image_column]["path"] or f"row {index} of {self.source}, split {self.split!r}"
 
     def image(self, index):
         """Picture `index` as an upright 8-bit RGB PIL image, cropped to its box if it has one. Raises BadImage."""
@@ -153,7 +154,8 @@ def read_image(cell: dict, name: str):
         with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
             return to_rgb(image)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{name} is not a readable image ({error})") from error
+        why = re.sub(r" at 0x[0-9a-f]+", "", str(error))  # the buffer's address: another one at every reading
+        raise BadImage(f"{name} is not a readable image ({why})") from error
 
 
 def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_labels: bool) -> Faces:

@@ -142,6 +142,20 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content):
         faces.image(0)
 
 
+def test_a_row_that_is_no_image_is_named_alike_at_every_reading(tmp_path):
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"image": [{"bytes": b"not an image", "path": None}]})
+    rows.to_parquet(tmp_path / "train.parquet")
+    faces = open_faces(DatasetArguments(), str(tmp_path), "train", with_labels=False)
+    messages = set()
+    for _ in range(3):
+        with pytest.raises(BadImage, match=r"row 0 of .*, split 'train' is not a readable image") as caught:
+            faces.image(0)
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+
+
 LAYOUTS = {
     "affectnet8 lists": layouts.write_affectnet_lists,
     "affectnet8 sets": layouts.write_affectnet_sets,
