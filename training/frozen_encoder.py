@@ -1,4 +1,8 @@
-"""What the probes share: arguments, the frozen encoder, its features of both splits, and what a run's folder holds."""
+"""
+What the probes share: arguments, the frozen encoder, its features of both splits, and what a run's folder holds.
+
+The probes of classes use FrozenEncoder as it is; landmark_probe.py has other faces and another output of the encoder.
+"""
 
 import re
 import sys
@@ -15,8 +19,8 @@ FEATURE_BATCH = 256
 
 
 @dataclass
-class FrozenEncoderArguments:
-    """The encoder's part of a probe."""
+class EncoderArguments:
+    """The encoder's part of every probe."""
 
     output_dir: str = field(default="", metadata={"help": "new folder; holds metrics.json and predictions.csv"})
     eval_dataset: str | None = field(default=None, metadata={"help": "where --eval_split is; default --dataset"})
@@ -30,20 +34,29 @@ class FrozenEncoderArguments:
         default=None, metadata={"help": "folder that keeps features for other runs over the same encoder and faces"}
     )
     seed: int = field(default=0, metadata={"help": "of an untrained encoder, and of the probe without --seeds"})
+
+    def __post_init__(self):
+        check_range("view_size", self.view_size, 1)
+        check_range("seed", self.seed, 0)
+
+
+@dataclass
+class FrozenEncoderArguments(EncoderArguments):
+    """The encoder's part of a probe of classes."""
+
     seeds: list[int] | None = field(default=None, metadata={"help": "several: one run each; or 0,1,2"})
     few_shot: list[int] | None = field(
         default=None, metadata={"help": "percents of each class's labels: one run each; or 1,5,10"}
     )
 
     def __post_init__(self):
-        check_range("view_size", self.view_size, 1)
+        super().__post_init__()
         for name, low, high in (("seeds", 0, float("inf")), ("few_shot", 1, 100)):
             values = getattr(self, name)
             for value in values or []:
                 check_range(name, value, low, high)
             if values and len(set(values)) < len(values):
                 raise ValueError(f"--{name} {' '.join(map(str, values))} names one twice; give each once.")
-        check_range("seed", self.seed, 0)
 
 
 def split_commas(argv=None) -> list[str]:
@@ -69,7 +82,7 @@ class FrozenEncoder:
 
     Attributes:
         model: SimFLEForImageClassification over the encoder; its classifier is for the caller to set.
-        processor: image processor. train_faces, eval_faces: both labelled in the same order. bad_images: their count.
+        processor: image processor. train_faces, eval_faces: see `open_splits`. bad_images: their count.
     """
 
     def __init__(self, data, model_arguments, processor_arguments, probe):
@@ -78,14 +91,13 @@ class FrozenEncoder:
         from training.features import DistinctBadImages
 
         self.data, self.probe, self.device = data, probe, "cuda" if torch.cuda.is_available() else "cpu"
-        self.train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True)
-        self.eval_faces = open_faces(data, probe.eval_dataset or data.dataset, probe.eval_split, with_labels=True)
-        names = self.train_faces.class_names
-        self.eval_faces.labels = match_labels(self.eval_faces.class_names, self.eval_faces.labels, names)
+        self.train_faces, self.eval_faces = self.open_splits()
         self.bad_images = DistinctBadImages(data.max_bad_images)
         self.features_dir = Path(probe.features_dir) if probe.features_dir else None
         torch.manual_seed(probe.seed)
-        self.model, self.processor = load_encoder(model_arguments, processor_arguments, probe, names)
+        self.model, self.processor = load_encoder(
+            model_arguments, processor_arguments, probe, self.train_faces.class_names
+        )
         self.model.to(self.device).freeze_encoder()
         self.model_name = (
             model_arguments.model or f"untrained {model_arguments.model_config or 'default configuration'}"
@@ -99,6 +111,15 @@ class FrozenEncoder:
         self.made_from = self.describe(self.train_faces) if self.features_dir else {}
         if probe.estimate_batch_norm:
             self.estimate_batch_norm()
+
+    def open_splits(self):
+        """Training and evaluation faces, both labelled in the same order."""
+        data, probe = self.data, self.probe
+        train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True)
+        eval_faces = open_faces(data, probe.eval_dataset or data.dataset, probe.eval_split, with_labels=True)
+        names = train_faces.class_names
+        eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, names)
+        return train_faces, eval_faces
 
     def describe(self, faces) -> dict:
         """What the outputs for these faces follow from."""
@@ -128,11 +149,11 @@ class FrozenEncoder:
             buffer.copy_(found[name])
 
     def encode(self, pixel_values):
-        """(B, 3, H, W) -> (B, C), the pooled output."""
+        """(B, 3, H, W) -> (B, D): here the pooled output, (B, C). Outputs of another kind are kept by another name."""
         return self.model.encoder(pixel_values).pooler_output
 
     def features(self, faces, name: str):
-        """Indices (N,) of the faces that could be read and their features (N, C), float32 on the CPU."""
+        """Indices (N,) of the faces that could be read and their features (N, D), float32 on the CPU."""
         import numpy as np
         import torch
 
@@ -154,6 +175,19 @@ class FrozenEncoder:
                 self.bad_images.add([str(error)])
         return kept, found["features"]
 
+    @property
+    def encoder_state(self) -> str:
+        """Its part of a protocol."""
+        batch_norm = "estimated on the training faces" if self.probe.estimate_batch_norm else "as loaded"
+        return f"{self.probe.which}, BatchNorm {batch_norm}"
+
+    def write_run(self, folder: Path, **more) -> None:
+        """run.json of one run."""
+        from training.run_state import versions, write_json
+
+        about = {"arguments": self.arguments, "versions": versions(), "dataset_fingerprint": self.fingerprints}
+        write_json(folder / "run.json", {**about, **more})
+
     def write_results(self, folder: Path, kept, predictions, *, method, protocol, percent, seed, choices, **more):
         """metrics.json, predictions.csv and run.json of one run; predictions (N,) for the evaluation faces `kept`."""
         from training.run_metrics import (
@@ -163,19 +197,16 @@ class FrozenEncoder:
             write_metrics,
             write_predictions,
         )
-        from training.run_state import versions, write_json
 
         faces, probe = self.eval_faces, self.probe
         labels = faces.labels[kept]
-        batch_norm = "estimated on the training faces" if probe.estimate_batch_norm else "as loaded"
         write_predictions(folder / "predictions.csv", kept, labels, predictions)
-        about = {"arguments": self.arguments, "versions": versions(), "dataset_fingerprint": self.fingerprints}
-        write_json(folder / "run.json", {**about, "seed": seed, "label_percent": percent})
+        self.write_run(folder, seed=seed, label_percent=percent)
         metrics = write_metrics(
             folder / "metrics.json",
             classification_measures(labels, predictions, self.train_faces.class_names),
             split=probe.eval_split,
-            protocol=f"{protocol}; {probe.which}, BatchNorm {batch_norm}",
+            protocol=f"{protocol}; {self.encoder_state}",
             processor=self.processor,
             model=self.model_name,
             seed=seed,
@@ -192,15 +223,23 @@ class FrozenEncoder:
 
 
 def load_encoder(model_arguments, processor_arguments, probe, class_names):
-    """The classifier over --model's encoder (or an untrained one of --model_config), and the image processor."""
+    """
+    The classifier over --model's encoder (or an untrained one of --model_config), and the image processor.
+
+    Args:
+        class_names: of its outputs; None where they do not matter. An untrained encoder of a seed is the same for all.
+    """
     from modeling_simfle import SimFLEForImageClassification, SimFLEModel
 
-    labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
+    labels = {}
+    if class_names is not None:
+        labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
     if not model_arguments.model:
         if probe.which == "target":
             raise ValueError("--which target needs --model, a pretraining folder; an untrained encoder has no target.")
         config = read_config(model_arguments)
-        config.id2label, config.label2id = labels["id2label"], labels["label2id"]
+        for name, value in labels.items():
+            setattr(config, name, value)
         return SimFLEForImageClassification(config), make_processor(processor_arguments, probe.view_size or 224)
     if probe.which == "target":
         encoder = load_target(model_arguments.model, labels)
