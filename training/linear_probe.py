@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from training.face_data import DatasetArguments
 from training.frozen_encoder import FrozenEncoder, FrozenEncoderArguments, run_folders, split_commas
+from training.hub_arguments import HubArguments, check_one_run, push_run
 from training.model_setup import ModelArguments, ProcessorArguments
 from training.script_arguments import check_range, parse_arguments, run_main
 
@@ -47,13 +48,16 @@ class ProbeArguments(FrozenEncoderArguments):
 
 
 def main(argv=None) -> None:
-    kinds = (DatasetArguments, ModelArguments, ProcessorArguments, ProbeArguments)
-    data, model_arguments, processor_arguments, probe = parse_arguments(kinds, split_commas(argv), __doc__)
+    kinds = (DatasetArguments, ModelArguments, ProcessorArguments, ProbeArguments, HubArguments)
+    data, model_arguments, processor_arguments, probe, hub = parse_arguments(kinds, split_commas(argv), __doc__)
     from training.run_state import prepare_output_dir
 
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
+    runs = run_folders(output_dir, probe)
+    check_one_run(hub, len(runs))
     frozen = FrozenEncoder(data, model_arguments, processor_arguments, probe)
-    run_probes(frozen, probe, run_folders(output_dir, probe))
+    run_probes(frozen, probe, runs)
+    push_run(runs[0][0], hub)
 
 
 def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.face_data import DatasetArguments, open_faces
+from training.hub_arguments import HubArguments, push_run
 from training.model_setup import ModelArguments, ProcessorArguments, make_processor, read_config
 from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
 
@@ -77,8 +78,8 @@ class PretrainingArguments:
 
 
 def main(argv=None) -> None:
-    kinds = (DatasetArguments, ModelArguments, ProcessorArguments, PretrainingArguments)
-    data, model_arguments, processor_arguments, run = parse_arguments(kinds, argv, __doc__)
+    kinds = (DatasetArguments, ModelArguments, ProcessorArguments, PretrainingArguments, HubArguments)
+    data, model_arguments, processor_arguments, run, hub = parse_arguments(kinds, argv, __doc__)
     from training.process_memory import keep_freed_memory
     from training.run_state import find_checkpoint, prepare_output_dir
 
@@ -114,6 +115,8 @@ def main(argv=None) -> None:
         if sentence is None:
             raise
         raise ValueError(sentence) from error
+    if accelerator.is_main_process and loop.saved_step >= loop.sampler.last_step:
+        push_run(output_dir, hub)
     status = 0 if loop.stop_signal is None else 128 + loop.stop_signal
     leave_processes(status)
     if status:
