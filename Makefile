@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench install venv517 clean
+.PHONY: demo test lint bench exports install venv517 clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,17 @@ test: install
 bench: install
 	$(BIN)/python training/benchmarks/bench.py --output_json bench.json
 
+# exports/NAME-plain: plain ResNet and ONNX of each classifier in hub_cards/ that has no NAME-plain there.
+FERPLUS := $(or $(SIMFLE_DATA),../shared/data)/ferplus
+FACES := $(if $(wildcard $(FERPLUS)/train.parquet),--dataset $(FERPLUS) --data_format ferplus)
+
+exports: install
+	@test -n "$(FACES)" || echo "$(FERPLUS)/train.parquet is missing (set SIMFLE_DATA): int8 takes training faces, so only ONNX is made"
+	@for config in $$(grep -sl SimFLEForImageClassification hub_cards/*/config.json); do \
+		name=$$(basename $$(dirname $$config))-plain; test -d hub_cards/$$name || \
+		$(BIN)/python training/export.py $$(dirname $$config) exports/$$name --overwrite $(FACES) || exit 1; \
+	done
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,4 +51,4 @@ venv517: .venv517/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv517 demo_output
+	rm -rf $(VENV) .venv517 demo_output exports

@@ -3,16 +3,19 @@ Assembles what a model's Hub repository holds from a finished run: float16 weigh
 
     python training/assemble_release.py RUN_FOLDER hub_cards/NAME --recipe training/recipes/card_NAME.yaml \\
         --dataset FACES
+    python training/assemble_release.py PLAIN_FOLDER hub_cards/NAME-plain ...    (what export.py made of a folder)
 
 A classifier's saved float16 weights are measured on --eval_split of --dataset, a validation split, or were measured
 before by evaluate_classifier.py (--metrics FILE, which must be of the same weights). An encoder (--encoder_only, of any
 run) may bring the metrics of a linear probe. metrics.json also holds `weights_sha256`, by file, and `recipe`, the
-trainings that made the weights.
+trainings that made the weights. An export's files are taken as they are; its trainings, and the choices made before it,
+are those of the SimFLE folder that it was made of, which must be here.
 """
 
 import os
 import re
 import shlex
+import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -42,7 +45,7 @@ class ReleaseArguments:
 
 def main(argv=None) -> None:
     positionals = (
-        ("run_folder", {"metavar": "RUN_FOLDER", "help": "folder of a pretraining, a probe or a fine-tuning"}),
+        ("run_folder", {"metavar": "RUN_FOLDER", "help": "folder of a run that trains, or an export"}),
         ("output_dir", {"metavar": "OUTPUT_FOLDER", "help": "new folder, such as hub_cards/NAME"}),
     )
     kinds = (DatasetArguments, CardArguments, ReleaseArguments)
@@ -61,25 +64,46 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
         ValueError: what is wrong with the run, the metrics, the flags, or the folder that is already there.
     """
     from training.card_checks import check_card
-    from training.card_facts import public_path, read_facts
+    from training.card_facts import exported_from, public_path, read_facts, read_json
     from training.model_card import write_card
     from training.run_state import write_json
 
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise ValueError(f"{output} is a file or not empty; give a new folder.")
     trainings = read_facts(run, card.training_recipes).recipe
+    source = exported_from(run)
+    if source and (release.encoder_only or release.max_shard_size):
+        raise ValueError(f"{run} is an export, whose files stay as they are; leave --encoder_only and the shards out.")
+    before = read_json(source / "metrics.json")["choices"] if source else trainings[-1]["choices"]
     output.parent.mkdir(parents=True, exist_ok=True)
     card.repo_id = card.repo_id or public_path(str(output.resolve()))
     with tempfile.TemporaryDirectory(prefix=f"{output.name}.tmp", dir=output.parent) as folder:
         staged = Path(folder) / output.name
-        save_weights(run, staged, release)
+        if source:
+            copy_export(run, staged)
+        else:
+            save_weights(run, staged, release)
         metrics = measure(staged, Path(folder) / "evaluation", data, release)
-        metrics |= describe(staged, output, metrics, trainings, release)
+        metrics |= describe(staged, output, metrics, trainings, before, release)
         noted = {"hardware": card.hardware, "assumed_watts": card.assumed_watts}
         write_json(staged / "metrics.json", metrics | {name: value for name, value in noted.items() if value})
         write_card(staged, staged / "README.md", card)
         check_card(staged)
         os.replace(staged, output)
+
+
+def copy_export(run: Path, folder: Path) -> None:
+    """The files of export.py, bytes unchanged but for the paths of this machine in exports.json."""
+    from training.card_facts import public, read_json
+    from training.card_sections import EXPORTS
+    from training.run_state import write_json
+
+    exports = read_json(run / "exports.json")
+    (folder / "onnx").mkdir(parents=True)
+    files = [exports[name]["file"] for name in EXPORTS if name in exports]
+    for name in ("config.json", "preprocessor_config.json", *files):
+        shutil.copyfile(run / name, folder / name)
+    write_json(folder / "exports.json", public(exports))
 
 
 def save_weights(run: Path, folder: Path, release: ReleaseArguments) -> None:
@@ -147,8 +171,8 @@ def measure(folder: Path, evaluation: Path, data: DatasetArguments, release: Rel
     return metrics
 
 
-def describe(folder: Path, output: Path, metrics: dict, trainings: list[dict], release: ReleaseArguments) -> dict:
-    """What metrics.json says beside the measures; no path of this machine is in it."""
+def describe(folder: Path, output: Path, metrics: dict, trainings: list[dict], before: int, release) -> dict:
+    """What metrics.json says beside the measures; `before`: choices made by then. No path of this machine is in it."""
     from training.card_facts import public
     from training.published_weights import weights_sha256
 
@@ -157,7 +181,7 @@ def describe(folder: Path, output: Path, metrics: dict, trainings: list[dict], r
         return found
     if metrics.get("method") == "evaluation":
         name = public(str(output.resolve()))
-        found["choices"] = metrics["choices"] + trainings[-1]["choices"] + release.more_choices
+        found["choices"] = metrics["choices"] + before + release.more_choices
         found |= {"model": name, "command": evaluation_command(public(metrics["arguments"]), name)}
     else:
         found["choices"] = metrics["choices"] + release.more_choices

@@ -5,10 +5,10 @@ import re
 import zipfile
 from pathlib import Path
 
-from training.card_facts import Facts, read_facts
-from training.card_sections import FIGURES, SENTENCES, read_section
+from training.card_facts import Facts, public, read_facts, read_json
+from training.card_sections import EXPORTS, FIGURES, SENTENCES, read_section
 from training.model_card import EXAMPLE, LINK, eval_results, task_of
-from training.published_weights import check_weights
+from training.published_weights import check_weights, file_sha256
 
 HEADINGS = (
     *("Summary", "How to use", "Direct use", "Out-of-scope use", "Bias, risks and limitations", "Preprocessing"),
@@ -40,8 +40,7 @@ def check_card(folder: Path) -> None:
     check_text(text, facts)
     check_weights(folder)
     check_exports(facts, folder)
-    if facts.config.get("model_type") == "simfle":
-        check_code(folder)
+    check_code(facts, folder)
     check_files(folder)
 
 
@@ -100,18 +99,37 @@ def compare(heading: str, found: str, expected: str, whole: bool) -> None:
 
 
 def check_exports(facts: Facts, folder: Path) -> None:
-    """Raises ValueError: an ONNX file in the folder that has another size than exports.json says."""
-    for name in ("onnx", "int8"):
-        row = facts.exports.get(name)
-        path = folder / row["file"] if row else None
-        if path and path.is_file() and path.stat().st_size != row["size_bytes"]:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes, exports.json {row['size_bytes']}; export again.")
+    """
+    Checks exports.json: a plain folder's own, or the copy of it in the SimFLE folder that it was made of.
+
+    Raises:
+        ValueError: files that are missing or are not those of exports.json; exports of other weights than those here; a
+            plain folder beside this one that has other figures.
+    """
+    exports = facts.exports
+    if facts.is_plain:
+        for row in (exports[name] for name in EXPORTS if name in exports):
+            path = folder / row["file"]
+            if not path.is_file() or file_sha256(path) != row["sha256"]:
+                raise ValueError(f"{path} is missing or not the file whose hash stands in exports.json; export again.")
+        return
+    if exports and exports.get("model_weights_sha256") != facts.metrics["weights_sha256"]:
+        raise ValueError(f"{folder / 'exports.json'} is of other weights than those here; export again.")
+    beside = folder.parent / exports.get("folder", "") / "exports.json"
+    is_copy = "folder" in exports and beside.is_file()
+    if is_copy and {**public(read_json(beside)), "folder": exports["folder"]} != exports:
+        raise ValueError(f"{folder / 'exports.json'} is not that of {beside.parent}; run make_card.py --exports.")
 
 
-def check_code(folder: Path) -> None:
-    """Raises ValueError: a code file that is not the one in modeling_simfle/."""
+def check_code(facts: Facts, folder: Path) -> None:
+    """Raises ValueError: a code file that is not the one in modeling_simfle/, or any in a plain folder."""
     from modeling_simfle import configuration_simfle
 
+    if facts.is_plain:
+        code = sorted(folder.glob("*.py"))
+        if code or "auto_map" in {**facts.config, **facts.preprocessing}:
+            raise ValueError(f"{folder} is a plain folder and holds or names code of its own; export it anew.")
+        return
     source = Path(configuration_simfle.__file__).parent
     for name in configuration_simfle.CODE_FILES:
         path = folder / name

@@ -3,7 +3,8 @@ What a model card says, read from a folder's own files: a run's, or a published 
 
 A run has config.json, preprocessor_config.json, run.json, its log and, where it measured, metrics.json. A published
 folder has no run.json: assemble_release.py wrote what the card needs of it into metrics.json, under `recipe`, a list of
-the trainings that made the weights, the first one first.
+the trainings that made the weights, the first one first. A plain folder of export.py has the trainings of the folder
+that it was made of.
 """
 
 import json
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
+from training.published_weights import weights_sha256
 
 ROOT = Path(__file__).parents[1]
 # The script of each method that ends in weights.
@@ -48,6 +51,11 @@ class Facts:
     @property
     def is_classifier(self) -> bool:
         return self.config["architectures"][0].endswith("ForImageClassification")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is an export of export.py: stock classes, no code."""
+        return self.config.get("model_type") != "simfle"
 
     @property
     def is_measured(self) -> bool:
@@ -103,7 +111,12 @@ def read_json(path: Path, optional: bool = False) -> dict:
 def read_trainings(folder: Path) -> list[dict]:
     """The training of a run's folder, after those of the runs that it started from, as far as these are here."""
     if not (folder / "run.json").is_file():
-        raise ValueError(f"{folder} holds no run.json and no recipe in metrics.json: it is no run of these scripts.")
+        source = exported_from(folder)
+        if source is None:
+            raise ValueError(
+                f"{folder} holds no run.json and no recipe in metrics.json: it is no run of these scripts."
+            )
+        return read_facts(source).recipe
     training = read_training(folder)
     before = read_json(folder / "run.json")["arguments"].get("model")
     places = [place / before for place in (Path(), ROOT)] if before else []
@@ -116,6 +129,29 @@ def read_trainings(folder: Path) -> list[dict]:
         if published:
             return [*published, training]
     return [training]
+
+
+def exported_from(folder: Path) -> Path | None:
+    """
+    The SimFLE folder that export.py made a plain folder of; None for a folder that is no such export.
+
+    Raises:
+        ValueError: the SimFLE folder is not here, or has other weights by now.
+    """
+    name = read_json(folder / "exports.json", optional=True).get("model")
+    if not name or read_json(folder / "config.json").get("model_type") == "simfle":
+        return None
+    source = next((place / name for place in (Path(), ROOT) if (place / name / "config.json").is_file()), None)
+    if source is None:
+        raise ValueError(f"{folder} was exported from {name}, which is not here; give it where that folder is.")
+    check_exported_weights(folder, source)
+    return source
+
+
+def check_exported_weights(exported: Path, source: Path) -> None:
+    """Raises ValueError: the export `exported` is not of the weights in `source`."""
+    if read_json(exported / "exports.json").get("model_weights_sha256") != weights_sha256(source):
+        raise ValueError(f"{exported} was exported from other weights than those in {source}; export them again.")
 
 
 def read_training(folder: Path) -> dict:

@@ -18,6 +18,10 @@ SETTINGS = (
     *("mixed_precision", "seed"),
 )
 EXPORTS = {"eager": "PyTorch, plain ResNet folder", "onnx": "ONNX", "int8": "ONNX, int8"}
+EXPORTS_PLACE = (
+    "The files are in `{folder}`, a folder of its own without custom code, where Transformers, optimum and"
+    " transformers.js find them.\n\n"
+)
 FILTERS = {0: "nearest", 1: "Lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 HELD_BACK = "The test split is held back: it was not measured here."
 
@@ -81,11 +85,19 @@ def preprocessing(facts: Facts) -> str:
         if values.get("do_grayscale")
         else ""
     )
+    upright = "It is turned upright by its EXIF orientation and made 8-bit RGB (alpha is dropped)."
+    if facts.is_plain:  # the stock image processor takes pictures as they lie
+        upright = "The pipeline turns it upright by its EXIF orientation; it is made 8-bit RGB (alpha is dropped)."
+    if facts.is_plain and facts.exports.get("fold_grayscale"):
+        gray = (
+            " The weights were trained on luminance (0.299 red + 0.587 green + 0.114 blue, ITU-R 601), and that mix is"
+            " folded into the first convolution: the model takes a picture in colour and sees no colour in it."
+        )
     means, stds = (", ".join(f"{value:.6g}" for value in numbers) for numbers in (mean, std))
     each = "each of the three channels" if len(mean) == len(std) == 1 else "red, green and blue"
     return (
         "`preprocessor_config.json` holds this; the pipeline does it by itself. The picture is one face, cropped, of"
-        f" any size and mode. It is turned upright by its EXIF orientation and made 8-bit RGB (alpha is dropped).{gray}"
+        f" any size and mode. {upright}{gray}"
         f" The whole picture is resized to {size['height']} x {size['width']} pixels"
         f" ({FILTERS.get(values['resample'], 'other')} filter, the aspect ratio not kept). Values are multiplied by"
         f" {values['rescale_factor']:.6g} to lie in 0 to 1, then the mean {means} is subtracted and the result divided"
@@ -195,14 +207,18 @@ def exports(facts: Facts) -> str:
             size = f"{row['size_bytes'] / 1e6:.2f}"
             rows.append([title, f"`{row['file']}`", size, percent(row["agreement"]), accuracy, *times])
     header = ["export", "file", "MB", "same top label as PyTorch", "accuracy", "ms, batch 1", "ms, batch 32"]
-    plain = found["plain_against_simfle"]
+    same = percent(found["plain_against_simfle"]["agreement"])
+    compared = f"The plain folder gives the top label of this one for {same} of them."
+    if facts.is_plain:
+        compared = f"The top label is that of `{found['model']}`, of which this folder was made, for {same} of them."
+    where = EXPORTS_PLACE.format(folder=found["folder"]) if "folder" in found else ""
     calibration = found.get("int8", {}).get("calibration")
     calibrated = f" int8 was calibrated on {calibration['num_images']:,} training images." if calibration else ""
     return (
-        f"{table(header, rows)}\n\n"
+        f"{where}{table(header, rows)}\n\n"
         f"Times are medians on {threads} threads, in brackets as a share of PyTorch's. Agreement and accuracy: split"
-        f" {on['split']} of {on['source']}, {on['num_images']:,} pictures. The plain folder gives the top label of this"
-        f" one for {percent(plain['agreement'])} of them.{calibrated}\n\n{fenced(public(found['command']))}"
+        f" {on['split']} of {on['source']}, {on['num_images']:,} pictures. {compared}{calibrated}"
+        f"\n\n{fenced(public(found['command']))}"
     )
 
 

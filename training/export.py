@@ -6,7 +6,8 @@ Exports an expression classifier: a plain ResNet folder without custom code, ONN
 OUTPUT_FOLDER receives config.json, preprocessor_config.json and model.safetensors (stock classes of transformers, equal
 logits; weights trained in gray take colour pictures), onnx/model.onnx, onnx/model_quantized.onnx (int8, calibrated on
 the training faces of --dataset; left out without one), and exports.json: size, agreement, accuracy on --eval_split and
-milliseconds of each. Run it on an otherwise idle machine, or the times are not to be trusted.
+milliseconds of each. assemble_release.py makes a published folder with a card of it. Run this on an otherwise idle
+machine, or the times are not to be trusted.
 """
 
 import os
@@ -78,6 +79,7 @@ def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportA
     """Writes every file of the export into an empty folder, and returns exports.json's content."""
     from training.model_setup import load_classifier
     from training.onnx_export import eager_classifier, load_plain_folder, onnx_classifier, save_plain_folder, write_onnx
+    from training.published_weights import file_sha256, weights_sha256
 
     check_extras()
     simfle, simfle_processor, _ = load_classifier(source)
@@ -95,10 +97,17 @@ def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportA
     rows = compare(classifiers, processor, simfle, simfle_processor, data, arguments)
     add_times(rows, classifiers, processor.size["height"], arguments)
     for name in classifiers:
-        rows[name] = {"file": FILES[name], "size_bytes": (folder / FILES[name]).stat().st_size, **rows[name]}
+        file = folder / FILES[name]
+        about = {"file": FILES[name], "size_bytes": file.stat().st_size, "sha256": file_sha256(file)}
+        rows[name] = {**about, **rows[name]}
     if calibration:
         rows["int8"]["calibration"] = calibration
-    return {**rows, "threads": arguments.threads, "model": source, "versions": export_versions()}
+    original = {
+        "model": source,
+        "model_weights_sha256": weights_sha256(Path(source)),  # {} for a Hub id
+        "fold_grayscale": simfle_processor.do_grayscale,
+    }
+    return {**rows, "threads": arguments.threads, **original, "versions": export_versions()}
 
 
 def check_extras() -> None:

@@ -2,15 +2,19 @@
 Writes the model card of a run (pretraining, probe or fine-tuning) or of a published folder.
 
     python training/make_card.py RUN_OR_FOLDER --output README.md
+    python training/make_card.py hub_cards/NAME --exports hub_cards/NAME-plain
 
 Every figure comes from the folder's own config.json, preprocessor_config.json, run.json, metrics.json and exports.json.
 example_face.png and, under --license other, LICENSE are written beside it where they are missing. A published folder's
-flags are best kept as a recipe: --recipe training/recipes/card_NAME.yaml.
+flags are best kept as a recipe: --recipe training/recipes/card_NAME.yaml. --exports copies exports.json from the plain
+folder that was made of this one, with that folder's name in it, so that its figures join the card.
 """
 
 from pathlib import Path
 
+from training.card_facts import check_exported_weights, public, read_json
 from training.model_card import CardArguments, make_card, write_card
+from training.run_state import write_json
 from training.script_arguments import parse_arguments, run_main
 
 __all__ = ["make_card"]
@@ -20,13 +24,23 @@ def main(argv=None) -> None:
     positionals = (
         ("folder", {"metavar": "RUN_OR_FOLDER", "help": "folder of a finished run, or a published one"}),
         ("--output", {"default": None, "metavar": "README.md", "help": "the card; default README.md in the folder"}),
+        ("--exports", {"default": None, "metavar": "FOLDER", "help": "plain folder that was exported from this one"}),
     )
     arguments, where = parse_arguments((CardArguments,), argv, __doc__, positionals)
     output = Path(where.output) if where.output else Path(where.folder) / "README.md"
     if output.suffix != ".md" or output.is_dir():
         raise ValueError(f"--output {output} must be the name of a .md file, such as README.md.")
+    if where.exports:
+        copy_exports(Path(where.exports), Path(where.folder))
     write_card(Path(where.folder), output, arguments)
     print(f"{output} is written")
+
+
+def copy_exports(plain: Path, folder: Path) -> None:
+    """exports.json of the plain folder, with its name. Raises ValueError: it was exported from other weights."""
+    check_exported_weights(plain, folder)
+    exports = public(read_json(plain / "exports.json"))
+    write_json(folder / "exports.json", {**exports, "folder": plain.resolve().name})
 
 
 if __name__ == "__main__":

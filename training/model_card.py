@@ -10,34 +10,18 @@ from string import Template
 
 from training.card_facts import Facts, public_path, read_facts
 from training.card_sections import FIGURES, class_counts, headline
+from training.card_usage import EXAMPLE, how_to_use
 from training.script_arguments import check_range
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
-EXAMPLE, LICENSE_FILE = "example_face.png", "LICENSE"
+LICENSE_FILE = "LICENSE"
 LINK = re.compile(r"[a-z]+://\S+")
+TAGS = ("simfle", "facial-expression-recognition", "self-supervised-learning", "arxiv:2303.07648")
 MEASURES = {  # of metrics.json, by the Hub's metric and the name shown
     "accuracy": ("accuracy", "Accuracy"),
     "mean_class_accuracy": ("recall", "Mean class accuracy (mean recall)"),
     "macro_f1": ("f1", "Macro F1"),
 }
-PIPELINE_SNIPPETS = {
-    "image-classification": """from transformers import pipeline
-
-classify = pipeline("image-classification", model="{model}", trust_remote_code=True)
-print(classify("example_face.png"))""",
-    "image-feature-extraction": """from transformers import pipeline
-
-encode = pipeline("image-feature-extraction", model="{model}", trust_remote_code=True, pool=True)
-print(len(encode("example_face.png")[0]))""",
-}
-FEATURES_SNIPPET = """from PIL import Image
-from transformers import AutoModel
-from transformers.models.auto.image_processing_auto import AutoImageProcessor
-
-processor = AutoImageProcessor.from_pretrained("{model}", trust_remote_code=True)
-model = AutoModel.from_pretrained("{model}", trust_remote_code=True)
-features = model(**processor(Image.open("example_face.png"), return_tensors="pt")).pooler_output
-print(features.shape)  # (1, {width})"""
 FERPLUS_DATA = """\
 FER+ (Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016): gray images of 48 x 48 pixels, labelled anew by ten
 taggers each. The images are for research; the labels are under the MIT licence. The split is its owners'. Majority
@@ -57,6 +41,10 @@ FERPLUS_CITATION = """
   note      = {arXiv:1608.01041}
 }"""
 FERPLUS_TERMS = "The images that they were trained on are given for research."
+CODE_PLACE = "Apache-2.0, in this folder and in the package `simfle`"
+CODE_TERMS = """\
+The code in this folder (the .py files) is not under these terms: it is licensed under the Apache License, Version
+2.0."""
 UNKNOWN_TERMS = "The terms of the training images are not noted here: ask their owners before you use the weights."
 
 
@@ -75,7 +63,9 @@ class CardArguments:
     )
     datasets: list[str] = field(default_factory=list, metadata={"help": "training data on the card; default guessed"})
     data_terms: str | None = field(default=None, metadata={"help": "a sentence: the terms of the training images"})
-    base_model: str | None = field(default=None, metadata={"help": "Hub id of the model that this one started from"})
+    base_model: str | None = field(
+        default=None, metadata={"help": "Hub id of the model that this one started from; an export's own by default"}
+    )
     hardware: str | None = field(default=None, metadata={"help": "what the training ran on, in words"})
     assumed_watts: float | None = field(default=None, metadata={"help": "assumed draw, for an estimate of the energy"})
 
@@ -99,8 +89,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
     for name in ("hardware", "assumed_watts"):  # a published folder has them in metrics.json
         facts.metrics.setdefault(name, getattr(arguments, name))
     model = arguments.repo_id or public_path(str(Path(folder).resolve()))
-    task, is_ferplus = task_of(facts), facts.dataset == "ferplus"
-    width = facts.config["hidden_sizes"][-1]
+    is_ferplus = facts.dataset == "ferplus"
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         {heading.lower().replace(" ", "_"): section(facts) for heading, section in FIGURES.items()},
         name=facts.name,
@@ -110,9 +99,9 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
         architecture=f"`{facts.config['architectures'][0]}`, a ResNet of {facts.config['layer_type']} layers"
         f" {facts.config['depths']} and widths {facts.config['hidden_sizes']}",
         license_short=arguments.license_name if arguments.license == "other" else arguments.license,
-        license_text=license_text(arguments),
-        pipeline_snippet=PIPELINE_SNIPPETS[task].format(model=model),
-        features_snippet=FEATURES_SNIPPET.format(model=model, width=width),
+        license_text=license_text(facts, arguments),
+        code_place="none here but Transformers' own" if facts.is_plain else CODE_PLACE,
+        how_to_use=how_to_use(facts, model),
         direct_use=direct_use(facts),
         pixels=pixels(facts, is_ferplus),
         training_data=training_data(facts, arguments, is_ferplus),
@@ -131,9 +120,9 @@ def write_card(folder: Path, output: Path, arguments: CardArguments) -> None:
         draw_face(seed=3, index=1, size=128).image.save(output.with_name(EXAMPLE))
     needs_file = arguments.license == "other" and arguments.license_link == LICENSE_FILE
     if needs_file and not output.with_name(LICENSE_FILE).exists():
-        is_ferplus = read_facts(folder).dataset == "ferplus"
-        terms = arguments.data_terms or (FERPLUS_TERMS if is_ferplus else UNKNOWN_TERMS)
-        write_text(output.with_name(LICENSE_FILE), license_file(arguments.license_name, terms))
+        facts = read_facts(folder)
+        terms = arguments.data_terms or (FERPLUS_TERMS if facts.dataset == "ferplus" else UNKNOWN_TERMS)
+        write_text(output.with_name(LICENSE_FILE), license_file(arguments.license_name, terms, facts.is_plain))
     write_text(output, text)
 
 
@@ -155,10 +144,10 @@ def card_data(facts: Facts, arguments: CardArguments):
         license_link=arguments.license_link if other else None,
         library_name="transformers",
         pipeline_tag=task,
-        tags=["simfle", "facial-expression-recognition", "self-supervised-learning", "arxiv:2303.07648", task],
+        tags=[*TAGS, task, *(("onnx", "transformers.js") if facts.is_plain else ())],
         datasets=arguments.datasets or [facts.dataset],
         metrics=["accuracy", "recall", "f1"] if facts.is_measured else None,
-        base_model=arguments.base_model,
+        base_model=arguments.base_model or (facts.exports.get("model") if facts.is_plain else None),
         model_name=facts.name,
         eval_results=eval_results(facts) or None,
         widget=[{"src": EXAMPLE, "example_title": "A face drawn by code"}],
@@ -203,7 +192,8 @@ def summary(facts: Facts) -> str:
             "supervised from scratch": "an encoder and a classifier, trained from scratch",
         }.get(method, method)
         before = ", pretrained without labels by SimFLE" if facts.recipe[0]["method"] == "pretraining" else ""
-        return f"A classifier of facial expressions ({names}): {how}{before}."
+        plain = f" This is `{facts.exports['model']}` as a plain ResNet and as ONNX files." if facts.is_plain else ""
+        return f"A classifier of facial expressions ({names}): {how}{before}.{plain}"
     return "An encoder of faces, pretrained without labels by SimFLE, for features and for training classifiers."
 
 
@@ -231,27 +221,30 @@ def training_data(facts: Facts, arguments: CardArguments, is_ferplus: bool) -> s
     return f"{names}, split `{split}`. {arguments.data_terms or UNKNOWN_TERMS}"
 
 
-def license_text(arguments: CardArguments) -> str:
-    if arguments.license != "other":
-        return f"The weights are under {arguments.license}."
-    return (
-        f"The weights are not: they are under `{arguments.license_name}` ([{arguments.license_link}]"
-        f"({arguments.license_link})), because of the terms of the images that they were trained on."
-    )
+def license_text(facts: Facts, arguments: CardArguments) -> str:
+    terms = arguments.license
+    if terms == "other":
+        terms = (
+            f"`{arguments.license_name}` ([{arguments.license_link}]({arguments.license_link})), because of the terms"
+            " of the images that they were trained on"
+        )
+    if facts.is_plain:
+        return f"There is no code in this folder. The weights, and the ONNX files made from them, are under {terms}."
+    return f"The code in this folder (the .py files) is Apache-2.0. The weights are under {terms}."
 
 
-def license_file(name: str, terms: str) -> str:
+def license_file(name: str, terms: str, is_plain: bool) -> str:
     """LICENSE: what may be done with the weights, in words of our own."""
-    return (
+    text = (
         f"# {name}\n\n"
         "The weights in this folder (the .safetensors files, and .onnx files made from them) may be used, shared and\n"
         f"changed for research and teaching, with this note beside them. {terms}\n"
         "No other use is granted, because none is ours to grant.\n\n"
-        "They come as they are, without any warranty. The code in this folder (the .py files) is not under these\n"
-        "terms: it is licensed under the Apache License, Version 2.0.\n"
+        "They come as they are, without any warranty.\n"
     )
+    return text if is_plain else f"{text}\n{CODE_TERMS}\n"
 
 
 def with_repo_id(card: str, repo_id: str) -> str:
     """The card with another model id in its snippets: the Hub's, when a folder is published."""
-    return re.sub(r'(from_pretrained\(|model=)"[^"]+"', rf'\1"{repo_id}"', card)
+    return re.sub(r'(from_pretrained\(|model=|await pipeline\("[\w-]+", )"[^"]+"', rf'\1"{repo_id}"', card)

@@ -42,14 +42,16 @@ def save_halves(model, folder: Path, max_shard_size: int | None = None) -> None:
 
 def weights_sha256(folder: Path) -> dict[str, str]:
     """The hash of every .safetensors file at the top of a folder, by its name."""
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        found[path.name] = digest.hexdigest()
-    return found
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_weights(folder: Path) -> None:

@@ -1,31 +1,48 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""Published folders: those of hub_cards/, and small ones assembled here from runs of seconds."""
+"""Published folders: those of hub_cards/, and small ones, one of them plain, assembled here from runs of seconds."""
 
 import json
 import os
 import pickle
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import pipeline
+from transformers import AutoModelForImageClassification, pipeline
 
-from modeling_simfle import SimFLEForImageClassification, SimFLEModel
+from modeling_simfle import SimFLEModel
 from modeling_simfle.configuration_simfle import CODE_FILES
 from tests.new_process import ROOT, run_alone
-from training import assemble_release, evaluate_classifier, finetune, predict
+from training import assemble_release, evaluate_classifier, export, finetune, predict
 from training.card_checks import check_card, is_pickle
 from training.card_sections import read_section
+from training.export import FILES
 from training.make_card import main as make_card_main
 from training.model_card import with_repo_id
+from training.synthetic_faces import draw_face
 
 PUBLISHED = sorted(path.parent for path in (ROOT / "hub_cards").glob("*/config.json"))
-PARAMETERS = [*PUBLISHED, "classifier", "encoder"]
+PARAMETERS = [*PUBLISHED, "classifier", "encoder", "plain"]
+TOP_LABELS = """
+import json
+from transformers import pipeline
+classify = pipeline("image-classification", model=sys.argv[1], trust_remote_code=False)
+print(json.dumps([found["label"] for (found,) in classify(sys.argv[2:], top_k=1)]))
+"""
 LIMIT = 130_000_000  # bytes, all of hub_cards/
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def is_plain(folder):
+    return read(folder / "config.json")["model_type"] != "simfle"
 
 
 def call(script, *arguments):
@@ -43,15 +60,34 @@ def run(pretrained, faces, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def assembled(run, pretrained, faces, tmp_path_factory):
-    """Name to folder: a classifier measured on drawn faces, and an encoder that nobody measured."""
+def gray_run(faces, config_file, tmp_path_factory):
+    """A run from scratch that sees luminance."""
+    folder = tmp_path_factory.mktemp("runs") / "gray"
+    flags = ["--dataset", faces, "--num_workers", 0, "--num_train_epochs", 2, "--per_device_train_batch_size", 12]
+    flags += ["--model_config", config_file, "--use_local_branch", "false", "--view_size", 64]
+    gray = ["--do_grayscale", "true", "--image_mean", 0.5, "--image_std", 0.25]
+    call(finetune, *flags, *gray, "--output_dir", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def assembled(run, gray_run, pretrained, faces, tmp_path_factory):
+    """
+    Name to folder: a classifier measured on drawn faces; an encoder that nobody measured; a classifier trained in gray,
+    its run, what export.py makes of it, and the plain folder that is published of that.
+    """
     root = tmp_path_factory.mktemp("hub_cards")
     flags = ["--dataset", faces, "--num_workers", 0, "--more_choices", 2, "--data_terms", "Drawn by code."]
     flags += ["--hardware", "two cores", "--assumed_watts", 30]
     call(assemble_release, run, root / "classifier", *flags)
     more = ["--max_shard_size", "15MB", "--license", "cc-by-nc-4.0"]
     call(assemble_release, pretrained[0], root / "encoder", "--encoder_only", *more)
-    return {"classifier": root / "classifier", "encoder": root / "encoder"}
+    call(assemble_release, gray_run, root / "gray", *flags)
+    exported = gray_run.parent / "gray-plain"
+    call(export, root / "gray", exported, *flags[:4], "--timing_rounds", 1)
+    call(assemble_release, exported, root / "gray-plain", *flags[:4], "--hardware", "two cores", "--assumed_watts", 30)
+    made = {"classifier": root / "classifier", "encoder": root / "encoder", "gray": root / "gray"}
+    return {**made, "run": gray_run, "export": exported, "plain": root / "gray-plain"}
 
 
 @pytest.fixture(params=PARAMETERS, ids=lambda parameter: getattr(parameter, "name", parameter))
@@ -59,14 +95,25 @@ def folder(request, assembled):
     return assembled.get(request.param, request.param)
 
 
+@pytest.fixture(
+    params=["plain", *filter(is_plain, PUBLISHED)], ids=lambda parameter: getattr(parameter, "name", parameter)
+)
+def plain(request, assembled):
+    """(a plain folder, the SimFLE folder beside it that it was made of)."""
+    folder = assembled.get(request.param, request.param)
+    return folder, folder.parent / Path(read(folder / "exports.json")["model"]).name
+
+
+@pytest.fixture
+def copies(assembled, tmp_path):
+    """Copies of the gray classifier's folder and of its plain one, side by side."""
+    return tuple(shutil.copytree(assembled[name], tmp_path / assembled[name].name) for name in ("gray", "plain"))
+
+
 @pytest.fixture
 def copied(assembled, tmp_path):
     """A copy of the classifier's folder, to be spoilt."""
     return shutil.copytree(assembled["classifier"], tmp_path / "classifier")
-
-
-def read(path):
-    return json.loads(path.read_text())
 
 
 def test_everything_that_is_checked_before_publishing(folder):
@@ -88,13 +135,15 @@ def test_weights_are_float16_on_disk_and_float32_when_loaded(folder):
     assert config["dtype"] == "float32"
     for path in folder.glob("*.safetensors"):
         assert {t.dtype for t in load_file(path).values() if t.is_floating_point()} == {torch.float16}
-    kinds = {"SimFLEModel": SimFLEModel, "SimFLEForImageClassification": SimFLEForImageClassification}
-    model = kinds[config["architectures"][0]].from_pretrained(folder)
+    kind = SimFLEModel if config["architectures"] == ["SimFLEModel"] else AutoModelForImageClassification
+    model = kind.from_pretrained(folder)
+    assert type(model).__name__ == config["architectures"][0]
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
 def test_code_is_that_of_the_package_and_no_file_is_a_pickle(folder):
-    for name in CODE_FILES:
+    assert {path.name for path in folder.rglob("*.py")} == (set() if is_plain(folder) else set(CODE_FILES))
+    for name in () if is_plain(folder) else CODE_FILES:
         assert (folder / name).read_bytes() == (ROOT / "modeling_simfle" / name).read_bytes()
     assert not [path for path in folder.rglob("*") if path.is_file() and is_pickle(path)]
 
@@ -275,27 +324,118 @@ def test_other_code_and_a_missing_file_are_caught(copied):
         check_card(copied)
 
 
-def test_exports_join_the_card(copied):
-    row = {"size_bytes": 3, "agreement": 1.0, "accuracy": 0.5}
-    row |= {f"{kind}_batch_{n}": 0.5 for kind in ("milliseconds", "ratio_to_eager") for n in (1, 32)}
-    exports = {name: {"file": f"onnx/{name}.onnx", **row} for name in ("onnx", "int8")}
-    exports |= {"eager": {"file": "model.safetensors", **row}, "plain_against_simfle": row, "threads": 2}
-    exports["measured_on"] = {"source": "faces", "split": "validation", "num_images": 16}
-    exports["command"] = "python training/export.py /home/me/model out --dataset faces"
-    (copied / "exports.json").write_text(json.dumps(exports))
-    with pytest.raises(ValueError, match="section Exports"):
-        check_card(copied)
-    flags = ["--hardware", "a supercomputer", "--license_name", "mine"]
-    make_card_main([str(copied), *flags])
-    check_card(copied)
-    card = (copied / "README.md").read_text()
-    assert "| ONNX, int8 | `onnx/int8.onnx` | 0.00 | 100.00 % | 50.00 % | 0.50 (0.50) | 0.50 (0.50) |" in card
-    assert "python training/export.py model out" in card
+def test_what_the_plain_folder_holds(assembled):
+    simfle, folder = assembled["gray"], assembled["plain"]
+    names = {"config.json", "preprocessor_config.json", "metrics.json", "exports.json", "README.md", *FILES.values()}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == names | {"example_face.png", "LICENSE"}
+    metrics, base, exports = read(folder / "metrics.json"), read(simfle / "metrics.json"), read(folder / "exports.json")
+    assert metrics["recipe"] == base["recipe"]
+    assert metrics["choices"] == base["choices"] == read(assembled["run"] / "metrics.json")["choices"] + 2
+    assert metrics["accuracy"] == exports["eager"]["accuracy"]
+    assert metrics["model"] == "gray-plain" and "--model gray-plain" in metrics["command"]
+    for name in ("metrics.json", "exports.json", "README.md"):
+        assert str(folder.parent.parent.parent) not in (folder / name).read_text()
+    assert ".py" not in (folder / "LICENSE").read_text() and ".py files" in (simfle / "LICENSE").read_text()
+
+
+def test_the_plain_folders_card(assembled):
+    text, exports = (assembled["plain"] / "README.md").read_text(), read(assembled["plain"] / "exports.json")
+    assert "base_model: gray\n" in text and "- onnx\n" in text and "- transformers.js\n" in text
+    assert "trust_remote_code" not in text and "no code lies in this folder" in text
+    assert "There is no code in this folder. The weights, and the ONNX files" in read_section(text, "Licence")
+    assert "folded into the first convolution" in read_section(text, "Preprocessing")
+    assert 'await pipeline("image-classification", "gray-plain"' in text
+    assert 'await pipeline("image-classification", "org/name"' in with_repo_id(text, "org/name")
+    section = read_section(text, "Exports")
+    for name, file in FILES.items():
+        (row,) = (line for line in section.splitlines() if f"`{file}`" in line)
+        figures = [float(number) for number in re.findall(r"\d+\.\d\d", row)]
+        found = exports[name]
+        wanted = [found["size_bytes"] / 1e6, 100 * found["agreement"], 100 * found["accuracy"]]
+        wanted += [found[f"{kind}_batch_{n}"] for n in (1, 32) for kind in ("milliseconds", "ratio_to_eager")]
+        assert figures == pytest.approx(wanted, abs=0.0051)
+    assert "The top label is that of `gray`, of which this folder was made" in section
+    assert "python training/export.py gray gray-plain --dataset faces" in section
+
+
+def test_plain_folders_give_the_simfle_folders_labels_in_colour_and_gray(plain, tmp_path):
+    """In a new process, without remote code; the SimFLE folder's here."""
+    folder, simfle = plain
+    files = []
+    for index in range(6):
+        image = draw_face(4, index, read(folder / "preprocessor_config.json")["size"]["height"]).image
+        for mode in ("RGB", "L"):
+            files.append(str(tmp_path / f"{index}_{mode}.png"))
+            image.convert(mode).save(files[-1])
+    ours = json.loads(run_alone(TOP_LABELS, folder, *files, cache=tmp_path).splitlines()[-1])
+    classify = pipeline("image-classification", model=str(simfle))
+    theirs = [found["label"] for (found,) in classify(files, top_k=1)]
+    assert ours == theirs
+    if read(simfle / "preprocessor_config.json").get("do_grayscale"):
+        assert ours[::2] == ours[1::2]
+
+
+def test_exports_join_the_simfle_folders_card(copies):
+    simfle, plain = copies
+    make_card_main([str(simfle), "--exports", str(plain), "--hardware", "a supercomputer", "--license_name", "mine"])
+    check_card(simfle)
+    card = (simfle / "README.md").read_text()
+    section = read_section(card, "Exports")
+    assert "The files are in `gray-plain`, a folder of its own" in section
+    assert "The plain folder gives the top label of this one for" in section
+    rows = [
+        line for line in read_section((plain / "README.md").read_text(), "Exports").splitlines() if line[0:1] == "|"
+    ]
+    assert len(rows) == 5 and all(row in section.splitlines() for row in rows)
     assert "two cores" in card and "supercomputer" not in card  # a published folder's own files decide
-    (copied / "onnx").mkdir()
-    (copied / "onnx" / "int8.onnx").write_bytes(b"\x08\x09")
-    with pytest.raises(ValueError, match=r"int8\.onnx has 2 bytes, exports\.json 3"):
-        check_card(copied)
+    exports = read(plain / "exports.json")
+    exports["onnx"]["milliseconds_batch_1"] += 1
+    (plain / "exports.json").write_text(json.dumps(exports))
+    with pytest.raises(ValueError, match=r"is not that of .*gray-plain; run make_card\.py --exports"):
+        check_card(simfle)
+
+
+def test_exports_of_other_weights_are_caught(copies, assembled):
+    simfle, plain = copies
+    with pytest.raises(ValueError, match=r"was exported from other weights than those in .*classifier; export them"):
+        make_card_main([str(assembled["classifier"]), "--exports", str(plain)])
+    exports = read(plain / "exports.json")
+    (simfle / "exports.json").write_text(json.dumps({**exports, "model_weights_sha256": {}}))
+    make_card_main([str(simfle)])
+    with pytest.raises(ValueError, match=r"exports\.json is of other weights than those here"):
+        check_card(simfle)
+
+
+def test_plain_folders_that_are_spoilt_are_caught(copies):
+    _, plain = copies
+    (plain / "code.py").write_text("")
+    with pytest.raises(ValueError, match="is a plain folder and holds or names code of its own"):
+        check_card(plain)
+    path = plain / "onnx" / "model_quantized.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(
+        ValueError, match=r"model_quantized\.onnx is missing or not the file whose hash stands in exports"
+    ):
+        check_card(plain)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"model_quantized\.onnx is missing"):
+        check_card(plain)
+
+
+def test_exports_that_cannot_be_assembled(assembled, faces, tmp_path):
+    flags = ["--dataset", faces, "--num_workers", 0]
+    with pytest.raises(ValueError, match="is an export, whose files stay as they are"):
+        call(assemble_release, assembled["export"], tmp_path / "out", *flags, "--max_shard_size", "15MB")
+    copy = shutil.copytree(assembled["export"], tmp_path / "copy")
+    exports = read(copy / "exports.json")
+    (copy / "exports.json").write_text(json.dumps({**exports, "model": str(assembled["classifier"])}))
+    with pytest.raises(ValueError, match="was exported from other weights"):
+        call(assemble_release, copy, tmp_path / "out", *flags)
+    (copy / "exports.json").write_text(json.dumps({**exports, "model": "nowhere"}))
+    with pytest.raises(ValueError, match="was exported from nowhere, which is not here"):
+        call(assemble_release, copy, tmp_path / "out", *flags)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
 def test_metrics_measured_before(assembled, run, faces, pretrained, classifier, tmp_path):

@@ -1,6 +1,7 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """export.py: the plain folder, ONNX, int8 and exports.json, of classifiers trained in colour and in gray."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -131,6 +132,7 @@ def test_files_of_the_export(folders):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     for name, file in export.FILES.items():
         assert exports[name]["size_bytes"] == (plain / file).stat().st_size
+        assert exports[name]["sha256"] == hashlib.sha256((plain / file).read_bytes()).hexdigest()
         assert str(ROOT).encode() not in (plain / file).read_bytes()
         assert b"site-packages" not in (plain / file).read_bytes()
 
@@ -206,6 +208,9 @@ def test_exports_json_has_every_figure(folders):
     assert exports["plain_against_simfle"]["largest_probability_difference"] < SAME_BUT_ROUNDED
     assert exports["measured_on"]["num_images"] == 16
     assert exports["threads"] == 2
+    weights = hashlib.sha256((simfle / "model.safetensors").read_bytes()).hexdigest()
+    assert exports["model_weights_sha256"] == {"model.safetensors": weights}
+    assert exports["fold_grayscale"] == SimFLEImageProcessor.from_pretrained(simfle).do_grayscale
     assert exports["command"].startswith(f"python training/export.py {simfle} {plain} --dataset ")
 
 
