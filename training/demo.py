@@ -2,8 +2,8 @@
 The whole loop on faces drawn by code, in minutes on two CPU cores: what `make demo` runs.
 
 Pretrains a small SimFLE without labels, probes it and the untrained encoder, draws what FaceMAE sees and predicts, then
-classifies a new face through `pipeline("image-classification")` in a new process. Drawn faces show that the parts work
-together; they are no evidence about real faces.
+classifies a new face through `pipeline("image-classification")` in a new process, by the weights of hub_cards/ (trained
+on real faces) and by the probe. Drawn faces show that the parts work together; they are no evidence about real faces.
 """
 
 import json
@@ -35,6 +35,7 @@ CONFIG = {
     "projection_hidden_size": 256,
     "projection_size": 64,
 }
+WEIGHTS = Path(__file__).parents[1] / "hub_cards" / "simfle-resnet18-ferplus"
 # Runs in a process of its own, which knows nothing of this one.
 CLASSIFY = """
 import sys
@@ -141,8 +142,10 @@ def classify(folder: Path, accuracies: dict[str, float]) -> None:
     face.image.save(folder / "new_face.png")
     say(f"A face of another seed, drawn with the expression {face.expression}, in a new process through pipeline()")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", CLASSIFY, str(folder / "probe_pretrained"), str(folder / "new_face.png")]
-    subprocess.run(command, check=True, env=environment)
+    for name, model in ((WEIGHTS.name, WEIGHTS), ("the probe of this run", folder / "probe_pretrained")):
+        print(f"{name}:", flush=True)
+        command = [sys.executable, "-c", CLASSIFY, str(model), str(folder / "new_face.png")]
+        subprocess.run(command, check=True, env=environment)
     say("Linear probe on 200 drawn faces that no training saw (chance is 12.5 %)")
     for name, accuracy in accuracies.items():
         print(f"  {name:<12} {100 * accuracy:.1f} %")
