@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -443,9 +444,10 @@ def test_options_survive_saving(tmp_path):
 
 def test_saved_code_loads_as_remote_code(tmp_path, monkeypatch):
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.setattr(sys, "path", sys.path[:])  # the cache is put there
+    # Another test's cache, which Transformers put on the path and imported from.
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not Path(place, "transformers_modules").exists()])
     for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
-        monkeypatch.delitem(sys.modules, name)  # another test's cache
+        monkeypatch.delitem(sys.modules, name)
     SimFLEImageProcessor(size=48).save_pretrained(tmp_path / "saved")
     auto_map = json.loads((tmp_path / "saved" / "preprocessor_config.json").read_text())["auto_map"]
     remote = dynamic_module_utils.get_class_from_dynamic_module(auto_map["AutoImageProcessor"], str(tmp_path / "saved"))
