@@ -103,14 +103,14 @@ def main(argv=None) -> None:
         return
     from safetensors import SafetensorError
 
-    from training.run_guard import describe_breakdown
+    from training.run_guard import WORKER_ERRORS, describe_breakdown
 
     try:
         loop = pretrain(
             accelerator, config, processor, faces, monitored, model_arguments.model, run, data, arguments, output_dir,
             checkpoint,
         )  # fmt: skip
-    except (RuntimeError, SafetensorError) as error:
+    except (RuntimeError, SafetensorError, *WORKER_ERRORS) as error:
         sentence = describe_breakdown(error)
         if sentence is None:
             raise

@@ -109,10 +109,15 @@ class StepGuard:
             )
 
 
+# What fetching a batch raises when its worker dies while handing it over.
+WORKER_ERRORS = (ConnectionResetError, ConnectionRefusedError, EOFError)
+
+
 def describe_breakdown(error: BaseException) -> str | None:
     """One sentence for what breaks a run from outside: a dead worker, another process, a full disk. None: a bug."""
     text = " ".join(str(error).split())
-    if "DataLoader worker" in text or "DataLoader timed out" in text:
+    lost_worker = isinstance(error, WORKER_ERRORS)
+    if lost_worker or "DataLoader worker" in text or "DataLoader timed out" in text:
         return f"a data worker died or hung ({text[:200]}); the last checkpoint stands"
     if "SafetensorError" in type(error).__name__:
         return f"a checkpoint could not be written ({text[:200]}); the last one stands"

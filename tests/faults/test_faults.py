@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from modeling_simfle import SimFLEForPreTraining
 from tests.new_process import ROOT
 from training import pretrain
+from training.run_guard import describe_breakdown
 from training.run_state import list_checkpoints
 
 
@@ -142,3 +143,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(flags, tmp_path):
     assert done.returncode == 1
     assert "the gradient of the loss of images" in done.stderr
     assert [path.name for path in list_checkpoints(tmp_path / "run")][-1] == "step_00000003"
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_dies_while_it_hands_a_batch_over(error):
+    assert "a data worker died or hung" in describe_breakdown(error)
+    assert describe_breakdown(BrokenPipeError(32, "Broken pipe")) is None  # standard output's
