@@ -2,8 +2,11 @@
 """The benchmark at its smallest: every part has figures, and the plain step computes what ours does."""
 
 import json
+import sys
 
-from training.benchmarks import bench
+import pytest
+
+from training.benchmarks import bench, kornia_views
 
 
 def test_bench_writes_every_part(config_file, tmp_path, capsys):
@@ -19,3 +22,9 @@ def test_bench_writes_every_part(config_file, tmp_path, capsys):
     assert figures["step"]["float32"]["peak_memory_bytes"] > 1e8
     assert 0 <= figures["whole"]["float32, stored pictures"]["data_wait"] <= 1
     assert "waits for data" in capsys.readouterr().out
+
+
+def test_without_kornia_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kornia", None)
+    with pytest.raises(ValueError, match="pip install kornia"):
+        kornia_views.main(["--batch_size", "2", "--image_side", "32"])

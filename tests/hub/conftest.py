@@ -1,5 +1,5 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""A Hub on loopback, what is published there, and publish.py in this process."""
+"""A Hub on loopback, what is published there, publish.py in this process, and folders as they are published."""
 
 import shutil
 
@@ -8,7 +8,8 @@ from huggingface_hub import constants
 
 from tests.hub.hub_server import running_hub
 from tests.hub.hub_state import REPO, STAYS, TOKEN
-from training import publish, publishing
+from tests.hub.published_folders import call
+from training import assemble_release, export, finetune, publish, publishing
 from training.synthetic_faces import draw_face
 
 
@@ -57,3 +58,55 @@ def here(hub_here):
         publish.main([str(folder), "--repo_id", REPO, "--push", *flags])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tuned_run(pretrained, faces, tmp_path_factory):
+    """A fine-tuned run over the pretrained encoder, of two steps."""
+    folder = tmp_path_factory.mktemp("runs") / "tuned"
+    flags = ["--dataset", faces, "--num_workers", 0, "--num_train_epochs", 1, "--per_device_train_batch_size", 20]
+    call(finetune, "--model", pretrained[0], *flags, "--output_dir", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gray_run(faces, config_file, tmp_path_factory):
+    """A run from scratch that sees luminance."""
+    folder = tmp_path_factory.mktemp("runs") / "gray"
+    flags = ["--dataset", faces, "--num_workers", 0, "--num_train_epochs", 2, "--per_device_train_batch_size", 12]
+    flags += ["--model_config", config_file, "--use_local_branch", "false", "--view_size", 64]
+    gray = ["--do_grayscale", "true", "--image_mean", 0.5, "--image_std", 0.25]
+    call(finetune, *flags, *gray, "--output_dir", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assembled(tuned_run, gray_run, pretrained, faces, tmp_path_factory):
+    """
+    Name to folder: a classifier measured on drawn faces; an encoder that nobody measured; a classifier trained in gray,
+    its run, what export.py makes of it, and the plain folder that is published of that.
+    """
+    root = tmp_path_factory.mktemp("hub_cards")
+    flags = ["--dataset", faces, "--num_workers", 0, "--more_choices", 2, "--data_terms", "Drawn by code."]
+    flags += ["--hardware", "two cores", "--assumed_watts", 30]
+    call(assemble_release, tuned_run, root / "classifier", *flags)
+    more = ["--max_shard_size", "15MB", "--license", "cc-by-nc-4.0"]
+    call(assemble_release, pretrained[0], root / "encoder", "--encoder_only", *more)
+    call(assemble_release, gray_run, root / "gray", *flags)
+    exported = gray_run.parent / "gray-plain"
+    call(export, root / "gray", exported, *flags[:4], "--timing_rounds", 1)
+    call(assemble_release, exported, root / "gray-plain", *flags[:4], "--hardware", "two cores", "--assumed_watts", 30)
+    made = {"classifier": root / "classifier", "encoder": root / "encoder", "gray": root / "gray"}
+    return {**made, "run": gray_run, "export": exported, "plain": root / "gray-plain"}
+
+
+@pytest.fixture
+def copies(assembled, tmp_path):
+    """Copies of the gray classifier's folder and of its plain one, side by side."""
+    return tuple(shutil.copytree(assembled[name], tmp_path / assembled[name].name) for name in ("gray", "plain"))
+
+
+@pytest.fixture
+def copied(assembled, tmp_path):
+    """A copy of the classifier's folder, to be spoilt."""
+    return shutil.copytree(assembled["classifier"], tmp_path / "classifier")

@@ -1,0 +1,144 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""assemble_release.py: what the folders hold that it makes of runs and exports, and what it refuses."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import pipeline
+
+from modeling_simfle import SimFLEModel
+from modeling_simfle.configuration_simfle import CODE_FILES
+from tests.hub.published_folders import call, read
+from training import assemble_release, evaluate_classifier
+from training.card_sections import read_section
+from training.export import FILES
+
+
+def test_what_the_classifiers_folder_holds(assembled, tuned_run):
+    folder = assembled["classifier"]
+    names = {"config.json", "preprocessor_config.json", "model.safetensors", "metrics.json", "README.md", *CODE_FILES}
+    assert {path.name for path in folder.iterdir()} == names | {"example_face.png", "LICENSE"}
+    assert [path.name for path in folder.parent.iterdir() if path.name.startswith("classifier")] == ["classifier"]
+    metrics = read(folder / "metrics.json")
+    assert [training["method"] for training in metrics["recipe"]] == ["pretraining", "fine-tuning"]
+    assert all(training["hours"] > 0 for training in metrics["recipe"])
+    assert metrics["choices"] == read(tuned_run / "metrics.json")["choices"] + 2
+    assert (metrics["method"], metrics["model"]) == ("evaluation", "classifier")
+    assert metrics["command"].startswith("python training/evaluate_classifier.py --")
+    assert metrics["num_images"] == 16
+    for name in ("metrics.json", "README.md"):
+        assert str(folder.parent.parent.parent) not in (folder / name).read_text()
+    energy = read_section((folder / "README.md").read_text(), "Environmental impact")
+    assert "h x 30 W" in energy and "two cores" in energy
+    images = [Image.open(folder / "example_face.png")]
+    ours = pipeline("image-classification", model=str(folder), top_k=8)(images)[0]
+    theirs = pipeline("image-classification", model=str(tuned_run), top_k=8)(images)[0]
+    theirs = {row["label"]: row["score"] for row in theirs}
+    assert all(abs(row["score"] - theirs[row["label"]]) < 5e-3 for row in ours)
+
+
+def test_an_encoder_alone(assembled):
+    folder = assembled["encoder"]
+    assert read(folder / "config.json")["architectures"] == ["SimFLEModel"]
+    assert not any(name.startswith("facemae") for name in load_file(folder / "model.safetensors"))
+    card = (folder / "README.md").read_text()
+    assert "similarity loss" in read_section(card, "Evaluation")
+    assert "license: cc-by-nc-4.0" in card
+    assert not (folder / "LICENSE").exists()
+
+
+def test_what_the_plain_folder_holds(assembled):
+    simfle, folder = assembled["gray"], assembled["plain"]
+    names = {"config.json", "preprocessor_config.json", "metrics.json", "exports.json", "README.md", *FILES.values()}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == names | {"example_face.png", "LICENSE"}
+    metrics, base, exports = read(folder / "metrics.json"), read(simfle / "metrics.json"), read(folder / "exports.json")
+    assert metrics["recipe"] == base["recipe"]
+    assert metrics["choices"] == base["choices"] == read(assembled["run"] / "metrics.json")["choices"] + 2
+    assert metrics["accuracy"] == exports["eager"]["accuracy"]
+    assert metrics["model"] == "gray-plain" and "--model gray-plain" in metrics["command"]
+    for name in ("metrics.json", "exports.json", "README.md"):
+        assert str(folder.parent.parent.parent) not in (folder / name).read_text()
+    assert ".py" not in (folder / "LICENSE").read_text() and ".py files" in (simfle / "LICENSE").read_text()
+
+
+def test_shards_have_at_most_the_size_that_is_asked_for(tmp_path):
+    from modeling_simfle import SimFLEConfig
+    from training.published_weights import save_halves, weights_sha256
+
+    torch.manual_seed(0)
+    model = SimFLEModel(SimFLEConfig(hidden_sizes=[64, 128, 256, 512], depths=[1, 1, 1, 1], use_local_branch=False))
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_halves(model, tmp_path, 1_000_000)
+    sizes = [path.stat().st_size for path in tmp_path.glob("*.safetensors")]
+    assert len(sizes) > 1 and max(sizes) <= 1_000_000
+    assert len(weights_sha256(tmp_path)) == len(sizes)
+    loaded = SimFLEModel.from_pretrained(tmp_path).state_dict()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(loaded[name], tensor, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="give at least 1MB"):
+        save_halves(model, tmp_path, 1000)
+    wide = SimFLEModel(SimFLEConfig(hidden_sizes=[64, 1024], depths=[1, 1], use_local_branch=False))
+    with pytest.raises(ValueError, match=r"is larger than 1000000 bytes: .* give larger shards"):
+        save_halves(wide, tmp_path / "wide", 1_000_000)
+
+
+def test_metrics_measured_before(assembled, tuned_run, faces, pretrained, classifier, tmp_path):
+    call(evaluate_classifier, "--model", assembled["classifier"], "--dataset", faces, "--output_dir", tmp_path / "eval")
+    call(assemble_release, tuned_run, tmp_path / "again", "--metrics", tmp_path / "eval" / "metrics.json")
+    ours, theirs = (read(path / "metrics.json") for path in (tmp_path / "again", assembled["classifier"]))
+    assert ours["weights_sha256"] == theirs["weights_sha256"]
+    assert ours["confusion_matrix"] == theirs["confusion_matrix"]
+    for metrics in (tuned_run, classifier[0]):  # of float32 weights, of another model
+        with pytest.raises(ValueError, match="was not measured on these float16 weights"):
+            call(assemble_release, tuned_run, tmp_path / "no", "--metrics", metrics / "metrics.json")
+    flags = ["--encoder_only", "--metrics", classifier[0] / "metrics.json"]
+    call(assemble_release, pretrained[0], tmp_path / "probed", *flags)
+    evaluation = read_section((tmp_path / "probed" / "README.md").read_text(), "Evaluation")
+    assert "linear probe" in evaluation and "training/linear_probe.py" in evaluation
+    assert sorted(os.listdir(tmp_path)) == ["again", "eval", "probed"]
+
+
+def test_exports_that_cannot_be_assembled(assembled, faces, tmp_path):
+    flags = ["--dataset", faces, "--num_workers", 0]
+    with pytest.raises(ValueError, match="is an export, whose files stay as they are"):
+        call(assemble_release, assembled["export"], tmp_path / "out", *flags, "--max_shard_size", "15MB")
+    copy = shutil.copytree(assembled["export"], tmp_path / "copy")
+    exports = read(copy / "exports.json")
+    (copy / "exports.json").write_text(json.dumps({**exports, "model": str(assembled["classifier"])}))
+    with pytest.raises(ValueError, match="was exported from other weights"):
+        call(assemble_release, copy, tmp_path / "out", *flags)
+    (copy / "exports.json").write_text(json.dumps({**exports, "model": "nowhere"}))
+    with pytest.raises(ValueError, match="was exported from nowhere, which is not here"):
+        call(assemble_release, copy, tmp_path / "out", *flags)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize(
+    "more,sentence",
+    [
+        ([], "give --dataset, to measure the saved weights, or --metrics"),
+        (["--metrics", "no.json"], r"no\.json does not exist"),
+        (["--more_choices", -1], r"--more_choices -1 must be in \[0"),
+        (["--max_shard_size", "15 kB"], "must be whole megabytes, such as 15MB"),
+        (["--license_name", ""], "--license other needs --license_name and --license_link"),
+        (["--license_link", "TERMS"], "--license_link TERMS must be a URL, or LICENSE"),
+        (["--assumed_watts", 0], r"--assumed_watts 0.0 must be in \(0"),
+    ],
+)
+def test_bad_input(more, sentence, tuned_run, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        call(assemble_release, tuned_run, tmp_path / "out", *more)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_are_no_run_or_not_empty(tuned_run, assembled, tmp_path):
+    with pytest.raises(ValueError, match="not empty; give a new folder"):
+        call(assemble_release, tuned_run, assembled["classifier"])
+    with pytest.raises(ValueError, match=r"config\.json does not exist"):
+        call(assemble_release, tmp_path, tmp_path / "out")

@@ -1,0 +1,150 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""What check_card refuses: weights, figures, text, code or exports that are not those that were measured."""
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from tests.hub.published_folders import call, read, spoil
+from training import evaluate_classifier, predict
+from training.card_checks import check_card
+from training.card_sections import read_section
+from training.make_card import main as make_card_main
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
+def test_weights_that_are_not_those_of_metrics_json(damage, copied, faces, script):
+    path = copied / "model.safetensors"
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content[:-1] + b"\x01")
+    with pytest.raises(ValueError, match=r"model\.safetensors is not the file whose hash stands in metrics\.json"):
+        check_card(copied)
+    done = script("predict", copied, copied / "example_face.png", check=1)
+    assert "model.safetensors is not the file" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    flags = ["--model", copied, "--dataset", faces, "--output_dir", copied.parent / "out"]
+    with pytest.raises(ValueError, match="get the whole folder again"):
+        call(evaluate_classifier, *flags)
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_truncated_weights_without_a_hash(size, copied):
+    (copied / "metrics.json").unlink()
+    path = copied / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match="its weights are cut off or damaged"):
+        call(predict, copied, copied / "example_face.png")
+
+
+@pytest.mark.parametrize(
+    "old,new,sentence",
+    [
+        ("| accuracy | ", "| accuracy | 9", "section Evaluation is not what the folder's files say"),
+        ("| macro F1 | ", "| macro F1 | 1", "section Evaluation"),
+        ("It names", "It surely names", "section Summary"),
+        ("How often each class", "How seldom each class", "section Bias, risks and limitations"),
+        ("resized to 64 x 64", "resized to 65 x 65", "section Preprocessing"),
+        ("`seed` 0", "`seed` 1", "section Training procedure"),
+        ("h x 30 W", "h x 3 W", "section Environmental impact"),
+        ("None is published here", "All is published here", "section Exports"),
+        ("\n      value: ", "\n      value: 1", "the model-index"),
+        ("license_name: ", "license_title: ", "lacks license_name"),
+        ("license_link: LICENSE", "license_link: TERMS", "license_link: TERMS, which is no URL and no file"),
+        ("library_name: transformers", "library_name: timm", "library_name: timm; transformers was expected"),
+        ("license: other", "license: [", "cannot be read"),
+        ("---\n", "", "lacks license"),
+        ("## Out-of-scope use", "## Others", "lacks the section Out-of-scope use"),
+        ("## Citation\n", "## Citation\n\nSee /home/me/paper.pdf\n", "path of one machine, /home/me/paper.pdf"),
+    ],
+)
+def test_a_card_that_says_something_else_is_caught(old, new, sentence, copied):
+    spoil(copied / "README.md", old, new)
+    with pytest.raises(ValueError, match=sentence):
+        check_card(copied)
+
+
+def test_metrics_that_say_something_else_are_caught(copied):
+    metrics = read(copied / "metrics.json")
+    metrics["per_class"]["fear"]["recall"] += 0.01
+    (copied / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match="not what the folder's files say"):
+        check_card(copied)
+    del metrics["weights_sha256"]
+    (copied / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match="lacks weights_sha256 or recipe"):
+        check_card(copied)
+
+
+@pytest.mark.parametrize("content", [pickle.dumps([1, 2]), pickle.dumps({"a": 1.0}, 0), "torch"], ids=["2", "0", "zip"])
+def test_a_pickle_is_caught_whatever_its_name(content, copied):
+    path = copied / "notes.txt"
+    if content == "torch":
+        torch.save({"weight": torch.zeros(3)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"notes\.txt is a pickle or a zip archive"):
+        check_card(copied)
+
+
+def test_other_code_and_a_missing_file_are_caught(copied):
+    spoil(copied / "modeling_simfle.py", "import", "import  ")
+    with pytest.raises(ValueError, match=r"modeling_simfle\.py is not modeling_simfle/modeling_simfle\.py"):
+        check_card(copied)
+    (copied / "example_face.png").unlink()
+    with pytest.raises(ValueError, match=r"shows example_face\.png, which is not there"):
+        check_card(copied)
+    (copied / "README.md").unlink()
+    with pytest.raises(ValueError, match=r"holds no README\.md"):
+        check_card(copied)
+
+
+def test_exports_of_other_weights_are_caught(copies, assembled):
+    simfle, plain = copies
+    with pytest.raises(ValueError, match=r"was exported from other weights than those in .*classifier; export them"):
+        make_card_main([str(assembled["classifier"]), "--exports", str(plain)])
+    exports = read(plain / "exports.json")
+    (simfle / "exports.json").write_text(json.dumps({**exports, "model_weights_sha256": {}}))
+    make_card_main([str(simfle)])
+    with pytest.raises(ValueError, match=r"exports\.json is of other weights than those here"):
+        check_card(simfle)
+
+
+def test_plain_folders_that_are_spoilt_are_caught(copies):
+    _, plain = copies
+    (plain / "code.py").write_text("")
+    with pytest.raises(ValueError, match="is a plain folder and holds or names code of its own"):
+        check_card(plain)
+    path = plain / "onnx" / "model_quantized.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(
+        ValueError, match=r"model_quantized\.onnx is missing or not the file whose hash stands in exports"
+    ):
+        check_card(plain)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"model_quantized\.onnx is missing"):
+        check_card(plain)
+
+
+def test_exports_join_the_simfle_folders_card(copies):
+    simfle, plain = copies
+    make_card_main([str(simfle), "--exports", str(plain), "--hardware", "a supercomputer", "--license_name", "mine"])
+    check_card(simfle)
+    card = (simfle / "README.md").read_text()
+    section = read_section(card, "Exports")
+    assert "The files are in `gray-plain`, a folder of its own" in section
+    assert "The plain folder gives the top label of this one for" in section
+    rows = [
+        line for line in read_section((plain / "README.md").read_text(), "Exports").splitlines() if line[0:1] == "|"
+    ]
+    assert len(rows) == 5 and all(row in section.splitlines() for row in rows)
+    assert "two cores" in card and "supercomputer" not in card  # a published folder's own files decide
+    exports = read(plain / "exports.json")
+    exports["onnx"]["milliseconds_batch_1"] += 1
+    (plain / "exports.json").write_text(json.dumps(exports))
+    with pytest.raises(ValueError, match=r"is not that of .*gray-plain; run make_card\.py --exports"):
+        check_card(simfle)
