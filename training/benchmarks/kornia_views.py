@@ -4,8 +4,8 @@ Both views of a batch by kornia and by training/views.py, in turn, within one ru
     pip install kornia && python training/benchmarks/kornia_views.py --output_json kornia.json
 
 On a GPU where there is one, on one thread of the CPU otherwise. Ours is timed from the parameters on, which pretraining
-draws in the loader's workers, and with the drawing. kornia draws in its call. They are not the same augmentation: kornia
-draws one order of the jitter a batch, resizes without antialiasing, and blurs with one sigma a picture as ours does.
+draws in the loader's workers, and with the drawing; kornia draws in its call. The augmentations differ: kornia draws
+one order of the jitter for a whole batch, and resizes without antialiasing.
 """
 
 from dataclasses import dataclass, field
