@@ -24,6 +24,16 @@ def test_bench_writes_every_part(config_file, tmp_path, capsys):
     assert "waits for data" in capsys.readouterr().out
 
 
+def test_too_few_faces_to_time_an_epoch():
+    with pytest.raises(ValueError, match=r"--num_images 16 gives 2 steps of 8 faces.*give 24 or more"):
+        bench.main(["--batch_size", "8", "--num_images", "16"])
+
+
+def test_defaults_of_both_devices_time_an_epoch():
+    for device in ("cpu", "cuda"):
+        bench.BenchArguments().fill(device)
+
+
 def test_without_kornia_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "kornia", None)
     with pytest.raises(ValueError, match="pip install kornia"):

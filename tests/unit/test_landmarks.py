@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 import torch
 from datasets import Dataset
 from sklearn.linear_model import Ridge
@@ -166,7 +167,7 @@ def test_area_is_that_under_the_curve():
     errors = np.random.default_rng(0).uniform(0, 0.15, 300)
     grid = np.linspace(0, 0.1, 20_001)
     curve = (errors[:, None] <= grid).mean(0)
-    assert area_shares(errors).mean() == pytest.approx(np.trapezoid(curve, grid) / 0.1, abs=1e-5)
+    assert area_shares(errors).mean() == pytest.approx(trapezoid(curve, grid) / 0.1, abs=1e-5)
     assert area_shares(np.array([0, 0.05, 0.1, 0.3])).tolist() == [1, 0.5, 0, 0]
 
 

@@ -10,6 +10,7 @@ one order of the jitter for a whole batch, and resizes without antialiasing.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from training.script_arguments import check_range, parse_arguments, run_main
 
@@ -33,7 +34,7 @@ def main(argv=None) -> None:
     (bench,) = parse_arguments((KorniaArguments,), argv, __doc__)
     import torch
 
-    from training.benchmarks.bench import device_name, in_turn, median
+    from training.benchmarks.bench import device_name, in_turn
     from training.run_state import write_json
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
