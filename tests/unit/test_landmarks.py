@@ -3,9 +3,9 @@
 
 import numpy as np
 import pytest
-from scipy.integrate import trapezoid
 import torch
 from datasets import Dataset
+from scipy.integrate import trapezoid
 from sklearn.linear_model import Ridge
 
 from modeling_simfle import SimFLEForPreTraining
