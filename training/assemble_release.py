@@ -7,9 +7,10 @@ Assembles what a model's Hub repository holds from a finished run: float16 weigh
 
 A classifier's saved float16 weights are measured on --eval_split of --dataset, a validation split, or were measured
 before by evaluate_classifier.py (--metrics FILE, which must be of the same weights). An encoder (--encoder_only, of any
-run) may bring the metrics of a linear probe. metrics.json also holds `weights_sha256`, by file, and `recipe`, the
-trainings that made the weights. An export's files are taken as they are; its trainings, and the choices made before it,
-are those of the SimFLE folder that it was made of, which must be here.
+run) may bring the metrics of a linear probe of it, in the probe's folder. metrics.json also holds `weights_sha256`, by
+file, `recipe`, the trainings that made the weights, and `source_license`, where the weights that they started from have
+one. An export's files are taken as they are; its trainings, its licence, and the choices made before it, are those of
+the SimFLE folder that it was made of, which must be here.
 """
 
 import os
@@ -64,8 +65,9 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
         ValueError: what is wrong with the run, the metrics, the flags, or the folder that is already there.
     """
     from training.card_checks import check_card
-    from training.card_facts import exported_from, public_path, read_facts, read_json
-    from training.model_card import write_card
+    from training.card_facts import exported_from, read_facts
+    from training.model_card import choose_license, copy_license_file, write_card
+    from training.public_paths import public_path
     from training.run_state import write_json
 
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
@@ -74,7 +76,8 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
     source = exported_from(run)
     if source and (release.encoder_only or release.max_shard_size):
         raise ValueError(f"{run} is an export, whose files stay as they are; leave --encoder_only and the shards out.")
-    before = read_json(source / "metrics.json")["choices"] if source else trainings[-1]["choices"]
+    _, came_with = choose_license(run, card)
+    before = choices_before(source, trainings)
     output.parent.mkdir(parents=True, exist_ok=True)
     card.repo_id = card.repo_id or public_path(str(output.resolve()))
     with tempfile.TemporaryDirectory(prefix=f"{output.name}.tmp", dir=output.parent) as folder:
@@ -83,10 +86,12 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
             copy_export(run, staged)
         else:
             save_weights(run, staged, release)
-        metrics = measure(staged, Path(folder) / "evaluation", data, release)
-        metrics |= describe(staged, output, metrics, trainings, before, release)
-        noted = {"hardware": card.hardware, "assumed_watts": card.assumed_watts}
+        metrics = measure(run, staged, Path(folder) / "evaluation", data, release)
+        metrics |= describe(staged, output, metrics, trainings, before, release.more_choices)
+        noted = {"source_license": came_with, "hardware": card.hardware, "assumed_watts": card.assumed_watts}
         write_json(staged / "metrics.json", metrics | {name: value for name, value in noted.items() if value})
+        if source:
+            copy_license_file(source, staged, card)
         write_card(staged, staged / "README.md", card)
         check_card(staged)
         os.replace(staged, output)
@@ -94,8 +99,9 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
 
 def copy_export(run: Path, folder: Path) -> None:
     """The files of export.py, bytes unchanged but for the paths of this machine in exports.json."""
-    from training.card_facts import public, read_json
+    from training.card_facts import read_json
     from training.card_sections import EXPORTS
+    from training.public_paths import public
     from training.run_state import write_json
 
     exports = read_json(run / "exports.json")
@@ -135,14 +141,17 @@ def save_weights(run: Path, folder: Path, release: ReleaseArguments) -> None:
     load_processor(run).save_pretrained(folder)
 
 
-def measure(folder: Path, evaluation: Path, data: DatasetArguments, release: ReleaseArguments) -> dict:
+def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, release: ReleaseArguments) -> dict:
     """
     The metrics of the saved weights: read from --metrics, or measured now; {} for an encoder without any.
 
+    Args:
+        run: that the weights in `folder` are of.
     Raises:
         ValueError: metrics of other weights, or none for a classifier.
     """
-    from training.card_facts import read_json, read_training, spell_command
+    from training.card_commands import spell_command
+    from training.card_facts import check_keys, read_json, read_training
     from training.published_weights import weights_sha256
     from training.run_metrics import KEYS
 
@@ -158,40 +167,117 @@ def measure(folder: Path, evaluation: Path, data: DatasetArguments, release: Rel
         evaluate_main([*shlex.split(flags)[2:], "--output_dir", str(evaluation)])
         path = evaluation / "metrics.json"
     metrics = read_json(path)
-    missing = [key for key in KEYS if key not in metrics]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; give the metrics.json of an evaluation or a probe.")
-    if is_classifier and metrics.get("weights_sha256") != weights_sha256(folder):
+    check_keys(path, metrics, KEYS, "give the metrics.json of an evaluation or a probe")
+    if not is_classifier:
+        check_probe(path, metrics, run, folder)
+        metrics["command"] = read_training(path.parent)["command"]
+    elif metrics.get("weights_sha256") != weights_sha256(folder):
         raise ValueError(
             f"{path} was not measured on these float16 weights; give --dataset in its place, or evaluate them by"
             " evaluate_classifier.py."
         )
-    if not is_classifier and path.with_name("run.json").is_file():
-        metrics["command"] = read_training(path.parent)["command"]
     return metrics
 
 
-def describe(folder: Path, output: Path, metrics: dict, trainings: list[dict], before: int, release) -> dict:
-    """What metrics.json says beside the measures; `before`: choices made by then. No path of this machine is in it."""
-    from training.card_facts import public
+def check_probe(path: Path, metrics: dict, run: Path, folder: Path) -> None:
+    """
+    Compares the encoder of a probe's classifier, which lies beside its metrics, with the run's and with the saved one.
+
+    Args:
+        path, metrics: of the probe's metrics.json.
+    Raises:
+        ValueError: no linear probe's folder, or a probe of the target, of BatchNorm estimated anew, or of another
+            encoder.
+    """
+    import torch
+
+    from modeling_simfle import SimFLEModel
+    from training.card_facts import read_json
+    from training.feature_store import weights_hash
+    from training.published_weights import check_weights
+
+    probe = path.parent
+    if metrics.get("method") != "linear probe" or not all((probe / n).is_file() for n in ("run.json", "config.json")):
+        raise ValueError(f"{path} does not lie in the folder of a linear probe; give that of one of {run}.")
+    arguments = read_json(probe / "run.json")["arguments"]
+    if arguments.get("which") == "target" or arguments.get("estimate_batch_norm"):
+        changed = "the target encoder" if arguments.get("which") == "target" else "BatchNorm estimated anew"
+        raise ValueError(f"{path} was measured with {changed}, which is not published; probe {run} without that.")
+    check_weights(probe)
+    probed, *ours = (
+        weights_hash(SimFLEModel.from_pretrained(place, dtype=torch.float32)) for place in (probe, run, folder)
+    )
+    if probed not in ours:
+        raise ValueError(f"{path} was measured on another encoder than that of {run}; probe that one.")
+
+
+def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
+    """
+    Args:
+        source: the folder that an export was made of. trainings: of the weights.
+    Returns:
+        What was chosen before the weights are measured: split, source and fingerprint of the faces it was chosen on,
+        and the number of choices.
+    """
+    from training.card_facts import read_json
+
+    if source:
+        metrics = read_json(source / "metrics.json", optional=True)
+        return [*choices_elsewhere(metrics, metrics.get("choices", 0)), *metrics.get("choices_elsewhere", [])]
+    found = []
+    for training in trainings:
+        arguments, fingerprint = training["arguments"], training["dataset_fingerprint"]
+        dataset = {
+            "source": arguments.get("eval_dataset") or arguments.get("dataset"),
+            "fingerprint": fingerprint.get("eval") if isinstance(fingerprint, dict) else None,
+        }
+        measured = {"split": arguments.get("eval_split"), "dataset": dataset}
+        found += choices_elsewhere(measured, training.get("choices") or 0)
+    return found
+
+
+def choices_elsewhere(metrics: dict, number: int) -> list[dict]:
+    """An entry of `choices_before` for faces as metrics.json names them; none where nothing was chosen."""
+    dataset = metrics.get("dataset") or {}
+    place = {"split": metrics.get("split"), "source": dataset.get("source"), "fingerprint": dataset.get("fingerprint")}
+    return [{**place, "choices": number}] if number else []
+
+
+def is_same_split(place: dict, metrics: dict) -> bool:
+    """Whether choices were made on the faces that were measured: by their fingerprint, or by split and source."""
+    from training.public_paths import public
+
+    dataset = public(metrics.get("dataset") or {})
+    if place["fingerprint"] and place["fingerprint"] == dataset.get("fingerprint"):
+        return True
+    return (place["split"], public(place["source"])) == (metrics["split"], dataset.get("source"))
+
+
+def describe(
+    folder: Path, output: Path, metrics: dict, trainings: list[dict], before: list[dict], more_choices: int
+) -> dict:
+    """What metrics.json says beside the measures; no path of this machine is in it."""
+    from training.public_paths import public
     from training.published_weights import weights_sha256
 
     found = {"weights_sha256": weights_sha256(folder), "recipe": trainings}
     if not metrics:
         return found
+    here = [place for place in before if is_same_split(place, metrics)]
+    found["choices"] = metrics.get("choices", 0) + sum(place["choices"] for place in here) + more_choices
+    elsewhere = [place for place in before if place not in here]
+    if elsewhere:
+        found["choices_elsewhere"] = elsewhere
     if metrics.get("method") == "evaluation":
         name = public(str(output.resolve()))
-        found["choices"] = metrics["choices"] + before + release.more_choices
         found |= {"model": name, "command": evaluation_command(public(metrics["arguments"]), name)}
-    else:
-        found["choices"] = metrics["choices"] + release.more_choices
     metrics.pop("arguments", None)  # the command says them
     return public({**metrics, **found})
 
 
 def evaluation_command(arguments: dict, model: str) -> str:
     """The shortest command that measures the published folder the same way."""
-    from training.card_facts import spell_command
+    from training.card_commands import spell_command
 
     defaults = asdict(DatasetArguments()) | asdict(EvaluationArguments())
     known = {f.name for kind in (DatasetArguments, EvaluationArguments) for f in fields(kind)}

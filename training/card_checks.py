@@ -1,21 +1,21 @@
 """What must hold of a published folder: its card, its figures, its code, its weights, and nothing that runs unasked."""
 
 import pickletools
-import re
 import zipfile
 from pathlib import Path
 
-from training.card_facts import Facts, public, read_facts, read_json
+from training.card_facts import Facts, read_facts, read_json
 from training.card_sections import EXPORTS, FIGURES, SENTENCES, read_section
 from training.model_card import EXAMPLE, LINK, eval_results, task_of
+from training.public_paths import MACHINE_PATH, public, strings
 from training.published_weights import check_weights, file_sha256
+from training.weight_licences import check_license
 
 HEADINGS = (
     *("Summary", "How to use", "Direct use", "Out-of-scope use", "Bias, risks and limitations", "Preprocessing"),
     *("Training data", "Training procedure", "Evaluation", "Exports", "Environmental impact", "Citation", "Licence"),
 )
 FIELDS = ("license", "library_name", "pipeline_tag", "tags", "datasets")
-MACHINE_PATH = re.compile(r"(?<![\w.:/~<])/(?:home|root|tmp|Users|work|mnt|opt|var|usr|data)/[\w./-]*|[A-Z]:\\Users\S*")
 
 
 def check_card(folder: Path) -> None:
@@ -24,8 +24,9 @@ def check_card(folder: Path) -> None:
 
     Raises:
         ValueError: one sentence about the first thing that is wrong: the card's YAML, a missing section, a figure that
-            is not the one in metrics.json or exports.json, another version of the code, other weights, a pickle, a path
-            of the machine that it was made on.
+            is not the one in metrics.json or exports.json, a licence that may allow more than the one that came with
+            the weights, another version of the code, other weights, a pickle, a path of the machine that it was made
+            on.
     """
     folder = Path(folder)
     if not (folder / "README.md").is_file():
@@ -38,6 +39,7 @@ def check_card(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     check_yaml(text, facts, folder)
     check_text(text, facts)
+    check_paths(text, folder)
     check_weights(folder)
     check_exports(facts, folder)
     check_code(facts, folder)
@@ -61,6 +63,7 @@ def check_yaml(text: str, facts: Facts, folder: Path) -> None:
     for name, expected in (("library_name", "transformers"), ("pipeline_tag", task_of(facts))):
         if data[name] != expected:
             raise ValueError(f"the YAML of {folder}/README.md has {name}: {data[name]}; {expected} was expected.")
+    check_license(data, facts.metrics.get("source_license") or {})
     link = data.get("license_link")
     if link and not LINK.fullmatch(link) and not (folder / link).is_file():
         raise ValueError(f"the YAML of {folder}/README.md has license_link: {link}, which is no URL and no file there.")
@@ -76,7 +79,7 @@ def check_yaml(text: str, facts: Facts, folder: Path) -> None:
 
 
 def check_text(text: str, facts: Facts) -> None:
-    """Raises ValueError: a section that is missing, a figure that is not the folder's own, a path of a machine."""
+    """Raises ValueError: a section that is missing, or a figure that is not the folder's own."""
     missing = [heading for heading in HEADINGS if read_section(text, heading) is None]
     if missing:
         raise ValueError(f"the card lacks the section {', '.join(missing)}.")
@@ -84,9 +87,16 @@ def check_text(text: str, facts: Facts) -> None:
         compare(heading, read_section(text, heading), make_section(facts), whole=True)
     for heading, make_sentence in SENTENCES.items():
         compare(heading, read_section(text, heading), make_sentence(facts), whole=False)
-    found = MACHINE_PATH.search(text)
-    if found:
-        raise ValueError(f"the card names a path of one machine, {found[0]}; write it from the repository's root.")
+
+
+def check_paths(text: str, folder: Path) -> None:
+    """Raises ValueError: the card, metrics.json or exports.json names a path of the machine that it was made on."""
+    said = [("the card", text)]
+    for name in ("metrics.json", "exports.json"):
+        said += [(name, value) for value in strings(read_json(folder / name, optional=True))]
+    for name, value in said:
+        if found := MACHINE_PATH.search(value):
+            raise ValueError(f"{name} names a path of one machine, {found[0]}; write it from the repository's root.")
 
 
 def compare(heading: str, found: str, expected: str, whole: bool) -> None:

@@ -8,30 +8,18 @@ that it was made of.
 """
 
 import json
-import os
-import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from training.card_commands import SCRIPTS, add_recipes, spell_command
+from training.data_formats import guess_format
+from training.public_paths import ROOT, public
 from training.published_weights import weights_sha256
+from training.run_metrics import KEYS
 
-ROOT = Path(__file__).parents[1]
-# The script of each method that ends in weights.
-SCRIPTS = {
-    "pretraining": "pretrain",
-    "linear probe": "linear_probe",
-    "fine-tuning": "finetune",
-    "supervised from scratch": "finetune",
-}
-# Arguments in which a run may differ from its recipe: they move no weight, or name a place.
-FREE = (
-    *("num_workers", "logging_steps", "checkpointing_steps", "checkpoints_total_limit", "cache_images", "cache_dir"),
-    *("monitor_dataset", "max_bad_images", "compile", "timeout_seconds", "dataset", "output_dir", "model"),
-)
 TERMS = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
+TRAINING_KEYS = ("method", "recipe", "command", "arguments", "hours", "num_images", "dataset_fingerprint", "versions")
+PLAIN_FORMATS = ("auto", "imagefolder", "parquet", "hub")  # of any data set
 
 
 @dataclass
@@ -67,11 +55,21 @@ class Facts:
         return self.recipe[-1]["arguments"]
 
     @property
+    def data_format(self) -> str:
+        """Of the last training's data; "auto" where it is not known."""
+        return self.recipe[-1].get("data_format") or self.data.get("data_format") or "auto"
+
+    @property
+    def is_ferplus(self) -> bool:
+        return self.data_format == "ferplus"
+
+    @property
     def dataset(self) -> str:
-        """The training data in one word: the format of a known set, else the folder's name."""
-        name = Path(self.data.get("dataset") or "faces").name
-        known = self.data.get("data_format") or "auto"
-        return name if known in ("auto", "imagefolder", "parquet") else known
+        """The training data in one word: the format of a known set, a Hub id, else the folder's name."""
+        name = self.data.get("dataset") or "faces"
+        if self.data_format == "hub":
+            return name
+        return Path(name).name if self.data_format in PLAIN_FORMATS else self.data_format
 
 
 def read_facts(folder: Path, training_recipes=()) -> Facts:
@@ -79,15 +77,19 @@ def read_facts(folder: Path, training_recipes=()) -> Facts:
     Args:
         training_recipes: YAML recipes of the trainings, in any order; their commands then stand for the bare arguments.
     Raises:
-        ValueError: a file that is missing or no JSON, a folder that nothing was trained in, a recipe that is another
-            run's.
+        ValueError: a file that is missing, no JSON or without what a card needs of it, a folder that nothing was
+            trained in, a recipe that is another run's.
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
     if not config.get("architectures"):
         raise ValueError(f"{folder / 'config.json'} names no architecture; give the folder of a finished run.")
     metrics, exports = (read_json(folder / f"{name}.json", optional=True) for name in ("metrics", "exports"))
+    if "accuracy" in metrics:
+        check_keys(folder / "metrics.json", metrics, KEYS, "evaluate the model again by evaluate_classifier.py")
     recipe = metrics.get("recipe") or read_trainings(folder)
+    for training in recipe:
+        check_keys(folder / "metrics.json", training, TRAINING_KEYS, "assemble it again by assemble_release.py")
     add_recipes(recipe, training_recipes)
     preprocessing = read_json(folder / "preprocessor_config.json")
     return Facts(folder.resolve().name, config, preprocessing, public(metrics), public(exports), recipe)
@@ -108,6 +110,13 @@ def read_json(path: Path, optional: bool = False) -> dict:
     return content
 
 
+def check_keys(path: Path, content: dict, names, fix: str) -> None:
+    """Raises ValueError naming what a file, or a training in it, lacks."""
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; {fix}.")
+
+
 def read_trainings(folder: Path) -> list[dict]:
     """The training of a run's folder, after those of the runs that it started from, as far as these are here."""
     if not (folder / "run.json").is_file():
@@ -119,8 +128,7 @@ def read_trainings(folder: Path) -> list[dict]:
         return read_facts(source).recipe
     training = read_training(folder)
     before = read_json(folder / "run.json")["arguments"].get("model")
-    places = [place / before for place in (Path(), ROOT)] if before else []
-    for place in places:
+    for place in places_of(before):
         if place.resolve() == folder.resolve():
             continue
         if (place / "run.json").is_file():
@@ -129,6 +137,11 @@ def read_trainings(folder: Path) -> list[dict]:
         if published:
             return [*published, training]
     return [training]
+
+
+def places_of(name: str | None) -> list[Path]:
+    """Where a folder or file of a run's arguments may lie: as it stands there, or from the repository's root."""
+    return [place / Path(name).expanduser() for place in (Path(), ROOT)] if name else []
 
 
 def exported_from(folder: Path) -> Path | None:
@@ -141,7 +154,7 @@ def exported_from(folder: Path) -> Path | None:
     name = read_json(folder / "exports.json", optional=True).get("model")
     if not name or read_json(folder / "config.json").get("model_type") == "simfle":
         return None
-    source = next((place / name for place in (Path(), ROOT) if (place / name / "config.json").is_file()), None)
+    source = next((place for place in places_of(name) if (place / "config.json").is_file()), None)
     if source is None:
         raise ValueError(f"{folder} was exported from {name}, which is not here; give it where that folder is.")
     check_exported_weights(folder, source)
@@ -156,11 +169,13 @@ def check_exported_weights(exported: Path, source: Path) -> None:
 
 def read_training(folder: Path) -> dict:
     """
-    One training: method, recipe (None), command, arguments, hours (None where nobody measured them), choices, epoch,
-    num_images, losses (the last line of a pretraining's log), dataset_fingerprint, versions; paths made public.
+    One training: method, recipe (None), command, arguments, data_format (read from the data where the arguments leave
+    it to be guessed), hours (None where nobody measured them), choices, epoch (that was kept), epochs (done; None where
+    the log does not say), num_images, losses (the last line of a pretraining's log), dataset_fingerprint, versions;
+    paths made public.
 
     Raises:
-        ValueError: a run that is unfinished, or that trains nothing.
+        ValueError: a run that is unfinished, that trains nothing, or whose run.json lacks something.
     """
     about, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json", optional=True)
     architecture = (read_json(folder / "config.json").get("architectures") or [""])[0]
@@ -168,24 +183,41 @@ def read_training(folder: Path) -> dict:
     if method not in SCRIPTS:
         found = f"{method}: nothing was trained" if method else "not finished, it has no metrics.json"
         raise ValueError(f"{folder} is a run of {found}; give a pretraining, a probe or a fine-tuning.")
+    log = [] if method == "linear probe" else read_log(folder / "metrics.jsonl")  # a probe keeps none
+    needed = ("global_batch_size", "num_images") if method == "pretraining" and log else ()
+    check_keys(folder / "run.json", about, ("arguments", "versions", *needed), "give the folder as the run left it")
     arguments = public(about["arguments"])
-    log = read_log(folder / "metrics.jsonl") if method == "pretraining" else []
-    hours = metrics.get("training_hours")
-    if log:
-        hours = pretraining_hours(log, about["global_batch_size"])
+    hours, epochs, losses = metrics.get("training_hours"), log[-1].get("epoch") if log else None, None
+    if needed:
+        hours, epochs = pretraining_hours(log, about["global_batch_size"]), pretraining_epochs(log, about)
+        losses = {name: log[-1][name] for name in ("step", *TERMS) if name in log[-1]}
     return {
         "method": method,
         "recipe": None,
         "command": spell_command(SCRIPTS[method], arguments),
         "arguments": arguments,
+        "data_format": resolve_format(about["arguments"]),
         "hours": hours,
         "choices": metrics.get("choices", 0),
         "epoch": metrics.get("epoch"),
+        "epochs": epochs,
         "num_images": about.get("num_images") or metrics.get("num_training_images"),
-        "losses": {name: log[-1][name] for name in ("step", *TERMS) if name in log[-1]} if log else None,
+        "losses": losses,
         "dataset_fingerprint": about.get("dataset_fingerprint"),
         "versions": about["versions"],
     }
+
+
+def resolve_format(arguments: dict) -> str:
+    """The format of a run's data, by the data where --data_format is auto; "auto" where they are not here any more."""
+    found, dataset = arguments.get("data_format") or "auto", arguments.get("dataset")
+    for place in places_of(dataset) if found == "auto" else ():
+        if place.exists():
+            try:
+                return guess_format(place, dataset)
+            except ValueError:  # shards of a stream, which are of none of these formats
+                return "auto"
+    return found
 
 
 def read_log(path: Path) -> list[dict]:
@@ -208,67 +240,6 @@ def pretraining_hours(log: list[dict], global_batch_size: int) -> float:
     return seconds / 3600
 
 
-def add_recipes(trainings: list[dict], paths) -> None:
-    """
-    Gives each training the path and the command of its recipe.
-
-    Raises:
-        ValueError: a recipe without a command in its header, of none of the trainings, or with another value than the
-            training had.
-    """
-    for path in paths:
-        values, command = read_recipe_file(Path(path))
-        fitting = [t for t in trainings if f"training/{SCRIPTS[t['method']]}.py" in command.split()]
-        if not fitting:
-            made = ", ".join(training["method"] for training in trainings)
-            raise ValueError(f"recipe {path} is of none of the trainings ({made}) here; leave it out.")
-        for name, value in public(values).items():
-            used = fitting[-1]["arguments"].get(name)
-            if name not in FREE and used != value:
-                raise ValueError(f"recipe {path} has {name}={value!r}, but the run was made with {used!r}.")
-        fitting[-1] |= {"recipe": public_path(str(path)), "command": command}
-
-
-def read_recipe_file(path: Path) -> tuple[dict, str]:
-    """A recipe's values, and the command in its header. Raises ValueError where one of them is missing."""
-    if not path.is_file():
-        raise ValueError(f"recipe {path} does not exist")
-    text = path.read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
-    command = re.search(r"^# command:((?:.*\\\n)*.*)$", text, re.MULTILINE)
-    if command is None or not isinstance(values, dict):
-        raise ValueError(f"recipe {path} must be a mapping of flags under a header with '# command: python ...'.")
-    words = re.sub(r"\\\n#", " ", command[1])
-    return values, " ".join(re.split(r" {2,}\(", words.strip())[0].split())  # a remark in brackets may follow
-
-
-def spell_command(script: str, arguments: dict) -> str:
-    """The command of a run from its arguments, all of those that are set."""
-    words = ["python", f"training/{script}.py"]
-    for name, value in arguments.items():
-        if value is None or value == [] or name == "resume_from_checkpoint":
-            continue
-        values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else value]
-        words += [f"--{name}", *map(str, values)]
-    return shlex.join(words)
-
-
-def public(value):
-    """A JSON value with its absolute paths made public, inside of commands too."""
-    if isinstance(value, dict):
-        return {name: public(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [public(item) for item in value]
-    if isinstance(value, str):
-        return re.sub(r"(?<![\w.:/~])/[\w.+~/-]+", lambda found: public_path(found[0]), value)
-    return value
-
-
-def public_path(path: str) -> str:
-    """A path without the machine's folders: from the repository's root if it lies in it, else its last name."""
-    if not os.path.isabs(path):
-        return path
-    return os.path.relpath(path, ROOT) if Path(path).is_relative_to(ROOT) else Path(path).name
+def pretraining_epochs(log: list[dict], about: dict) -> float:
+    """Epochs that a pretraining has done, by its last step: short batches at an epoch's end are dropped."""
+    return log[-1]["step"] / max(1, about["num_images"] // about["global_batch_size"])

@@ -7,7 +7,8 @@ import math
 import re
 import shlex
 
-from training.card_facts import Facts, public
+from training.card_facts import Facts
+from training.public_paths import public
 
 # Arguments that a card names, where the training had them.
 SETTINGS = (
@@ -15,7 +16,7 @@ SETTINGS = (
     *("base_learning_rate", "warmup_epochs", "layer_decay", "weight_decay", "labels", "label_smoothing"),
     *("class_balance", "mixup_alpha", "rotation", "zoom", "shift", "jitter", "flip", "random_erasing", "ema_decay"),
     *("use_local_branch", "masking", "cache_features", "which", "estimate_batch_norm", "ferplus_protocol"),
-    *("mixed_precision", "seed"),
+    *("mixed_precision", "seed", "early_stopping_patience", "max_train_steps"),
 )
 EXPORTS = {"eager": "PyTorch, plain ResNet folder", "onnx": "ONNX", "int8": "ONNX, int8"}
 EXPORTS_PLACE = (
@@ -23,7 +24,7 @@ EXPORTS_PLACE = (
     " transformers.js find them.\n\n"
 )
 FILTERS = {0: "nearest", 1: "Lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-HELD_BACK = "The test split is held back: it was not measured here."
+HELD_BACK = "FER+'s test split is held back: it was not measured here."
 
 
 def percent(share: float) -> str:
@@ -51,8 +52,9 @@ def headline(facts: Facts) -> str:
         return "What it is worth for classifying expressions was not measured in this folder."
     metrics = facts.metrics
     how = "With a linear probe it names" if metrics.get("method") == "linear probe" else "It names"
+    wanted = "the majority's expression" if facts.is_ferplus else "the labelled expression"
     return (
-        f"{how} the majority's expression for {percent(metrics['accuracy'])} of {metrics['num_images']:,} images of the"
+        f"{how} {wanted} for {percent(metrics['accuracy'])} of {metrics['num_images']:,} images of the"
         f" split `{metrics['split']}`; see Evaluation."
     )
 
@@ -79,7 +81,9 @@ def preprocessing(facts: Facts) -> str:
     """preprocessor_config.json in words and numbers."""
     values = facts.preprocessing
     size, mean, std = values["size"], values["image_mean"], values["image_std"]
-    mean, std = ([value] if isinstance(value, float) else list(dict.fromkeys(value)) for value in (mean, std))
+    mean, std = (value if isinstance(value, list) else [value] for value in (mean, std))
+    is_one_for_all = len(set(mean)) == len(set(std)) == 1
+    mean, std = (value[:1] if is_one_for_all else value for value in (mean, std))
     gray = (
         " Colour is taken out: luminance (0.299 red + 0.587 green + 0.114 blue, ITU-R 601) in three equal channels."
         if values.get("do_grayscale")
@@ -94,7 +98,7 @@ def preprocessing(facts: Facts) -> str:
             " folded into the first convolution: the model takes a picture in colour and sees no colour in it."
         )
     means, stds = (", ".join(f"{value:.6g}" for value in numbers) for numbers in (mean, std))
-    each = "each of the three channels" if len(mean) == len(std) == 1 else "red, green and blue"
+    each = "each of the three channels" if is_one_for_all else "red, green and blue"
     return (
         "`preprocessor_config.json` holds this; the pipeline does it by itself. The picture is one face, cropped, of"
         f" any size and mode. {upright}{gray}"
@@ -111,33 +115,45 @@ def training_procedure(facts: Facts) -> str:
     for number, training in enumerate(facts.recipe, 1):
         arguments = training["arguments"]
         settings = ", ".join(f"`{n}` {arguments[n]}" for n in SETTINGS if arguments.get(n) is not None)
-        recipe = f"recipe `{training['recipe']}`" if training["recipe"] else "no recipe; all its flags stand here"
-        notes = [f"{training['num_images']:,} images"] if training["num_images"] else []
-        if training["epoch"]:
-            notes.append(f"epoch {training['epoch']} was kept")
         versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
         fingerprint = training["dataset_fingerprint"]
         if isinstance(fingerprint, dict):
             fingerprint = fingerprint.get("train")
         parts.append(
-            f"{number}. {training['method'].capitalize()} ({'; '.join([recipe, *notes])}):\n\n"
+            f"{number}. {training['method'].capitalize()} ({'; '.join(training_notes(training))}):\n\n"
             f"{fenced(training['command'])}\n\n"
             f"Settings: {settings}. Versions: {versions}. Fingerprint of the training images: {fingerprint}."
         )
     return "\n\n".join(parts)
 
 
+def training_notes(training: dict) -> list[str]:
+    """What its command does not say: its recipe, how many images it had, how far it went and what ended it."""
+    arguments = training["arguments"]
+    notes = [f"recipe `{training['recipe']}`" if training["recipe"] else "no recipe; all its flags stand here"]
+    if training["num_images"]:
+        notes.append(f"{training['num_images']:,} images")
+    if training.get("epochs") and arguments.get("num_train_epochs"):
+        notes.append(f"{round(training['epochs'], 2):g} of {arguments['num_train_epochs']} planned epochs done")
+    if training.get("epoch"):
+        notes.append(f"epoch {training['epoch']} was kept")
+    if arguments.get("max_train_minutes"):
+        start = "its last start, from a checkpoint," if arguments.get("resume_from_checkpoint") else "the run"
+        notes.append(f"{start} was given at most {arguments['max_train_minutes']:g} minutes")
+    return notes
+
+
 def evaluation(facts: Facts) -> str:
     """Every figure of metrics.json."""
     if not facts.is_measured:
-        return f"{not_measured(facts)}\n\n{HELD_BACK}"
+        return "\n\n".join([not_measured(facts), *([HELD_BACK] if facts.is_ferplus else [])])
     metrics, source = facts.metrics, facts.metrics.get("dataset") or {}
     again = metrics.get("command") or facts.recipe[-1]["command"]
     parts = [
         f"Split `{metrics['split']}` of {source.get('source', 'a data set')} (fingerprint"
         f" {source.get('fingerprint', 'not noted')}), {metrics['num_images']:,} images. Protocol:"
-        f" {metrics['protocol']}. Choices made on this split (epochs, recipes): {metrics.get('choices', 0)}."
-        + (f" {HELD_BACK}" if metrics["split"] != "test" else ""),
+        f" {metrics['protocol']}. {choices(metrics)}"
+        + (f" {HELD_BACK}" if facts.is_ferplus and metrics["split"] != "test" else ""),
         table(["measure", "value"], measures(metrics)),
         "Each class:",
         table(
@@ -155,6 +171,14 @@ def evaluation(facts: Facts) -> str:
         f"The same figures again (seed {metrics['seed']}):\n\n{fenced(again)}",
     ]
     return "\n\n".join(parts)
+
+
+def choices(metrics: dict) -> str:
+    """How much was chosen on the split that was measured, and on others before."""
+    sentence = f"Choices made on this split (epochs, recipes): {metrics.get('choices', 0)}."
+    for place in metrics.get("choices_elsewhere", []):
+        sentence += f" Choices made on split `{place['split']}` of {place['source']}: {place['choices']}."
+    return sentence
 
 
 def measures(metrics: dict) -> list[list[str]]:

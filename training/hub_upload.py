@@ -26,6 +26,7 @@ REFUSALS = {
     429: "the Hub has had too many requests; wait, then run this again",
     507: "the Hub has no room left for these files",
 }
+NOT_SENT = "nothing of these files is there yet; run it again: it goes on from what was sent."
 SECRET = re.compile(r"hf_\w+|(?<=\?)\S+")  # tokens, and the signatures in the addresses of uploads
 
 
@@ -77,23 +78,25 @@ def upload(staged: Staged, repo_id: str, private: bool, revision: str | None, cr
 
     logging.set_verbosity_error()  # the warnings of a second try show addresses with their signatures
     api = HfApi(token=read_token(), library_name="simfle")
-    with as_sentence(repo_id, "nothing of these files is there yet; run it again: it goes on from what was sent."):
+    with as_sentence(repo_id, NOT_SENT):
         api.whoami()  # a token that is refused is named before anything is made
         api.create_repo(repo_id, private=private or None, exist_ok=True)
-        if revision not in (None, "main") and not revision.startswith("refs/"):
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        remote = api.model_info(repo_id, revision=revision)
-    if private and not remote.private:
+        is_public = private and not api.model_info(repo_id).private
+    if is_public:  # before a branch is made there
         raise ValueError(
             f"{repo_id} exists and is public, and --private was asked for; make it private, or leave it out."
         )
+    with as_sentence(repo_id, NOT_SENT):
+        if revision not in (None, "main") and not revision.startswith("refs/"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        remote = api.model_info(repo_id, revision=revision)
     ours = {file.name for file in staged.files}
     stale = sorted({s.rfilename for s in remote.siblings if belongs_to_weights(s.rfilename)} - ours)
     if stale:
         print(f"removed there, of earlier weights: {', '.join(stale)}")
     additions = [CommitOperationAdd(name, str(staged.folder / name)) for name in sorted(ours)]
     deletions = [CommitOperationDelete(name) for name in stale]
-    with as_sentence(repo_id, "nothing of these files is there yet; run it again: it goes on from what was sent."):
+    with as_sentence(repo_id, NOT_SENT):
         commit = api.create_commit(
             repo_id,
             [*additions, *deletions],

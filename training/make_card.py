@@ -12,8 +12,9 @@ folder that was made of this one, with that folder's name in it, so that its fig
 
 from pathlib import Path
 
-from training.card_facts import check_exported_weights, public, read_json
+from training.card_facts import check_exported_weights, read_json
 from training.model_card import CardArguments, make_card, write_card
+from training.public_paths import public
 from training.run_state import write_json
 from training.script_arguments import parse_arguments, run_main
 

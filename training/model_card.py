@@ -4,48 +4,32 @@ The model card of a run or of a published folder: its YAML by huggingface_hub's 
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 
-from training.card_facts import Facts, public_path, read_facts
+from training.card_data_sets import FERPLUS_CITATION, image_terms, people, pixels, posing, training_data
+from training.card_facts import Facts, places_of, read_facts
 from training.card_sections import FIGURES, class_counts, headline
 from training.card_usage import EXAMPLE, how_to_use
+from training.public_paths import public_path
 from training.script_arguments import check_range
+from training.weight_licences import check_license, source_license, stated_license, terms_of
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 LICENSE_FILE = "LICENSE"
 LINK = re.compile(r"[a-z]+://\S+")
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 TAGS = ("simfle", "facial-expression-recognition", "self-supervised-learning", "arxiv:2303.07648")
 MEASURES = {  # of metrics.json, by the Hub's metric and the name shown
     "accuracy": ("accuracy", "Accuracy"),
     "mean_class_accuracy": ("recall", "Mean class accuracy (mean recall)"),
     "macro_f1": ("f1", "Macro F1"),
 }
-FERPLUS_DATA = """\
-FER+ (Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016): gray images of 48 x 48 pixels, labelled anew by ten
-taggers each. The images are for research; the labels are under the MIT licence. The split is its owners'. Majority
-protocol, for labels: votes of one are dropped, the largest of what remains must exceed half of it, and images that
-unknown or not-a-face wins are left out, which leaves 25,045 training, 3,191 validation and 3,137 test images; soft
-labels are the remaining votes for the eight expressions, normalised.
-
-FER+ repeats itself: its 28,558 training rows are 27,334 distinct pictures, and 279 of the 3,579 validation pictures
-equal a training one pixel by pixel. Training images that equal a validation image were left out of all training, and
-accuracy is also given without the validation images that repeat a training one."""
-FERPLUS_CITATION = """
-@inproceedings{barsoum2016training,
-  title     = {Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution},
-  author    = {Barsoum, Emad and Zhang, Cha and Canton Ferrer, Cristian and Zhang, Zhengyou},
-  booktitle = {ACM International Conference on Multimodal Interaction (ICMI)},
-  year      = {2016},
-  note      = {arXiv:1608.01041}
-}"""
-FERPLUS_TERMS = "The images that they were trained on are given for research."
 CODE_PLACE = "Apache-2.0, in this folder and in the package `simfle`"
 CODE_TERMS = """\
 The code in this folder (the .py files) is not under these terms: it is licensed under the Apache License, Version
 2.0."""
-UNKNOWN_TERMS = "The terms of the training images are not noted here: ask their owners before you use the weights."
 
 
 @dataclass
@@ -56,7 +40,13 @@ class CardArguments:
         default_factory=list, metadata={"help": "YAML recipes of the trainings that made the weights"}
     )
     repo_id: str | None = field(default=None, metadata={"help": "model id in the snippets; default the folder"})
-    license: str = field(default="other", metadata={"help": "of the weights: a licence id of the Hub, or other"})
+    license: str | None = field(
+        default=None,
+        metadata={
+            "help": "of the weights: a licence id of the Hub, or other; default other, or that of the weights that they"
+            " were made from where it is not commercial"
+        },
+    )
     license_name: str = field(default="research-use-only", metadata={"help": "where --license is other"})
     license_link: str = field(
         default=LICENSE_FILE, metadata={"help": "where --license is other: a URL, or the file that is written"}
@@ -64,17 +54,26 @@ class CardArguments:
     datasets: list[str] = field(default_factory=list, metadata={"help": "training data on the card; default guessed"})
     data_terms: str | None = field(default=None, metadata={"help": "a sentence: the terms of the training images"})
     base_model: str | None = field(
-        default=None, metadata={"help": "Hub id of the model that this one started from; an export's own by default"}
+        default=None, metadata={"help": "Hub id of the model that this one was made from; a name alone is its publisher's"}
     )
     hardware: str | None = field(default=None, metadata={"help": "what the training ran on, in words"})
     assumed_watts: float | None = field(default=None, metadata={"help": "assumed draw, for an estimate of the energy"})
 
     def __post_init__(self):
         check_range("assumed_watts", self.assumed_watts, 0, low_included=False)
-        if self.license == "other" and not (self.license_name and self.license_link):
+        if self.license in (None, "other") and not (self.license_name and self.license_link):
             raise ValueError("--license other needs --license_name and --license_link.")
         if self.license_link != LICENSE_FILE and not LINK.fullmatch(self.license_link):
             raise ValueError(f"--license_link {self.license_link} must be a URL, or {LICENSE_FILE}.")
+        is_folder = any(place.exists() for place in places_of(self.base_model))
+        if self.base_model and (is_folder or not HUB_ID.fullmatch(self.base_model)):
+            raise ValueError(f"--base_model {self.base_model} must be a Hub id, such as org/name, and no folder here.")
+
+    @property
+    def stated(self) -> dict:
+        """The licence as the YAML has it."""
+        other = {"license_name": self.license_name, "license_link": self.license_link}
+        return {"license": self.license, **(other if self.license == "other" else {})}
 
 
 def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
@@ -82,14 +81,14 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
     The text of README.md for a run's folder or a published one.
 
     Raises:
-        ValueError: a folder that holds no finished run, or a recipe that is another run's.
+        ValueError: a folder that holds no finished run, a recipe that is another run's, or a licence that may allow
+            more than that of the weights that these were made from.
     """
-    arguments = arguments or CardArguments()
+    arguments, source = choose_license(folder, arguments or CardArguments())
     facts = read_facts(folder, arguments.training_recipes)
     for name in ("hardware", "assumed_watts"):  # a published folder has them in metrics.json
         facts.metrics.setdefault(name, getattr(arguments, name))
     model = arguments.repo_id or public_path(str(Path(folder).resolve()))
-    is_ferplus = facts.dataset == "ferplus"
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         {heading.lower().replace(" ", "_"): section(facts) for heading, section in FIGURES.items()},
         name=facts.name,
@@ -98,16 +97,35 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
         class_counts=class_counts(facts),
         architecture=f"`{facts.config['architectures'][0]}`, a ResNet of {facts.config['layer_type']} layers"
         f" {facts.config['depths']} and widths {facts.config['hidden_sizes']}",
-        license_short=arguments.license_name if arguments.license == "other" else arguments.license,
-        license_text=license_text(facts, arguments),
+        license_short=terms_of(arguments.stated),
+        license_text=license_text(facts, arguments, source),
         code_place="none here but Transformers' own" if facts.is_plain else CODE_PLACE,
         how_to_use=how_to_use(facts, model),
         direct_use=direct_use(facts),
-        pixels=pixels(facts, is_ferplus),
-        training_data=training_data(facts, arguments, is_ferplus),
-        data_citation=FERPLUS_CITATION if is_ferplus else "",
+        pixels=pixels(facts),
+        posing=posing(facts),
+        people=people(facts),
+        training_data=training_data(facts, arguments.datasets, arguments.data_terms),
+        data_citation=FERPLUS_CITATION if facts.is_ferplus else "",
     )
     return f"---\n{card_data(facts, arguments).to_yaml()}\n---\n\n{text}"
+
+
+def choose_license(folder: Path, arguments: CardArguments) -> tuple[CardArguments, dict]:
+    """
+    The arguments with a licence, and the licence that came with the weights, see `source_license`.
+
+    Raises:
+        ValueError: the one asked for may allow more than the one that came with the weights.
+    """
+    source = source_license(Path(folder))
+    if arguments.license:
+        check_license(arguments.stated, source)
+        return arguments, source
+    found = {"license": "other", **source}
+    if not LINK.fullmatch(found.get("license_link", "")):  # a file of the folder that it came from
+        found["license_link"] = LICENSE_FILE
+    return replace(arguments, **found), source
 
 
 def write_card(folder: Path, output: Path, arguments: CardArguments) -> None:
@@ -115,14 +133,13 @@ def write_card(folder: Path, output: Path, arguments: CardArguments) -> None:
     from training.synthetic_faces import draw_face
 
     text = make_card(folder, arguments)
+    arguments, _ = choose_license(folder, arguments)
     output.parent.mkdir(parents=True, exist_ok=True)
     if not output.with_name(EXAMPLE).exists():
         draw_face(seed=3, index=1, size=128).image.save(output.with_name(EXAMPLE))
     needs_file = arguments.license == "other" and arguments.license_link == LICENSE_FILE
     if needs_file and not output.with_name(LICENSE_FILE).exists():
-        facts = read_facts(folder)
-        terms = arguments.data_terms or (FERPLUS_TERMS if facts.dataset == "ferplus" else UNKNOWN_TERMS)
-        write_text(output.with_name(LICENSE_FILE), license_file(arguments.license_name, terms, facts.is_plain))
+        write_text(output.with_name(LICENSE_FILE), license_file(read_facts(folder), arguments))
     write_text(output, text)
 
 
@@ -136,18 +153,15 @@ def card_data(facts: Facts, arguments: CardArguments):
     """The YAML at the card's top: huggingface_hub's ModelCardData."""
     from huggingface_hub import ModelCardData
 
-    other = arguments.license == "other"
     task = task_of(facts)
     return ModelCardData(
-        license=arguments.license,
-        license_name=arguments.license_name if other else None,
-        license_link=arguments.license_link if other else None,
+        **arguments.stated,
         library_name="transformers",
         pipeline_tag=task,
         tags=[*TAGS, task, *(("onnx", "transformers.js") if facts.is_plain else ())],
         datasets=arguments.datasets or [facts.dataset],
         metrics=["accuracy", "recall", "f1"] if facts.is_measured else None,
-        base_model=arguments.base_model or (facts.exports.get("model") if facts.is_plain else None),
+        base_model=arguments.base_model,
         model_name=facts.name,
         eval_results=eval_results(facts) or None,
         widget=[{"src": EXAMPLE, "example_title": "A face drawn by code"}],
@@ -192,7 +206,9 @@ def summary(facts: Facts) -> str:
             "supervised from scratch": "an encoder and a classifier, trained from scratch",
         }.get(method, method)
         before = ", pretrained without labels by SimFLE" if facts.recipe[0]["method"] == "pretraining" else ""
-        plain = f" This is `{facts.exports['model']}` as a plain ResNet and as ONNX files." if facts.is_plain else ""
+        plain = ""
+        if facts.is_plain:  # the folder's name here, which need not be its name on the Hub
+            plain = f" This is the model of the folder `{facts.exports['model']}` as a plain ResNet and as ONNX files."
         return f"A classifier of facial expressions ({names}): {how}{before}.{plain}"
     return "An encoder of faces, pretrained without labels by SimFLE, for features and for training classifiers."
 
@@ -203,48 +219,41 @@ def direct_use(facts: Facts) -> str:
     return "Features of cropped faces, as the input of a classifier that is trained on them."
 
 
-def pixels(facts: Facts, is_ferplus: bool) -> str:
-    side = facts.preprocessing["size"]["height"]
-    if is_ferplus:
-        return (
-            f"The training images are gray and 48 pixels wide (seen at {side}): wrinkles, small movements and colour"
-            " are not in them, and larger pictures add nothing that it could use."
-        )
-    return f"Faces are seen at {side} x {side} pixels: smaller detail is lost."
-
-
-def training_data(facts: Facts, arguments: CardArguments, is_ferplus: bool) -> str:
-    if is_ferplus:
-        return "\n\n".join(filter(None, [FERPLUS_DATA, arguments.data_terms]))
-    names = ", ".join(arguments.datasets or [facts.dataset])
-    split = facts.data.get("train_split", "train")
-    return f"{names}, split `{split}`. {arguments.data_terms or UNKNOWN_TERMS}"
-
-
-def license_text(facts: Facts, arguments: CardArguments) -> str:
+def license_text(facts: Facts, arguments: CardArguments, source: dict) -> str:
     terms = arguments.license
     if terms == "other":
         terms = (
             f"`{arguments.license_name}` ([{arguments.license_link}]({arguments.license_link})), because of the terms"
             " of the images that they were trained on"
         )
+    if source and not facts.is_plain:
+        terms += f"; the weights that they were made from are under `{terms_of(source)}`"
     if facts.is_plain:
         return f"There is no code in this folder. The weights, and the ONNX files made from them, are under {terms}."
     return f"The code in this folder (the .py files) is Apache-2.0. The weights are under {terms}."
 
 
-def license_file(name: str, terms: str, is_plain: bool) -> str:
+def license_file(facts: Facts, arguments: CardArguments) -> str:
     """LICENSE: what may be done with the weights, in words of our own."""
     text = (
-        f"# {name}\n\n"
+        f"# {arguments.license_name}\n\n"
         "The weights in this folder (the .safetensors files, and .onnx files made from them) may be used, shared and\n"
-        f"changed for research and teaching, with this note beside them. {terms}\n"
+        f"changed for research and teaching, with this note beside them. {image_terms(facts, arguments.data_terms)}\n"
         "No other use is granted, because none is ours to grant.\n\n"
         "They come as they are, without any warranty.\n"
     )
-    return text if is_plain else f"{text}\n{CODE_TERMS}\n"
+    return text if facts.is_plain else f"{text}\n{CODE_TERMS}\n"
+
+
+def copy_license_file(source: Path, folder: Path, arguments: CardArguments) -> None:
+    """LICENSE of the folder that an export was made of, without what it says of code; none under another licence."""
+    path = source / LICENSE_FILE
+    if path.is_file() and terms_of(choose_license(folder, arguments)[0].stated) == terms_of(stated_license(source)):
+        write_text(folder / LICENSE_FILE, path.read_text(encoding="utf-8").removesuffix(f"\n{CODE_TERMS}\n"))
 
 
 def with_repo_id(card: str, repo_id: str) -> str:
-    """The card with another model id in its snippets: the Hub's, when a folder is published."""
-    return re.sub(r'(from_pretrained\(|model=|await pipeline\("[\w-]+", )"[^"]+"', rf'\1"{repo_id}"', card)
+    """The card with another model id in its snippets, the Hub's; a base model without an owner becomes that owner's."""
+    card = re.sub(r'(from_pretrained\(|model=|await pipeline\("[\w-]+", )"[^"]+"', rf'\1"{repo_id}"', card)
+    owner = repo_id.rpartition("/")[0] if HUB_ID.fullmatch(repo_id) else ""
+    return re.sub(r"^base_model: ([\w.-]+)$", rf"base_model: {owner}/\1", card, flags=re.MULTILINE) if owner else card

@@ -11,10 +11,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.card_facts import public, read_facts, read_json
+from training.card_facts import read_facts, read_json
 from training.model_card import EXAMPLE, LICENSE_FILE, CardArguments, with_repo_id, write_card
+from training.public_paths import public
 from training.published_weights import file_sha256, weights_sha256
 from training.run_state import write_json
+from training.weight_licences import source_license
 
 CONFIG, CARD, METRICS, EXPORTS = "config.json", "README.md", "metrics.json", "exports.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -80,7 +82,8 @@ def stage(folder: Path, target: Path, repo_id: str) -> Staged:
 
 def complete_run(folder: Path, target: Path, repo_id: str) -> None:
     """
-    Gives the copy of a run, or of a bare export, recipe and hashes in metrics.json, and a card where there is none.
+    Gives the copy of a run, or of a bare export, recipe, hashes and its source's licence in metrics.json, and a card
+    where there is none.
 
     Raises:
         ValueError: a folder that nothing was trained in.
@@ -88,7 +91,8 @@ def complete_run(folder: Path, target: Path, repo_id: str) -> None:
     metrics = read_json(target / METRICS, optional=True)
     if not metrics.get("recipe"):
         added = {"recipe": read_facts(folder).recipe, "weights_sha256": weights_sha256(target)}
-        write_json(target / METRICS, {**added, **metrics})
+        came_with = source_license(folder)  # the folders that it is read from stay here
+        write_json(target / METRICS, {**added, **({"source_license": came_with} if came_with else {}), **metrics})
     card = target / CARD
     if card.is_file():
         # A byte that is no text stays as it is, for check_text to name.

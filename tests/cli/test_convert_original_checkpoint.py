@@ -12,6 +12,7 @@ from modeling_simfle import SimFLEConfig, SimFLEForImageClassification, SimFLEFo
 from tests.oracle import ONLINE, TEST_SIZES, Sizes, checkpoint_shapes, is_parameter, is_trained
 from tests.original_format import config_fields, write_checkpoint
 from training import convert_original_checkpoint as converter
+from training.weight_licences import source_license
 
 CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 
@@ -75,6 +76,14 @@ def test_a_pretraining_file_keeps_its_numbers_and_says_its_licence(files, tmp_pa
         assert torch.equal(tensor, state_dict[converter.original_name(name)]), name
     assert SimFLEImageProcessor.from_pretrained(tmp_path / "out").image_mean[0] == 0.5795
     assert sorted(p.suffix for p in (tmp_path / "out").iterdir() if p.suffix in (".bin", ".pth", ".tar", ".pt")) == []
+
+
+def test_the_licence_is_that_of_runs_made_from_the_folder(files, tmp_path):
+    file, config, _ = files
+    convert(file, tmp_path / "converted", config)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"arguments": {"model": str(tmp_path / "converted")}}))
+    assert source_license(tmp_path / "run") == {"license": "cc-by-nc-4.0"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])

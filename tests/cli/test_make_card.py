@@ -2,16 +2,22 @@
 """make_card.py over runs of every kind, and over what is none."""
 
 import json
+import re
+import shlex
 import shutil
+from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from accelerate.state import AcceleratorState
 from huggingface_hub import ModelCard
 
 from tests.new_process import ROOT
 from training import finetune
-from training.card_facts import public, read_facts
-from training.card_sections import read_section
+from training.card_commands import read_recipe_file
+from training.card_facts import read_facts
+from training.card_sections import preprocessing, read_section
 from training.make_card import main, make_card
 from training.model_card import CardArguments
 
@@ -22,6 +28,10 @@ num_train_epochs: 1
 view_size: 64
 num_workers: 7
 """
+FERPLUS_WORDS = (
+    *("MIT licence", "barsoum", "posed: expect", "test split is held back", "no list of persons"),
+    "the majority's expression",
+)
 
 
 def call(*arguments):
@@ -45,8 +55,16 @@ def copied(pretrained, tmp_path):
     return shutil.copytree(pretrained[0], tmp_path / "run")
 
 
+def read(path):
+    return json.loads(path.read_text())
+
+
 def change(path, **values):
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    path.write_text(json.dumps(read(path) | values))
+
+
+def change_arguments(folder, **values):
+    change(folder / "run.json", arguments=read(folder / "run.json")["arguments"] | values)
 
 
 def test_a_pretraining(pretrained, tmp_path):
@@ -97,8 +115,7 @@ def test_a_supervised_run(scratch):
 
 def test_ferplus_and_its_terms(scratch, tmp_path):
     folder = shutil.copytree(scratch, tmp_path / "run")
-    arguments = json.loads((folder / "run.json").read_text())["arguments"]
-    change(folder / "run.json", arguments=arguments | {"data_format": "ferplus"})
+    change_arguments(folder, data_format="ferplus")
     change(folder / "metrics.json", accuracy_without_repeats=0.25, accuracy_without_repeats_interval=[0.1, 0.5])
     change(folder / "metrics.json", num_images_without_repeats=12)
     text = make_card(folder)
@@ -109,12 +126,36 @@ def test_ferplus_and_its_terms(scratch, tmp_path):
     assert row in text
 
 
+def test_ferplus_is_known_by_its_data_and_not_by_its_name(scratch, tmp_path):
+    folder, drawn = shutil.copytree(scratch, tmp_path / "run"), tmp_path / "ferplus"
+    drawn.mkdir()
+    change_arguments(folder, dataset=str(drawn))
+    text = make_card(folder)
+    for words in FERPLUS_WORDS:
+        assert words not in text
+    assert "for research" not in text and "not noted here: ask their owners" in text
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    pyarrow.parquet.write_table(pyarrow.table({"image": [b""], "votes": [[10] + [0] * 9]}), faces / "train.parquet")
+    change_arguments(folder, dataset=str(faces))
+    text = make_card(folder)
+    for words in FERPLUS_WORDS:
+        assert words in text
+    assert "datasets:\n- ferplus\n" in text
+
+
 def test_a_recipe_stands_for_its_run(copied, tmp_path):
-    recipe = tmp_path / "tiny.yaml"
+    recipe, arguments = tmp_path / "tiny.yaml", read(copied / "run.json")["arguments"]
     recipe.write_text(RECIPE)
     text = make_card(copied, CardArguments(training_recipes=[str(recipe)]))
     assert "recipe `tiny.yaml`" in text
-    assert "python training/pretrain.py --recipe training/recipes/tiny.yaml --dataset FACES\n" in text
+    (command,) = re.findall(r"```console\n(python training/pretrain.*?)\n```", text, re.DOTALL)[:1]
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:4] == ["python", "training/pretrain.py", "--recipe", "training/recipes/tiny.yaml"]
+    # All in which the run differs from recipe and defaults, and its own places.
+    flags = dict(zip(words[4::2], words[5::2], strict=True))
+    places = {f"--{name}": Path(arguments[name]).name for name in ("dataset", "output_dir", "model_config")}
+    assert flags == {**places, "--per_device_train_batch_size": "8"}
     recipe.write_text(RECIPE.replace("view_size: 64", "view_size: 65"))
     with pytest.raises(ValueError, match=r"tiny\.yaml has view_size=65, but the run was made with 64"):
         make_card(copied, CardArguments(training_recipes=[str(recipe)]))
@@ -126,9 +167,32 @@ def test_a_recipe_stands_for_its_run(copied, tmp_path):
         make_card(copied, CardArguments(training_recipes=[str(recipe)]))
 
 
+def test_flags_beside_the_recipe_are_shown(copied, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(RECIPE.replace("--dataset FACES", "--dataset FACES --seed 5 --masking random"))
+    change_arguments(copied, use_local_branch=False, image_mean=[0.1, 0.2, 0.3], seed=3)
+    found = read_facts(copied, [tmp_path / "tiny.yaml"]).recipe[0]["command"]
+    assert "--use_local_branch false" in found and "--image_mean 0.1 0.2 0.3" in found
+    assert "--seed 3" in found and "--seed 5" not in found
+    assert "--masking" not in found  # the header's, which the run had not
+    assert "image_std" not in found and "num_workers" not in found
+
+
+def test_how_far_a_run_went_and_what_ended_it(copied, scratch, tmp_path):
+    change_arguments(copied, num_train_epochs=3, max_train_minutes=2.5)
+    section = read_section(make_card(copied), "Training procedure")
+    assert "; 1 of 3 planned epochs done; the run was given at most 2.5 minutes)" in section
+    assert "--max_train_minutes 2.5" in section
+    folder = shutil.copytree(scratch, tmp_path / "tuned")
+    change_arguments(folder, num_train_epochs=2, max_train_minutes=7, resume_from_checkpoint="latest")
+    change(folder / "metrics.json", num_training_images=1234)
+    section = read_section(make_card(folder), "Training procedure")
+    assert "1,234 images; 1 of 2 planned epochs done; epoch 1 was kept" in section
+    assert "its last start, from a checkpoint, was given at most 7 minutes)" in section
+    assert "--max_train_minutes" not in section  # of one start, not of the run
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "training" / "recipes").glob("card_*.yaml")), ids=lambda p: p.stem)
 def test_card_recipes_are_read(path):
-    from training.card_facts import read_recipe_file
     from training.script_arguments import read_recipe
 
     for recipe in CardArguments(**read_recipe(path, (CardArguments,))).training_recipes:
@@ -141,10 +205,54 @@ def test_hours_of_a_pretraining_come_from_its_log(copied):
     assert read_facts(copied).recipe[0]["hours"] == pytest.approx((4 * 8 / 8 + 2 * 8 / 16) / 3600)
 
 
-def test_paths_of_the_machine_are_taken_out():
-    command = f"python a.py --dataset /nowhere/at/faces --model {ROOT}/runs/x ../z ~/.cache 1 / 2 https://a.b/c"
-    expected = "python a.py --dataset faces --model runs/x ../z ~/.cache 1 / 2 https://a.b/c"
-    assert public([{"command": command}]) == [{"command": expected}]
+def test_channels_are_named_as_one_only_where_all_are_equal(pretrained):
+    facts = read_facts(pretrained[0])
+    facts.preprocessing |= {"image_mean": [0.5, 0.4, 0.5], "image_std": [0.2, 0.2, 0.2]}
+    sentence = "the mean 0.5, 0.4, 0.5 is subtracted and the result divided by the standard deviation 0.2, 0.2, 0.2"
+    assert f"{sentence}, for red, green and blue." in preprocessing(facts)
+    facts.preprocessing |= {"image_mean": [0.5, 0.5, 0.5]}
+    assert "the mean 0.5 is subtracted" in preprocessing(facts)
+    assert "deviation 0.2, for each of the three channels" in preprocessing(facts)
+
+
+@pytest.mark.parametrize(
+    "file,name", [("metrics", "per_class"), ("metrics", "protocol"), ("metrics", "seed"), ("run", "versions")]
+)
+def test_what_a_file_lacks_is_named(file, name, scratch, tmp_path):
+    path = shutil.copytree(scratch, tmp_path / "run") / f"{file}.json"
+    content = read(path)
+    del content[name]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"{file}\.json lacks {name}; "):
+        make_card(path.parent)
+
+
+def test_a_non_commercial_licence_goes_with_the_weights(copied, scratch, tmp_path):
+    (copied / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\nNot ours.\n")
+    middle, last = (shutil.copytree(scratch, tmp_path / name) for name in ("middle", "last"))
+    change_arguments(middle, model=str(copied))
+    change_arguments(last, model=str(middle))
+    for folder in (middle, last):
+        text = make_card(folder)
+        assert ModelCard(text).data.license == "cc-by-nc-4.0"
+        assert "the weights that they were made from are under `cc-by-nc-4.0`" in read_section(text, "Licence")
+    stricter = make_card(last, CardArguments(license="cc-by-nc-sa-4.0"))
+    assert ModelCard(stricter).data.license == "cc-by-nc-sa-4.0"
+    for loose in ("other", "apache-2.0", "cc-by-4.0", "openrail"):
+        with pytest.raises(ValueError, match=r"may allow more than cc-by-nc-4\.0.*leave --license out"):
+            make_card(last, CardArguments(license=loose))
+    (copied / "README.md").write_text("---\nlicense: other\nlicense_name: for-research\nlicense_link: LICENSE\n---\n")
+    call(last)
+    assert "license_name: for-research" in (last / "README.md").read_text()
+    assert (last / "LICENSE").read_text().startswith("# for-research\n")
+    (copied / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert ModelCard(make_card(last)).data.license == "other"
+
+
+@pytest.mark.parametrize("name", ["/home/bob/base", "training/recipes", "a/b/c", "../base"])
+def test_a_base_model_is_on_the_hub(name):
+    with pytest.raises(ValueError, match=f"--base_model {name} must be a Hub id, such as org/name"):
+        CardArguments(base_model=name)
 
 
 def test_no_folder_no_run_and_an_unfinished_one(copied, scratch, tmp_path):

@@ -5,6 +5,8 @@ import json
 
 from accelerate.state import AcceleratorState
 
+from training.published_weights import weights_sha256
+
 
 def read(path):
     return json.loads(path.read_text())
@@ -17,6 +19,12 @@ def is_plain(folder):
 def call(script, *arguments):
     AcceleratorState._reset_state(reset_partial_state=True)
     script.main([str(argument) for argument in arguments])
+
+
+def note_weights(folder):
+    """The hashes of a run's weights in its metrics.json, as the scripts leave them, after a test has changed these."""
+    path = folder / "metrics.json"
+    path.write_text(json.dumps({**read(path), "weights_sha256": weights_sha256(folder)}))
 
 
 def spoil(path, old, new):

@@ -14,9 +14,13 @@ from transformers import pipeline
 from modeling_simfle import SimFLEModel
 from modeling_simfle.configuration_simfle import CODE_FILES
 from tests.hub.published_folders import call, read
-from training import assemble_release, evaluate_classifier
+from training import assemble_release, evaluate_classifier, linear_probe, make_card
+from training.card_checks import check_card
 from training.card_sections import read_section
 from training.export import FILES
+from training.synthetic_faces import write_image_folder
+
+METRICS = "metrics.json"
 
 
 def test_what_the_classifiers_folder_holds(assembled, tuned_run):
@@ -102,6 +106,70 @@ def test_metrics_measured_before(assembled, tuned_run, faces, pretrained, classi
     evaluation = read_section((tmp_path / "probed" / "README.md").read_text(), "Evaluation")
     assert "linear probe" in evaluation and "training/linear_probe.py" in evaluation
     assert sorted(os.listdir(tmp_path)) == ["again", "eval", "probed"]
+
+
+def test_the_probe_of_another_encoder_is_refused(pretrained, classifier, tuned_run, faces, config_file, tmp_path):
+    flags = ["--dataset", faces, "--cache_features", "--num_workers", 0, "--num_train_epochs", 1]
+    release = [pretrained[0], tmp_path / "no", "--encoder_only", "--metrics"]
+    untrained = ["--model_config", config_file, "--view_size", 64]
+    probes = {
+        "untrained": (untrained, "was measured on another encoder than that of"),
+        "target": (["--model", pretrained[0], "--which", "target"], "was measured with the target encoder"),
+        "estimated": (["--model", pretrained[0], "--estimate_batch_norm"], "was measured with BatchNorm estimated"),
+    }
+    for name, (more, sentence) in probes.items():
+        call(linear_probe, *flags, *more, "--output_dir", tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name}.metrics.json {sentence}"):
+            call(assemble_release, *release, tmp_path / name / METRICS)
+    shutil.copyfile(classifier[0] / METRICS, tmp_path / METRICS)  # without the weights that it tells of
+    for path in (tmp_path / METRICS, tuned_run / METRICS):
+        with pytest.raises(ValueError, match="does not lie in the folder of a linear probe; give that of one of"):
+            call(assemble_release, *release, path)
+    assert not (tmp_path / "no").exists()
+
+
+def test_choices_count_where_they_were_made(tuned_run, assembled, faces, tmp_path):
+    chosen = read(tuned_run / METRICS)["choices"]
+    other = shutil.copytree(faces, tmp_path / "faces")
+    write_image_folder(other / "test", 8, seed=2, size=40)
+    flags = ["--dataset", other, "--num_workers", 0, "--eval_split", "test", "--more_choices", 3]
+    call(assemble_release, tuned_run, tmp_path / "measured", *flags)
+    metrics = read(tmp_path / "measured" / METRICS)
+    assert metrics["choices"] == 3
+    (place,) = metrics["choices_elsewhere"]
+    assert (place["split"], place["source"], place["choices"]) == ("validation", "faces", chosen)
+    section = read_section((tmp_path / "measured" / "README.md").read_text(), "Evaluation")
+    assert f"(epochs, recipes): 3. Choices made on split `validation` of faces: {chosen}." in section
+    assert "held back" not in section
+    # An export of it, measured on the split that its epochs were chosen on.
+    trained = [{"split": "validation", "dataset": metrics["dataset"] | {"fingerprint": place["fingerprint"]}}]
+    before = assemble_release.choices_before(tmp_path / "measured", metrics["recipe"])
+    assert [entry["choices"] for entry in before if assemble_release.is_same_split(entry, trained[0])] == [chosen]
+    assert "choices_elsewhere" not in read(assembled["classifier"] / METRICS)
+
+
+def test_the_licence_of_the_source_goes_with_runs_and_exports(assembled, tuned_run, faces, tmp_path):
+    base, run = shutil.copytree(tuned_run, tmp_path / "base"), shutil.copytree(tuned_run, tmp_path / "run")
+    (base / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\nTheirs.\n")
+    about = read(run / "run.json")
+    (run / "run.json").write_text(json.dumps({**about, "arguments": about["arguments"] | {"model": str(base)}}))
+    call(assemble_release, run, tmp_path / "out" / "encoder", "--encoder_only")
+    shutil.rmtree(base)
+    card = tmp_path / "out" / "encoder" / "README.md"
+    assert "license: cc-by-nc-4.0\n" in card.read_text() and not card.with_name("LICENSE").exists()
+    make_card.main([str(card.parent)])  # the folder says it by itself
+    assert "license: cc-by-nc-4.0\n" in card.read_text()
+    with pytest.raises(ValueError, match=r"the licence mit may allow more than cc-by-nc-4\.0"):
+        make_card.main([str(card.parent), "--license", "mit"])
+    card.write_text(card.read_text().replace("license: cc-by-nc-4.0\n", "license: mit\n"))
+    with pytest.raises(ValueError, match=r"the licence mit may allow more than cc-by-nc-4\.0"):
+        check_card(card.parent)
+    plain = assembled["plain"]
+    stated = {"license": "other", "license_name": "research-use-only", "license_link": "LICENSE"}
+    assert read(plain / METRICS)["source_license"] == stated
+    assert "Drawn by code." in (plain / "LICENSE").read_text()  # as its folder's has it
+    with pytest.raises(ValueError, match="the licence mit may allow more than research-use-only"):
+        call(assemble_release, assembled["export"], tmp_path / "no", "--dataset", faces, "--license", "mit")
 
 
 def test_exports_that_cannot_be_assembled(assembled, faces, tmp_path):

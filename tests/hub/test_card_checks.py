@@ -3,6 +3,7 @@
 
 import json
 import pickle
+import re
 
 import pytest
 import torch
@@ -78,6 +79,17 @@ def test_metrics_that_say_something_else_are_caught(copied):
     (copied / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(ValueError, match="lacks weights_sha256 or recipe"):
         check_card(copied)
+
+
+@pytest.mark.parametrize("path", ["/home/me/faces", "file:///srv/faces", "C:\\Users\\me\\faces"])
+@pytest.mark.parametrize("name", ["metrics.json", "exports.json"])
+def test_a_path_of_the_machine_is_caught_in_the_json_files_too(name, path, copies):
+    _, plain = copies
+    content = read(plain / name)
+    content["versions"]["note"] = f"of {path}"
+    (plain / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"{name} names a path of one machine, {re.escape(path)}"):
+        check_card(plain)
 
 
 @pytest.mark.parametrize("content", [pickle.dumps([1, 2]), pickle.dumps({"a": 1.0}, 0), "torch"], ids=["2", "0", "zip"])

@@ -3,10 +3,12 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, pipeline
 
@@ -17,7 +19,9 @@ from tests.new_process import ROOT, run_alone
 from training.card_checks import check_card, is_pickle
 from training.card_sections import read_section
 from training.export import FILES
+from training.make_card import main as make_card_main
 from training.model_card import with_repo_id
+from training.staging import stage
 from training.synthetic_faces import draw_face
 
 PUBLISHED = sorted(path.parent for path in (ROOT / "hub_cards").glob("*/config.json"))
@@ -104,9 +108,20 @@ def test_folders_together_are_small():
     assert sum(path.stat().st_size for path in files) < LIMIT
 
 
+def test_a_base_model_is_named_where_it_is_on_the_hub(assembled, tmp_path):
+    plain = shutil.copytree(assembled["plain"], tmp_path / "gray-plain")
+    sent = (stage(plain, tmp_path / "sent", "org/name").folder / "README.md").read_text()
+    assert "base_model" not in sent
+    assert "the model of the folder `gray` as a plain ResNet" in sent
+    for given, published in (("others/gray", "others/gray"), ("gray", "org/gray")):  # a name alone: its publisher's
+        make_card_main([str(plain), "--base_model", given])
+        sent = (stage(plain, tmp_path / published, "org/name").folder / "README.md").read_text()
+        assert ModelCard(sent).data.base_model == published
+
+
 def test_the_plain_folders_card(assembled):
     text, exports = (assembled["plain"] / "README.md").read_text(), read(assembled["plain"] / "exports.json")
-    assert "base_model: gray\n" in text and "- onnx\n" in text and "- transformers.js\n" in text
+    assert "base_model" not in text and "- onnx\n" in text and "- transformers.js\n" in text
     assert "trust_remote_code" not in text and "no code lies in this folder" in text
     assert "There is no code in this folder. The weights, and the ONNX files" in read_section(text, "Licence")
     assert "folded into the first convolution" in read_section(text, "Preprocessing")

@@ -19,6 +19,7 @@ from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
 from tests.hub.from_hub import hub_environment, logits_from_hub
 from tests.hub.hub_server import Handler
 from tests.hub.hub_state import REPO, STAYS, TOKEN
+from tests.hub.published_folders import note_weights
 from tests.new_process import ROOT
 from training.model_card import EXAMPLE, LICENSE_FILE
 from training.published_weights import file_sha256
@@ -129,6 +130,7 @@ def published(hub, here, finished_run, folder):
     model = SimFLEForImageClassification.from_pretrained(folder)
     model.classifier.bias.data += 1
     model.save_pretrained(folder)
+    note_weights(folder)
     hub.sent.clear()
     return folder
 
@@ -254,7 +256,9 @@ def test_private_is_asked_for_a_public_one(hub, here, published):
     before = hub.snapshot()
     with pytest.raises(ValueError, match="org/name exists and is public"):
         here(published, "--private")
-    assert hub.snapshot() == before
+    with pytest.raises(ValueError, match="org/name exists and is public"):
+        here(published, "--private", "--revision", "v2")
+    assert hub.snapshot() == before  # no branch either
     assert not hub.sent
 
 
@@ -265,6 +269,7 @@ def test_what_others_put_there_stays_and_earlier_weights_go(hub, here, finished_
     (folder / "model.safetensors").unlink()
     model = SimFLEForImageClassification.from_pretrained(finished_run)
     model.save_pretrained(folder, max_shard_size="20KB")
+    note_weights(folder)
     shards = {path.name for path in folder.glob("model-*")}
     assert len(shards) > 2
     here(folder)

@@ -1,0 +1,95 @@
+"""
+The licence of weights travels with what is made of them: runs that start from a folder, and exports of one.
+
+A folder states its licence in the YAML of its README.md; assemble_release.py notes the one that came with the weights
+in metrics.json, under `source_license`, because the folders that it came from stay behind. A licence here is a mapping
+of LICENSE_FIELDS, {} where none is known.
+"""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from training.card_facts import places_of, read_json
+
+LICENSE_FIELDS = ("license", "license_name", "license_link")
+NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non-?commercial|research", re.IGNORECASE)
+
+
+def source_license(folder: Path, seen: frozenset = frozenset()) -> dict:
+    """
+    The licence that the weights in a run's or a published folder bring with them: the first that is not commercial
+    among those of the folders that they were made from, as far as these are here; of an export, that of its folder.
+
+    Args:
+        seen: folders on the way here, so that none is asked twice.
+    Raises:
+        ValueError: a JSON file or a card's YAML that cannot be read.
+    """
+    noted = read_json(folder / "metrics.json", optional=True).get("source_license")
+    if noted:
+        return noted
+    seen = seen | {folder.resolve()}
+    for source in sources(folder):
+        if source.resolve() in seen or not source.is_dir():
+            continue
+        stated = stated_license(source)
+        found = stated if is_non_commercial(stated) else source_license(source, seen)
+        if found or is_export(folder):
+            return found or stated
+    return {}
+
+
+def sources(folder: Path) -> list[Path]:
+    """Where the folders may lie that a folder's weights were made from, the nearest first."""
+    if is_export(folder):
+        return places_of(read_json(folder / "exports.json")["model"])
+    started = read_json(folder / "run.json", optional=True).get("arguments", {}).get("model")
+    trainings = read_json(folder / "metrics.json", optional=True).get("recipe") or []
+    names = [started, *(training["arguments"].get("model") for training in reversed(trainings))]
+    return [place for name in names for place in places_of(name)]
+
+
+def is_export(folder: Path) -> bool:
+    """Whether it is a plain folder of export.py."""
+    exported = "model" in read_json(folder / "exports.json", optional=True)
+    return exported and read_json(folder / "config.json", optional=True).get("model_type") != "simfle"
+
+
+def stated_license(folder: Path) -> dict:
+    """What the YAML of a folder's README.md says. Raises ValueError: YAML that cannot be read."""
+    path = folder / "README.md"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    try:
+        said = yaml.safe_load(head[1]) if head else {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"the YAML of {path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(said, dict) or not said.get("license"):
+        return {}
+    return {name: str(said[name]) for name in LICENSE_FIELDS if said.get(name)}
+
+
+def terms_of(stated: dict) -> str:
+    """A licence in one word: its id on the Hub, or its own name where that is `other`."""
+    license_id = stated.get("license") or ""
+    return stated.get("license_name") or license_id if license_id == "other" else license_id
+
+
+def is_non_commercial(stated: dict) -> bool:
+    return NON_COMMERCIAL.search(terms_of(stated)) is not None
+
+
+def check_license(given: dict, source: dict) -> None:
+    """Raises ValueError: `given` allows, or may allow, what the licence of the weights' source does not."""
+    wanted, found = terms_of(source), terms_of(given)
+    if not is_non_commercial(source) or found == wanted:
+        return
+    # Creative Commons' words only add conditions: cc-by-nc-sa is no looser than cc-by-nc.
+    conditions, ours = (set(re.findall(r"by|nc|nd|sa", name)) for name in (wanted, found))
+    if not (wanted.startswith("cc-") and found.startswith("cc-") and conditions <= ours):
+        raise ValueError(
+            f"the licence {found} may allow more than {wanted}, which the weights that these were made from are under;"
+            " leave --license out."
+        )
