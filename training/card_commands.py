@@ -95,8 +95,8 @@ def script_defaults(script: str) -> dict:
     found = {}
     for kind in kinds:
         for argument in fields(kind):
-            has_factory = argument.default_factory is not MISSING
-            found[argument.name] = argument.default_factory() if has_factory else argument.default
+            make = argument.default_factory
+            found[argument.name] = argument.default if make is MISSING else make()
     return found
 
 

@@ -79,7 +79,7 @@ def erase(pixels: np.ndarray, generator: np.random.Generator) -> None:
 
 class AugmentedFaces(Dataset):
     """
-    Items by (epoch, index): index, pixel_values (3, S, S) float32, problem ("" if none).
+    Items by (epoch, index, draw): index, pixel_values (3, S, S) float32, problem ("" if none).
 
     Args:
         faces: the pictures. processor: the model's; its gray, mean and deviation are applied. size: S.
@@ -93,13 +93,13 @@ class AugmentedFaces(Dataset):
             for v in (processor.image_mean, processor.image_std)
         )
 
-    def __getitem__(self, key: tuple[int, int]):
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int, int]):
+        epoch, index, draw = key
         try:
             image = self.faces.image(index)
         except BadImage as error:
             return index, None, str(error)
-        generator = view_generator(self.seed, epoch, index, 0)
+        generator = view_generator(self.seed, epoch, index, draw)
         image = augment(image, generator, self.augmentation, self.size)
         image = image.convert("L").convert("RGB") if self.gray else image
         pixels = (np.asarray(image, np.float32).transpose(2, 0, 1) / 255 - self.mean) / self.std
@@ -119,12 +119,22 @@ def epoch_order(labels: np.ndarray, seed: int, epoch: int, balanced: bool) -> np
     return generator.choice(len(labels), len(labels), p=weights / weights.sum())
 
 
+def count_draws(order: np.ndarray) -> np.ndarray:
+    """(N,): how often each picture of an order (N,) came before in it; zeros for a permutation."""
+    places = np.argsort(order, kind="stable")  # a picture's draws one after the other, the first one first
+    _, firsts, counts = np.unique(order[places], return_index=True, return_counts=True)
+    draws = np.empty_like(order)
+    draws[places] = np.arange(len(order)) - np.repeat(firsts, counts)
+    return draws
+
+
 def epoch_batches(faces: Faces, epoch: int, batch_size: int, seed: int, balanced: bool, rank: int, num_processes: int):
-    """Keys of the batches of one process; the last short batch of all processes is dropped."""
+    """Keys (epoch, index, draw) of the batches of one process; the last short batch of all processes is dropped."""
     order = epoch_order(faces.labels, seed, epoch, balanced)
     steps = len(order) // (batch_size * num_processes)
-    own = order[: steps * batch_size * num_processes].reshape(steps, num_processes, batch_size)[:, rank]
-    return [[(epoch, int(index)) for index in batch] for batch in own]
+    pairs = np.stack([order, count_draws(order)], axis=1)[: steps * batch_size * num_processes]
+    own = pairs.reshape(steps, num_processes, batch_size, 2)[:, rank]
+    return [[(epoch, index, draw) for index, draw in batch] for batch in own.tolist()]
 
 
 def make_epoch_loader(dataset: AugmentedFaces, batches: list, num_workers: int) -> DataLoader:

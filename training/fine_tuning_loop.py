@@ -14,7 +14,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from modeling_simfle import SimFLEForImageClassification
-from training.features import BadImageCount, compute_outputs
 from training.fine_tuning_data import (
     Augmentation,
     AugmentedFaces,
@@ -24,6 +23,9 @@ from training.fine_tuning_data import (
     make_targets,
     mix,
 )
+from training.fine_tuning_evaluation import RESULTS, epoch_accuracies, is_reported, predict
+from training.published_weights import weights_sha256
+from training.run_guard import BadImages, any_process, gather_problems
 from training.run_metrics import (
     classification_measures,
     measures_without_repeats,
@@ -33,8 +35,11 @@ from training.run_metrics import (
 )
 from training.run_state import MetricsLog, load_checkpoint, save_checkpoint, save_model
 
-# Arguments that may differ between a run and the one that goes on from it.
-FREE = ("output_dir", "max_train_minutes", "resume_from_checkpoint", "early_stopping_patience")
+# Arguments that may differ between a run and the one that goes on from it; the data has its fingerprints.
+FREE = (
+    *("output_dir", "max_train_minutes", "resume_from_checkpoint", "early_stopping_patience"),
+    *("dataset", "eval_dataset", "num_workers", "max_bad_images"),
+)
 
 
 def make_optimizer(model, run, rate: float):
@@ -91,9 +96,10 @@ class FineTuning:
         self.targets = make_targets(train_faces, run.labels == "soft", run.label_smoothing)
         balanced = run.class_balance == "weights"
         self.weights = class_weights(train_faces.labels, len(train_faces.class_names)) if balanced else None
-        self.bad_images = BadImageCount(data.max_bad_images)
+        self.bad_images = BadImages(data.max_bad_images, says=accelerator.is_main_process)
         self.shared = {name: value for name, value in arguments.items() if name not in FREE}
         self.shared |= {"dataset_fingerprint": train_faces.fingerprint(), "num_processes": accelerator.num_processes}
+        self.shared["eval_dataset_fingerprint"] = eval_faces.fingerprint()
         self.shared["global_batch_size"] = self.global_batch_size
         self.state: dict = {**self.shared, "epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
         self.bare_model = model.to(accelerator.device)
@@ -112,35 +118,58 @@ class FineTuning:
             self.state |= load_checkpoint(checkpoint, self.bare_model, self.optimizer, self.shared)
             if self.average is not None:
                 self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
-            self.bad_images.seen = self.state["bad_images"]
+            self.bad_images = BadImages(self.data.max_bad_images, self.state["bad_images"], self.bad_images.says)
             self.accelerator.print(f"resuming from step {self.state['step']}")
         elif self.run.resume_from_checkpoint:
             self.accelerator.print("no checkpoint found; starting from step 0")
-        self.metrics = MetricsLog(self.output_dir / "metrics.jsonl", self.state["epochs"] * self.steps_per_epoch)
         self.model, self.optimizer = self.accelerator.prepare(self.bare_model, self.optimizer)
+        if self.accelerator.scaler is not None and "scaler" in self.state:
+            self.accelerator.scaler.load_state_dict(self.state["scaler"])
+
+    @property
+    def step(self) -> int:
+        return self.state["epochs"] * self.steps_per_epoch
+
+    def is_finished(self) -> bool:
+        """Whether all epochs are done, or the patience is over."""
+        patience = self.run.early_stopping_patience or self.run.num_train_epochs
+        done = self.state["epochs"]
+        return done >= self.run.num_train_epochs or done - self.state["best_epoch"] >= patience
 
     def train(self) -> None:
-        started, before = time.perf_counter(), self.state["seconds"]
-        while self.state["epochs"] < self.run.num_train_epochs:
+        """Runs to the end, or until the time is over; says so where there is nothing left to do."""
+        if self.is_finished():
+            self.accelerator.print(f"the run is already finished at step {self.step}")
+            return
+        if self.accelerator.is_main_process:
+            for name in RESULTS:  # of a run that ended earlier; the weights beside them will be others
+                (self.output_dir / name).unlink(missing_ok=True)
+            self.metrics = MetricsLog(self.output_dir / "metrics.jsonl", self.step)
+        started, before, ended = time.perf_counter(), self.state["seconds"], False
+        while not ended:
             loss = self.train_epoch(self.state["epochs"])
             self.state["epochs"] += 1
             self.state["seconds"] = before + time.perf_counter() - started
             if self.accelerator.is_main_process:
                 self.evaluate_epoch(loss)
-            if self.must_end(started):
-                break
+            ended = self.must_end(started)
 
     def must_end(self, started: float) -> bool:
-        """Whether the time or the patience is over; the main process decides for all."""
-        run = self.run
-        patience = run.early_stopping_patience or run.num_train_epochs
-        out_of_time = run.max_train_minutes is not None and time.perf_counter() - started > 60 * run.max_train_minutes
-        decision = [out_of_time or self.state["epochs"] - self.state["best_epoch"] >= patience]
-        return broadcast_object_list(decision)[0]
+        """Whether the run is finished or the time over; the main process, which evaluates, decides for all."""
+        limit = self.run.max_train_minutes
+        out_of_time = limit is not None and time.perf_counter() - started > 60 * limit
+        told = [out_of_time or self.is_finished(), self.bad_images.known]
+        ended, self.bad_images.known = broadcast_object_list(told)
+        return ended
 
     def train_epoch(self, epoch: int) -> float:
-        """One pass over the training faces; returns its mean loss. Raises ValueError: a loss that is not finite."""
-        run, device = self.run, self.accelerator.device
+        """
+        One pass over the training faces; returns its mean loss.
+
+        Raises:
+            ValueError: a loss that is not finite, too many bad images, or no batch that could be used.
+        """
+        run = self.run
         size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
         dataset = AugmentedFaces(self.train_faces, self.processor, self.augmentation, size, run.seed)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
@@ -151,74 +180,101 @@ class FineTuning:
         loader = make_epoch_loader(dataset, batches, self.data.num_workers)
         quiet = not (self.accelerator.is_main_process and sys.stderr.isatty())
         self.model.train()
-        total, weights = torch.zeros((), device=device), None if self.weights is None else self.weights.to(device)
+        total, done = torch.zeros((), device=self.accelerator.device), 0
         title = f"epoch {epoch + 1}/{run.num_train_epochs}"
-        for step, (indices, pixels, problems) in enumerate(tqdm(loader, desc=title, disable=quiet, leave=False)):
-            self.bad_images.add(problems)
-            generator = np.random.default_rng([run.seed, epoch, step, rank])
-            pixels, targets = mix(pixels.to(device), self.targets[indices].to(device), run.mixup_alpha, generator)
-            share = schedule(epoch + (step + 1) / self.steps_per_epoch, run.warmup_epochs, run.num_train_epochs)
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["rate"] * share
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(self.model(pixels).logits.float(), targets, weight=weights)
-            self.accelerator.backward(loss)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            if self.average is not None:
-                self.average.update_parameters(self.bare_model)
-            total += loss.detach()
-        mean = float(self.accelerator.reduce(total / self.steps_per_epoch, "mean"))
+        loaded = tqdm(loader, desc=title, disable=quiet, leave=False)
+        for step, (keys, (indices, pixels, problems)) in enumerate(zip(batches, loaded, strict=True)):
+            if self.must_skip(keys, indices, problems):
+                continue
+            total += self.train_step(epoch, step, indices, pixels)
+            done += 1
+        if done == 0:
+            raise ValueError(f"no batch of epoch {epoch + 1} had two pictures that can be read; see the names above.")
+        mean = float(self.accelerator.reduce(total / done, "mean"))
         if not math.isfinite(mean):
             raise ValueError(f"the loss of epoch {epoch + 1} is {mean}; use a smaller --base_learning_rate.")
         return mean
 
+    def must_skip(self, keys: list[tuple], indices: list[int], problems: list[str]) -> bool:
+        """
+        Counts unreadable pictures; whether any process has fewer than two others: BatchNorm needs two.
+
+        All processes agree, in one small reduction a step where there are several: none waits for another's gradients.
+        """
+        readable = set(indices)
+        missing = [f"train {index}" for _, index, _ in keys if index not in readable]
+        fresh = self.bad_images.fresh(dict(zip(missing, problems, strict=True)))
+        too_few, some_fresh = any_process(self.accelerator, len(indices) < 2, bool(fresh))
+        if some_fresh:
+            self.bad_images.add(gather_problems(self.accelerator, fresh))
+        return too_few
+
+    def train_step(self, epoch: int, step: int, indices: list[int], pixels: torch.Tensor) -> torch.Tensor:
+        """One update from the pictures `indices`, (B, 3, S, S); returns the loss, (), detached."""
+        run, device = self.run, self.accelerator.device
+        generator = np.random.default_rng([run.seed, epoch, step, self.accelerator.process_index])
+        pixels, targets = mix(pixels.to(device), self.targets[indices].to(device), run.mixup_alpha, generator)
+        share = schedule(epoch + (step + 1) / self.steps_per_epoch, run.warmup_epochs, run.num_train_epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * share
+        weights = None if self.weights is None else self.weights.to(device)
+        logits = self.model(pixels.contiguous(memory_format=torch.channels_last)).logits.float()
+        loss = F.cross_entropy(logits, targets, weight=weights)
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.bare_model)
+        return loss.detach()
+
     def evaluate_epoch(self, loss: float) -> None:
-        """Accuracy on the evaluation split; the best epoch's model goes to the top of the folder; a checkpoint."""
+        """
+        Accuracy on the evaluation split; the best epoch's model goes to the top of the folder; a checkpoint.
+
+        Under --mixed_precision the epochs are compared in it, and metrics.json's figures are float32's.
+        """
         with self.accelerator.autocast():
-            kept, logits = self.predict()
-        accuracy = self.accuracy_of_choice(kept, logits.argmax(1).numpy())
-        state = self.state
+            kept, predictions = self.predict(self.kept_model())
+        found = epoch_accuracies(self.eval_faces.labels[kept], predictions, self.eval_faces.repeats_training, kept)
+        choosing = list(found)[-1]
+        accuracy, state = found[choosing], self.state
         if accuracy > state["best_accuracy"]:
             state |= {"best_accuracy": accuracy, "best_epoch": state["epochs"]}
             save_model(self.output_dir, self.kept_model(), self.processor)
-        rate, step = self.optimizer.param_groups[-1]["lr"], state["epochs"] * self.steps_per_epoch
-        line = {"step": step, "epoch": state["epochs"], "loss": loss, "accuracy": accuracy, "learning_rate": rate}
-        self.metrics.write({**line, "seconds": state["seconds"]})
+        line = {"step": self.step, "epoch": state["epochs"], "loss": loss, **found}
+        line |= {"learning_rate": self.optimizer.param_groups[-1]["lr"], "seconds": state["seconds"]}
+        self.metrics.write(line)
         print(
-            f"epoch {state['epochs']}/{self.run.num_train_epochs}: loss {loss:.4f}, {self.run.eval_split} accuracy"
+            f"epoch {state['epochs']}/{self.run.num_train_epochs}: loss {loss:.4f},"
+            f" {self.run.eval_split} {choosing.replace('_', ' ')}"
             f" {100 * accuracy:.2f} % (best {100 * state['best_accuracy']:.2f} %, epoch {state['best_epoch']})"
         )
-        state["bad_images"] = self.bad_images.seen
+        state["bad_images"] = sorted(self.bad_images.known)
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
         more = {} if self.average is None else {"average": self.average.state_dict()}
-        save_checkpoint(self.output_dir, step, self.bare_model, self.processor, self.optimizer, state, 1, more)
-
-    def accuracy_of_choice(self, kept, predictions) -> float:
-        """What the epoch is chosen by: the accuracy without pictures that repeat training ones, where that is known."""
-        repeats, correct = self.eval_faces.repeats_training, predictions == self.eval_faces.labels[kept]
-        fresh = slice(None) if repeats is None or repeats[kept].all() else ~repeats[kept]
-        return float(correct[fresh].mean())
+        save_checkpoint(self.output_dir, self.step, self.bare_model, self.processor, self.optimizer, state, 1, more)
 
     def kept_model(self):
         return self.bare_model if self.average is None else self.average.module
 
-    def predict(self):
-        """Indices (N,) and logits (N, classes) of the evaluation split by the kept model in eval mode."""
-        model = self.kept_model().eval()
-        bad_images = BadImageCount(self.data.max_bad_images)
-        return compute_outputs(
-            lambda pixel_values: model(pixel_values).logits, self.eval_faces, self.processor, 256,
-            self.data.num_workers, bad_images, self.accelerator.device, title="evaluating",
-        )  # fmt: skip
+    def predict(self, model):
+        """Indices (N,) of the evaluation pictures that can be read, and their classes (N,) by the model."""
+        return predict(
+            model, self.eval_faces, self.processor, self.data.num_workers, self.bad_images, self.accelerator.device
+        )
 
     def report(self, model_arguments) -> None:
-        """metrics.json and predictions.csv of the best epoch's model, read back from the folder."""
+        """metrics.json and predictions.csv of the best epoch's model, read back from the folder, if not there yet."""
+        if is_reported(self.output_dir):
+            return
         best = SimFLEForImageClassification.from_pretrained(self.output_dir).to(self.accelerator.device)
-        self.average, self.bare_model = None, best
-        kept, logits = self.predict()
-        labels, predictions = self.eval_faces.labels[kept], logits.argmax(1).numpy()
-        metrics = write_metrics(
-            self.output_dir / "metrics.json",
+        kept, predictions = self.predict(best)
+        labels = self.eval_faces.labels[kept]
+        write_predictions(self.output_dir / RESULTS[1], kept, labels, predictions)
+        num_unread = sum(key.startswith("train") for key in self.bad_images.known)
+        metrics = write_metrics(  # last: a run without it is unfinished
+            self.output_dir / RESULTS[0],
             classification_measures(labels, predictions, self.train_faces.class_names),
             split=self.run.eval_split,
             protocol=f"{self.state['epochs']} epochs, best of them on {self.run.eval_split}, without pictures that"
@@ -231,9 +287,10 @@ class FineTuning:
             dataset={"source": self.eval_faces.source, "fingerprint": self.eval_faces.fingerprint()},
             choices=self.state["epochs"],
             epoch=self.state["best_epoch"],
-            num_bad_images=self.bad_images.seen,
+            num_training_images=len(self.train_faces) - num_unread,
+            num_bad_images=len(self.bad_images.known),
+            weights_sha256=weights_sha256(self.output_dir),
             training_hours=self.state["seconds"] / 3600,
             **measures_without_repeats(labels, predictions, self.eval_faces.repeats_training, kept),
         )
-        write_predictions(self.output_dir / "predictions.csv", kept, labels, predictions)
         print_measures(metrics)

@@ -6,7 +6,7 @@ Fine-tunes an encoder and a classifier on labelled faces; without --model it is 
 SGD with Nesterov momentum, warm-up and cosine by step. The epoch is chosen on --eval_split, a validation split, after
 every epoch (`choices` in metrics.json counts them), without the pictures that repeat training ones where those are
 known: report a test split by evaluate_classifier.py, once. The output folder's model is the best epoch's;
---resume_from_checkpoint latest goes on after the last whole epoch.
+--resume_from_checkpoint latest goes on after the last whole epoch, and leaves a finished run as it is.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -14,6 +14,7 @@ from typing import Literal
 
 from training.face_data import DatasetArguments, open_faces
 from training.fer_datasets import match_labels
+from training.frozen_encoder import check_unused
 from training.hub_arguments import HubArguments, push_run
 from training.model_setup import ModelArguments, ProcessorArguments, load_processor, make_processor, read_config
 from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
@@ -66,6 +67,7 @@ class FineTuningArguments:
             check_range(name, getattr(self, name), 0, 1)
         check_range("early_epochs", self.early_epochs, 0, self.num_train_epochs)
         check_range("early_stopping_patience", self.early_stopping_patience, 1)
+        check_range("seed", self.seed, 0)
         if self.early_epochs and self.early_view_size is None:
             raise ValueError(f"--early_epochs {self.early_epochs} needs --early_view_size; give their side in pixels.")
         if self.per_device_train_batch_size < 2:
@@ -89,21 +91,24 @@ def main(argv=None) -> None:
     from accelerate import Accelerator
 
     from training.fine_tuning_loop import FineTuning
+    from training.run_guard import breakdown_in_a_sentence
 
     accelerator = Accelerator(mixed_precision=run.mixed_precision)
     torch.manual_seed(run.seed)
     model, processor = make_model(model_arguments, processor_arguments, run, train_faces.class_names)
     arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(run)}
-    fingerprints = {"train": train_faces.fingerprint(), "eval": eval_faces.fingerprint()}
-    if accelerator.is_main_process:
-        about = {"arguments": arguments, "versions": versions(), "dataset_fingerprint": fingerprints}
-        write_json(output_dir / "run.json", about)
     tuning = FineTuning(accelerator, model, processor, train_faces, eval_faces, data, run, arguments, output_dir)
     tuning.resume(checkpoint)
-    tuning.train()
-    if accelerator.is_main_process:
-        tuning.report(model_arguments)
-    accelerator.wait_for_everyone()
+    if accelerator.is_main_process and not tuning.is_finished():
+        fingerprints = {"train": train_faces.fingerprint(), "eval": eval_faces.fingerprint()}
+        about = {"arguments": arguments, "versions": versions(), "dataset_fingerprint": fingerprints}
+        about |= {name: tuning.shared[name] for name in ("num_processes", "global_batch_size")}
+        write_json(output_dir / "run.json", about)
+    with breakdown_in_a_sentence():
+        tuning.train()
+        if accelerator.is_main_process:
+            tuning.report(model_arguments)
+        accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         push_run(output_dir, hub)
     leave_processes(0)
@@ -121,6 +126,7 @@ def make_model(model_arguments, processor_arguments, run, class_names):
         model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
         model.encoder = encoder
         processor = load_processor(model_arguments.model)
+        check_unused(model_arguments, processor_arguments, processor)
         if run.view_size:
             processor.size = {"height": run.view_size, "width": run.view_size}
     else:

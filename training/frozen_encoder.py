@@ -248,9 +248,41 @@ def load_encoder(model_arguments, processor_arguments, probe, class_names):
     model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
     model.encoder = encoder
     processor = load_processor(model_arguments.model)
+    check_unused(model_arguments, processor_arguments, processor)
     if probe.view_size:
         processor.size = {"height": probe.view_size, "width": probe.view_size}
     return model, processor
+
+
+def check_unused(model_arguments, processor_arguments, processor) -> None:
+    """
+    Flags of a new encoder beside --model, whose own config and `processor` are used: they may only say the same.
+
+    A value that is the flag's default counts as not given.
+
+    Raises:
+        ValueError: naming the first that differs.
+    """
+    import numpy as np
+
+    from modeling_simfle import SimFLEConfig
+
+    source = model_arguments.model
+    for name, default in asdict(type(processor_arguments)()).items():
+        value, found = getattr(processor_arguments, name), getattr(processor, name, None)
+        wanted = value * 3 if isinstance(value, list) and len(value) == 1 else value  # one number for all channels
+        if value != default and np.ravel(wanted).tolist() != np.ravel(found).tolist():
+            raise ValueError(f"--{name} {value} is not what {source} was trained with, {found}; leave it out.")
+    given = [name for name, value in asdict(model_arguments).items() if name != "model" and value is not None]
+    if not given:
+        return
+    wanted, found = read_config(model_arguments), SimFLEConfig.from_pretrained(source)
+    for name in SimFLEConfig.__annotations__:
+        if name != "model_type" and getattr(wanted, name) != getattr(found, name):
+            raise ValueError(
+                f"--{' or --'.join(given)} asks for {name} {getattr(wanted, name)!r}, and {source} has"
+                f" {getattr(found, name)!r}; leave {'it' if len(given) == 1 else 'them'} out, or --model."
+            )
 
 
 def load_target(source: str, labels: dict):

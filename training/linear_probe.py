@@ -65,6 +65,7 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
     import torch
 
     from training.linear_heads import few_shot_indices, one_thread, train_heads
+    from training.published_weights import weights_sha256
 
     kept, eval_features = frozen.features(frozen.eval_faces, "evaluation_features")
     eval_features, eval_labels = eval_features.to(frozen.device), torch.from_numpy(frozen.eval_faces.labels[kept])
@@ -87,7 +88,8 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
         frozen.processor.save_pretrained(folder)
         found = {name: best[name] for name in ("choices", "epoch", "learning_rate", "weight_decay")}
         common = {"method": "linear probe", "protocol": describe_protocol(probe), "percent": percent, "seed": seed}
-        frozen.write_results(folder, kept, predictions, **common, **found, num_training_images=len(chosen))
+        found |= {"num_training_images": len(chosen), "weights_sha256": weights_sha256(folder)}
+        frozen.write_results(folder, kept, predictions, **common, **found)
 
 
 def make_settings(probe: ProbeArguments) -> list[tuple[float, float]]:

@@ -54,7 +54,7 @@ class CardArguments:
     datasets: list[str] = field(default_factory=list, metadata={"help": "training data on the card; default guessed"})
     data_terms: str | None = field(default=None, metadata={"help": "a sentence: the terms of the training images"})
     base_model: str | None = field(
-        default=None, metadata={"help": "Hub id of the model that this one was made from; a name alone is its publisher's"}
+        default=None, metadata={"help": "Hub id of the model that this was made from; a name alone is its publisher's"}
     )
     hardware: str | None = field(default=None, metadata={"help": "what the training ran on, in words"})
     assumed_watts: float | None = field(default=None, metadata={"help": "assumed draw, for an estimate of the energy"})

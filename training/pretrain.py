@@ -197,7 +197,7 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
     }
 
 
-def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: dict) -> tuple[int, int, dict]:
+def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: dict) -> tuple[int, list | int, dict]:
     """Loads the checkpoint, if there is one; returns its step, in this run's batches, bad images, and fp16's scaler."""
     from training.run_state import load_checkpoint
 

@@ -211,7 +211,7 @@ class PretrainingLoop:
         """A checkpoint, once every process has agreed that the steps up to it were sound."""
         self.guard.settle()
         if self.is_main and done > self.saved_step:
-            self.state["bad_images"] = self.guard.bad_images
+            self.state["bad_images"] = sorted(self.guard.bad_images.known)
             if self.accelerator.scaler is not None:
                 self.state["scaler"] = self.accelerator.scaler.state_dict()
             save_checkpoint(

@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+from contextlib import contextmanager
 
 import torch
+from safetensors import SafetensorError
 
 from training.face_data import BadImage
 
@@ -32,6 +34,52 @@ class StopRequest:
         print(f"{signal.Signals(number).name}: saving a checkpoint after this step; a second one ends at once")
 
 
+class BadImages:
+    """
+    Unreadable pictures, each counted once over all epochs and processes, and named when it is met first.
+
+    Args:
+        limit: --max_bad_images. known: keys of those met before (`sorted(known)` of a checkpoint; an older one's bare
+        number does not say which, so they are counted again when they are met). says: false but in the main process.
+    """
+
+    def __init__(self, limit: int, known: list | int = 0, says: bool = True):
+        self.limit, self.known, self.says = limit, set(known) if isinstance(known, list) else set(), says
+
+    def fresh(self, problems: dict) -> dict:
+        """Those of {key of a picture: what is wrong} that are not known yet; keys are numbers or texts, as JSON's."""
+        return {key: problem for key, problem in problems.items() if key not in self.known}
+
+    def add(self, problems: dict) -> None:
+        """Raises BadImage: more than the limit."""
+        for key, problem in self.fresh(problems).items():
+            self.known.add(key)
+            if self.says:
+                print(f"bad image {len(self.known)} (limit {self.limit}): {problem}", file=sys.stderr)
+        if len(self.known) > self.limit:
+            raise BadImage(
+                f"{len(self.known)} bad images are more than --max_bad_images {self.limit}; see the names above."
+            )
+
+
+def gather_problems(accelerator, problems: dict) -> dict:
+    """The problems of all processes in each of them; every process must call it."""
+    if accelerator.num_processes == 1:
+        return problems
+    found: list[dict] = [{}] * accelerator.num_processes
+    torch.distributed.all_gather_object(found, problems)
+    return {key: problem for part in found for key, problem in part.items()}
+
+
+def any_process(accelerator, *flags: bool) -> list[bool]:
+    """Of each flag, whether any process raises it: one answer for all, which every process must ask for."""
+    if accelerator.num_processes == 1:
+        return list(flags)
+    raised = torch.tensor(flags, dtype=torch.float32, device=accelerator.device)
+    torch.distributed.all_reduce(raised, torch.distributed.ReduceOp.MAX)
+    return [value > 0 for value in raised.tolist()]
+
+
 class StepGuard:
     """
     One small sum over all processes a step: losses that are not finite, stop requests, unreadable pictures.
@@ -41,12 +89,13 @@ class StepGuard:
     later, before anything is saved.
 
     Args:
-        accelerator: Accelerate's. optimizer: fused. limit: --max_bad_images. bad_images: seen before.
+        accelerator: Accelerate's. optimizer: fused. limit: --max_bad_images. bad_images: known before, see BadImages.
+        A picture's key is its row; a stream has none, there it is the place in the epoch, another one in each.
     """
 
-    def __init__(self, accelerator, optimizer, limit: int, bad_images: int = 0):
+    def __init__(self, accelerator, optimizer, limit: int, bad_images: list | int = 0):
         self.accelerator, self.optimizer = accelerator, getattr(optimizer, "optimizer", optimizer)
-        self.limit, self.bad_images, self.stop = limit, bad_images, False
+        self.bad_images, self.stop = BadImages(limit, bad_images, accelerator.is_main_process), False
         self.pending: tuple | None = None
         self.scales_gradients = accelerator.mixed_precision == "fp16"  # its scaler skips updates itself
 
@@ -60,16 +109,15 @@ class StepGuard:
             losses: of this process's micro-batches, any shape. gradient_norm: of the update, alike in all processes.
             problems: of the pictures, "" if none. indices: the pictures. stop: whether this process was asked to.
         """
-        for number, problem in enumerate(filter(None, problems), self.bad_images + 1):
-            print(f"bad image {number} (limit {self.limit}): {problem}", file=sys.stderr)
+        fresh = self.bad_images.fresh({i: problem for i, problem in zip(indices, problems, strict=True) if problem})
         broken = (~losses.isfinite()).any()
         overflows = gradient_norm.isfinite().logical_not() if not self.scales_gradients else torch.zeros_like(broken)
-        known = (float(stop), float(sum(map(bool, problems))))
+        known = (float(stop), float(len(fresh)))
         flags = torch.stack([broken.float(), overflows.float(), *(losses.new_full((), x).float() for x in known)])
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(flags)
         if flags.device.type != "cuda":
-            self.read(flags, broken, indices)
+            self.read(flags, broken, indices, fresh)
             return
         if not self.scales_gradients:
             self.optimizer.found_inf = flags[:2].sum(0, keepdim=True).clamp(max=1)
@@ -77,20 +125,19 @@ class StepGuard:
         ready = torch.cuda.Event()
         copies = [tensor.to("cpu", non_blocking=True) for tensor in (flags, broken)]
         ready.record()
-        self.pending = (ready, *copies, indices)
+        self.pending = (ready, *copies, indices, fresh)
 
     def settle(self) -> None:
         """Reads the last step's answer; called before anything is saved."""
         if self.pending is not None:
-            ready, flags, broken, indices = self.pending
+            ready, flags, broken, indices, fresh = self.pending
             self.pending = None
             ready.synchronize()
-            self.read(flags, broken, indices)
+            self.read(flags, broken, indices, fresh)
 
-    def read(self, flags: torch.Tensor, broken: torch.Tensor, indices: list[int]) -> None:
+    def read(self, flags: torch.Tensor, broken: torch.Tensor, indices: list[int], fresh: dict) -> None:
         num_broken, overflows, num_stops, num_bad = (int(value) for value in flags.tolist())
         self.stop = self.stop or num_stops > 0
-        self.bad_images += num_bad
         if num_broken:
             if broken:
                 print(f"the loss of images {indices} is not finite", file=sys.stderr)
@@ -103,10 +150,8 @@ class StepGuard:
                 f"the gradient of the loss of images {indices} is not finite; nothing was updated, and the last"
                 " checkpoint stands. Lower --base_learning_rate."
             )
-        if self.bad_images > self.limit:
-            raise BadImage(
-                f"{self.bad_images} bad images are more than --max_bad_images {self.limit}; see the names above."
-            )
+        if num_bad:  # in any process, so that all are here
+            self.bad_images.add(gather_problems(self.accelerator, fresh))
 
 
 # What fetching a batch raises when its worker dies while handing it over.
@@ -125,3 +170,15 @@ def describe_breakdown(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and any(word in text for word in words):
         return f"another process of the run died or did not answer in time ({text[:200]}); the last checkpoint stands"
     return None
+
+
+@contextmanager
+def breakdown_in_a_sentence():
+    """What breaks a run from outside becomes a ValueError with `describe_breakdown`'s sentence."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError, *WORKER_ERRORS) as error:
+        sentence = describe_breakdown(error)
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from error

@@ -13,6 +13,7 @@ from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
 from training import linear_probe
 from training.fer_datasets import EXPRESSIONS
 from training.model_setup import load_processor
+from training.published_weights import weights_sha256
 from training.run_metrics import KEYS
 from training.synthetic_faces import write_image_folder
 
@@ -55,6 +56,7 @@ def test_each_seed_and_share_has_a_complete_folder(runs):
         assert sum(row["label"] == row["prediction"] for row in rows) == round(16 * metrics["accuracy"])
         SimFLEForImageClassification.from_pretrained(folder)
         load_processor(folder)
+        assert metrics["weights_sha256"] == weights_sha256(folder)
 
 
 def test_seeds_and_shares_differ_and_one_run_repeats_them(runs, tmp_path):
@@ -180,6 +182,13 @@ def test_a_damaged_store_and_an_untrained_target_are_named(runs, config_file, fa
         call(*runs[1], "--features_dir", tmp_path / "features", "--output_dir", tmp_path / "out")
     with pytest.raises(ValueError, match="an untrained encoder has no target"):
         call("--model_config", config_file, "--dataset", faces, "--which", "target", "--output_dir", tmp_path / "no")
+
+
+def test_flags_of_a_new_encoder_beside_a_model_may_only_say_the_same(flags, faces, config_file, tmp_path):
+    same = ["--model_config", config_file, "--image_std", 0.2769, 0.2473, 0.2412, "--dataset", faces]
+    call(*flags, *same, "--output_dir", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"--image_std \[0\.3\] is not what"):
+        call(*flags, "--dataset", faces, "--image_std", 0.3, "--output_dir", tmp_path / "other")
 
 
 def test_as_a_process(script, flags, runs, tmp_path):

@@ -2,43 +2,15 @@
 """Two gloo processes: really two, what they share, what each keeps to itself, and what happens when one breaks."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.new_process import ROOT
+from tests.distributed.launcher import launch
 from training.run_state import list_checkpoints
-
-
-def launch(script, *arguments, num_processes=2, timeout=200):
-    """torchrun with a watchdog: (status, output, seconds)."""
-    command = [sys.executable]
-    if num_processes > 1:
-        command += ["-m", "torch.distributed.run", f"--nproc_per_node={num_processes}", "--standalone"]
-    environment = {
-        **os.environ,
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-        "EXPECTED_WORLD_SIZE": str(num_processes),
-    }
-    started = time.perf_counter()
-    done = subprocess.run(
-        [*command, str(ROOT / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        timeout=timeout,
-    )
-    return done.returncode, done.stdout + done.stderr, time.perf_counter() - started
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +120,19 @@ def test_no_rank_waits_for_ever(flags, tmp_path, fault):
     assert seconds < 90
     assert fault == "die" or "another process of the run died or did not answer in time" in output
     assert [path.name for path in list_checkpoints(folder)] == ["step_00000002"]
+
+
+def test_an_unreadable_picture_counts_once_whichever_process_meets_it(flags, faces, tmp_path):
+    """In three epochs of two processes, each of which draws it at some time."""
+    shutil.copytree(faces, tmp_path / "faces")
+    sorted((tmp_path / "faces" / "train").rglob("*.png"))[0].write_bytes(b"no image")
+    more = ["--dataset", tmp_path / "faces", "--num_train_epochs", 3, "--max_bad_images", 1]
+    status, output, _ = launch("training/pretrain.py", *flags, *more, "--output_dir", tmp_path / "run")
+    assert status == 0, output[-3000:]
+    assert output.count("bad image") == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["num_processes"] == 2
+    state = json.loads((list_checkpoints(tmp_path / "run")[-1] / "training_state.json").read_text())
+    assert len(state["bad_images"]) == 1
 
 
 def test_sigterm_to_one_rank_saves_and_stops_both(flags, tmp_path):

@@ -107,6 +107,21 @@ def test_images_that_vanish_mid_run_count_as_bad(flags, faces, tmp_path, capsys)
     assert victims[0].name in capsys.readouterr().err
 
 
+def test_an_unreadable_picture_counts_once_over_epochs_and_a_resume(flags, faces, tmp_path, capsys):
+    copy = tmp_path / "faces"
+    shutil.copytree(faces, copy)
+    sorted((copy / "train").rglob("*.png"))[0].write_bytes(b"")
+    more = [*flags, "--dataset", str(copy), "--num_train_epochs", "3", "--max_bad_images", "1"]
+    more += ["--checkpointing_steps", "6", "--output_dir", str(tmp_path / "run")]
+    pretrain.main([*more, "--max_train_steps", "12"])
+    pretrain.main([*more, "--resume_from_checkpoint", "latest"])
+    printed = capsys.readouterr()
+    assert printed.err.count("bad image") == 1
+    assert "finished at step 18" in printed.out
+    state = json.loads((list_checkpoints(tmp_path / "run")[-1] / "training_state.json").read_text())
+    assert len(state["bad_images"]) == 1
+
+
 def test_found_inf_skips_a_fused_update_on_the_device():
     """What StepGuard relies on where nobody waits for the device (torch's fused SGD, here on the CPU)."""
     parameter = torch.nn.Parameter(torch.ones(64))

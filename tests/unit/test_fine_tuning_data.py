@@ -6,14 +6,20 @@ import pytest
 import torch
 from PIL import Image
 
+from modeling_simfle import SimFLEImageProcessor
+from training.face_data import Faces as OpenedFaces
+from training.face_data import rows_of_paths
 from training.fine_tuning_data import (
     Augmentation,
+    AugmentedFaces,
     affine_coefficients,
     augment,
     class_weights,
+    count_draws,
     epoch_batches,
     epoch_order,
     erase,
+    make_targets,
     mix,
 )
 from training.fine_tuning_loop import schedule
@@ -71,10 +77,10 @@ def test_processes_share_an_epoch_without_repeats():
         labels = np.zeros(50, np.int64)
 
     keys = [epoch_batches(Labelled, 3, 8, 0, False, rank, 2) for rank in (0, 1)]
-    seen = [index for batches in keys for batch in batches for _, index in batch]
+    seen = [index for batches in keys for batch in batches for _, index, _ in batch]
     assert len(seen) == len(set(seen)) == 48
-    assert all(epoch == 3 for batches in keys for batch in batches for epoch, _ in batch)
-    assert epoch_batches(Labelled, 4, 8, 0, False, 0, 2) != [[(4, i) for _, i in b] for b in keys[0]]
+    assert all((epoch, draw) == (3, 0) for batches in keys for batch in batches for epoch, _, draw in batch)
+    assert epoch_batches(Labelled, 4, 8, 0, False, 0, 2) != [[(4, i, 0) for _, i, _ in b] for b in keys[0]]
 
 
 def test_balanced_sampling_and_weights():
@@ -100,3 +106,68 @@ def test_the_schedule_rises_then_falls_to_zero():
     shares = [schedule(progress, 1, 10) for progress in (0.5, 1, 5.5, 10)]
     assert shares == pytest.approx([0.5, 1, 0.5, 0])
     assert schedule(0, 0, 10) == 1
+
+
+@pytest.fixture
+def one_face(tmp_path):
+    """Faces of one picture, 60 x 60."""
+    picture(60, 60).save(tmp_path / "face.png")
+    return OpenedFaces(rows_of_paths([tmp_path / "face.png"]), "image")
+
+
+def test_two_draws_of_a_picture_in_an_epoch_differ(one_face):
+    class Labelled:
+        labels = np.array([0] * 31 + [1])  # the last one makes half of a balanced epoch
+
+    keys = [key for batch in epoch_batches(Labelled, 2, 4, 0, True, 0, 1) for key in batch]
+    draws = [draw for _, index, draw in keys if index == 31]
+    assert len(draws) > 1
+    assert draws == list(range(len(draws)))
+    assert keys == [key for batch in epoch_batches(Labelled, 2, 4, 0, True, 0, 1) for key in batch]
+    faces = AugmentedFaces(one_face, SimFLEImageProcessor(), Augmentation(15, 0.15, 0.08, 0.2, 0.25, True), 48, 0)
+    first, second, again = (faces[2, 0, draw][1] for draw in (0, 1, 0))
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, second, atol=0.1)
+
+
+def test_draws_are_counted_in_the_order_given():
+    assert count_draws(np.array([5, 2, 5, 5, 2, 0])).tolist() == [0, 0, 1, 2, 1, 0]
+    assert not count_draws(np.random.default_rng(0).permutation(20)).any()
+
+
+@pytest.mark.parametrize("gray,levels", [(False, 1), (True, 2)])
+def test_without_augmentation_a_picture_is_what_the_processor_makes_of_it(one_face, gray, levels):
+    """Up to steps of the 8 bits: one of the resize, and in gray one more of the luminance."""
+    options = {"do_grayscale": gray, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    if gray:
+        options |= {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    processor = SimFLEImageProcessor(size={"height": 48, "width": 48}, **options)
+    expected = processor(one_face.image(0), return_tensors="np")["pixel_values"][0]
+    index, found, problem = AugmentedFaces(one_face, processor, NOTHING, 48, 0)[0, 0, 0]
+    assert (index, problem, found.dtype, found.shape) == (0, "", np.float32, (3, 48, 48))
+    deviation = np.asarray(options["image_std"]).reshape(3, 1, 1)
+    assert abs((found - expected) * deviation).max() <= (levels + 0.01) / 255
+
+
+class Voted:
+    source, class_names = "votes", ("neutral", "happiness", "fear")
+    labels = np.array([1, 0])
+    soft_labels = np.array([[0.2, 0.8, 0.0], [0.5, 0.25, 0.25]])
+
+
+def test_targets_are_votes_or_labels_smoothed():
+    assert make_targets(Voted, soft=False, smoothing=0).tolist() == [[0, 1, 0], [1, 0, 0]]
+    votes = make_targets(Voted, soft=True, smoothing=0)
+    assert votes.dtype == torch.float32
+    assert torch.equal(votes, torch.tensor(Voted.soft_labels, dtype=torch.float32))
+    for soft in (False, True):
+        smoothed = make_targets(Voted, soft, smoothing=0.3)
+        torch.testing.assert_close(smoothed, 0.7 * make_targets(Voted, soft, 0) + 0.1)
+        torch.testing.assert_close(smoothed.sum(1), torch.ones(2))
+
+
+def test_mixup_keeps_soft_smoothed_targets_distributions():
+    targets = make_targets(Voted, soft=True, smoothing=0.3)
+    _, mixed = mix(torch.zeros(2, 3, 4, 4), targets, 0.4, np.random.default_rng(1))
+    torch.testing.assert_close(mixed.sum(1), torch.ones(2))
+    assert (mixed >= targets.min(0).values - 1e-6).all() and (mixed <= targets.max(0).values + 1e-6).all()

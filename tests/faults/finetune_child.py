@@ -1,0 +1,38 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Runs training/finetune.py's main with one fault in its second epoch. finetune_child.py FAULT FLAGS..."""
+
+import os
+import resource
+import signal
+import sys
+
+from training import fine_tuning_loop, finetune
+from training.script_arguments import run_main
+
+
+def main() -> None:
+    fault, *flags = sys.argv[1:]
+    make_loader, save, epochs = fine_tuning_loop.make_epoch_loader, fine_tuning_loop.save_checkpoint, []
+
+    def faulty_loader(*arguments):
+        epochs.append(len(epochs) + 1)
+        loader = make_loader(*arguments)
+        return dying_batches(iter(loader)) if fault == "dead_worker" and epochs[-1] == 2 else loader
+
+    def dying_batches(batches):
+        yield next(batches)
+        for worker in batches._workers:
+            os.kill(worker.pid, signal.SIGKILL)
+        yield from batches
+
+    def faulty_save(*arguments):
+        if fault == "full_disk" and epochs[-1] == 2:  # files may grow no further than a part of a checkpoint's weights
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        save(*arguments)
+
+    fine_tuning_loop.make_epoch_loader, fine_tuning_loop.save_checkpoint = faulty_loader, faulty_save
+    finetune.main(flags)
+
+
+if __name__ == "__main__":
+    run_main("finetune", main)

@@ -1,0 +1,70 @@
+"""What fine-tuning measures: predictions of a split, the figures that choose the epoch, whether a run is reported."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from training.features import BadImageCount, compute_outputs
+from training.published_weights import check_weights
+from training.run_guard import BadImages
+
+RESULTS = ("metrics.json", "predictions.csv")  # of a run that has ended
+EVALUATION_BATCH = 256
+
+
+def epoch_accuracies(labels, predictions, repeats_training, kept) -> dict[str, float]:
+    """
+    An epoch's accuracies under metrics.json's names; the last one of them chooses the epoch.
+
+    Args:
+        labels, predictions: (N,), of the pictures `kept` (N,). repeats_training: (all,) bool, or None.
+    Returns:
+        accuracy, and, where it is known and leaves any picture, accuracy_without_repeats; fractions.
+    """
+    correct = predictions == labels
+    found = {"accuracy": float(correct.mean())}
+    if repeats_training is not None and not repeats_training[kept].all():
+        found["accuracy_without_repeats"] = float(correct[~repeats_training[kept]].mean())
+    return found
+
+
+class UnreadPictures(BadImageCount):
+    """Keeps what was wrong with the pictures of a pass, for BadImages to name and count."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=0)
+        self.problems: list[str] = []
+
+    def add(self, problems: list[str]) -> None:
+        self.problems += filter(None, problems)
+
+
+def predict(model, faces, processor, num_workers: int, bad_images: BadImages, device):
+    """
+    Indices (N,) of the pictures that can be read and their classes (N,), int64; the model is put in eval mode.
+
+    Raises:
+        ValueError: more bad images than the limit, or no other.
+    """
+    model.eval()
+    unread = UnreadPictures()
+    kept, logits = compute_outputs(
+        lambda pixel_values: model(pixel_values).logits, faces, processor, EVALUATION_BATCH, num_workers, unread,
+        device, title="evaluating",
+    )  # fmt: skip
+    missing = np.setdiff1d(np.arange(len(faces)), kept).tolist()
+    bad_images.add(dict(zip((f"evaluation {index}" for index in missing), unread.problems, strict=True)))
+    return kept, logits.argmax(1).numpy()
+
+
+def is_reported(folder: Path) -> bool:
+    """
+    Whether a run has a metrics.json that says of which weights it is; an earlier version's does not.
+
+    Raises:
+        ValueError: it is of other weights than those beside it.
+    """
+    check_weights(folder)
+    path = folder / RESULTS[0]
+    return path.is_file() and "weights_sha256" in json.loads(path.read_text(encoding="utf-8"))
