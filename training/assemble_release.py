@@ -66,12 +66,14 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
     """
     from training.card_checks import check_card
     from training.card_facts import exported_from, read_facts
+    from training.card_notes import impact, with_kept
     from training.model_card import choose_license, copy_license_file, write_card
     from training.public_paths import public_path
     from training.run_state import write_json
 
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise ValueError(f"{output} is a file or not empty; give a new folder.")
+    card = with_kept(run, card)
     trainings = read_facts(run, card.training_recipes).recipe
     source = exported_from(run)
     if source and (release.encoder_only or release.max_shard_size):
@@ -88,8 +90,8 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
             save_weights(run, staged, release)
         metrics = measure(run, staged, Path(folder) / "evaluation", data, release)
         metrics |= describe(staged, output, metrics, trainings, before, release.more_choices)
-        noted = {"source_license": came_with, "hardware": card.hardware, "assumed_watts": card.assumed_watts}
-        write_json(staged / "metrics.json", metrics | {name: value for name, value in noted.items() if value})
+        noted = {**({"source_license": came_with} if came_with else {}), **impact(card)}
+        write_json(staged / "metrics.json", metrics | noted)
         if source:
             copy_license_file(source, staged, card)
         write_card(staged, staged / "README.md", card)

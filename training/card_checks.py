@@ -9,13 +9,13 @@ from training.card_sections import EXPORTS, FIGURES, SENTENCES, read_section
 from training.model_card import EXAMPLE, LINK, eval_results, task_of
 from training.public_paths import MACHINE_PATH, public, strings
 from training.published_weights import check_weights, file_sha256
-from training.weight_licences import check_license
+from training.weight_licences import check_license, check_license_file
 
 HEADINGS = (
     *("Summary", "How to use", "Direct use", "Out-of-scope use", "Bias, risks and limitations", "Preprocessing"),
     *("Training data", "Training procedure", "Evaluation", "Exports", "Environmental impact", "Citation", "Licence"),
 )
-FIELDS = ("license", "library_name", "pipeline_tag", "tags", "datasets")
+FIELDS = ("license", "library_name", "pipeline_tag", "tags")
 
 
 def check_card(folder: Path) -> None:
@@ -25,8 +25,8 @@ def check_card(folder: Path) -> None:
     Raises:
         ValueError: one sentence about the first thing that is wrong: the card's YAML, a missing section, a figure that
             is not the one in metrics.json or exports.json, a licence that may allow more than the one that came with
-            the weights, another version of the code, other weights, a pickle, a path of the machine that it was made
-            on.
+            the weights, a LICENSE of another one, labels that are not those measured, another version of the code,
+            other weights, a pickle, a path of the machine that it was made on.
     """
     folder = Path(folder)
     if not (folder / "README.md").is_file():
@@ -39,6 +39,7 @@ def check_card(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     check_yaml(text, facts, folder)
     check_text(text, facts)
+    check_labels(facts)
     check_paths(text, folder)
     check_weights(folder)
     check_exports(facts, folder)
@@ -67,6 +68,7 @@ def check_yaml(text: str, facts: Facts, folder: Path) -> None:
     link = data.get("license_link")
     if link and not LINK.fullmatch(link) and not (folder / link).is_file():
         raise ValueError(f"the YAML of {folder}/README.md has license_link: {link}, which is no URL and no file there.")
+    check_license_file(folder, data)
     if EXAMPLE in text and not (folder / EXAMPLE).is_file():
         raise ValueError(f"{folder}/README.md shows {EXAMPLE}, which is not there.")
     results = eval_results(facts)
@@ -76,6 +78,23 @@ def check_yaml(text: str, facts: Facts, folder: Path) -> None:
         index[0]["name"] = found[0].get("name")
     if found != index:
         raise ValueError(f"the model-index of {folder}/README.md is not what metrics.json says; write the card again.")
+
+
+def check_labels(facts: Facts) -> None:
+    """Raises ValueError: a classifier whose config.json names its outputs otherwise than the figures do."""
+    if not (facts.is_classifier and facts.is_measured):
+        return
+    metrics, by_number = facts.metrics, facts.config.get("id2label") or {}
+    # Of a classifier that was measured on others' faces, the first are its own words.
+    expected = list(metrics.get("model_labels") or metrics.get("class_names") or metrics["per_class"])
+    for name, found, wanted in (
+        ("id2label", by_number, {str(number): label for number, label in enumerate(expected)}),
+        ("label2id", facts.config.get("label2id"), {label: number for number, label in enumerate(expected)}),
+    ):
+        if found != wanted:
+            raise ValueError(
+                f"config.json has {name}: {found}, and metrics.json was measured with {wanted}; put it back."
+            )
 
 
 def check_text(text: str, facts: Facts) -> None:

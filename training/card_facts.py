@@ -71,6 +71,11 @@ class Facts:
             return name
         return Path(name).name if self.data_format in PLAIN_FORMATS else self.data_format
 
+    @property
+    def dataset_id(self) -> str | None:
+        """The training data's id on the Hub, or the format of a known set; None of other folders and files."""
+        return None if self.data_format in PLAIN_FORMATS and self.data_format != "hub" else self.dataset
+
 
 def read_facts(folder: Path, training_recipes=()) -> Facts:
     """
@@ -181,8 +186,8 @@ def read_training(folder: Path) -> dict:
     architecture = (read_json(folder / "config.json").get("architectures") or [""])[0]
     method = "pretraining" if architecture.endswith("ForPreTraining") else metrics.get("method")
     if method not in SCRIPTS:
-        found = f"{method}: nothing was trained" if method else "not finished, it has no metrics.json"
-        raise ValueError(f"{folder} is a run of {found}; give a pretraining, a probe or a fine-tuning.")
+        found = f"a run of {method}: nothing was trained" if method else "not finished: it has no metrics.json"
+        raise ValueError(f"{folder} is {found}; give a pretraining, a probe or a fine-tuning.")
     log = [] if method == "linear probe" else read_log(folder / "metrics.jsonl")  # a probe keeps none
     needed = ("global_batch_size", "num_images") if method == "pretraining" and log else ()
     check_keys(folder / "run.json", about, ("arguments", "versions", *needed), "give the folder as the run left it")

@@ -114,7 +114,9 @@ def training_procedure(facts: Facts) -> str:
     parts = []
     for number, training in enumerate(facts.recipe, 1):
         arguments = training["arguments"]
-        settings = ", ".join(f"`{n}` {arguments[n]}" for n in SETTINGS if arguments.get(n) is not None)
+        is_ferplus = "ferplus" in (training.get("data_format"), arguments.get("data_format"))
+        known = {n: arguments.get(n) for n in SETTINGS if is_ferplus or n != "ferplus_protocol"}
+        settings = ", ".join(f"`{name}` {value}" for name, value in known.items() if value is not None)
         versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
         fingerprint = training["dataset_fingerprint"]
         if isinstance(fingerprint, dict):
@@ -152,7 +154,7 @@ def evaluation(facts: Facts) -> str:
     parts = [
         f"Split `{metrics['split']}` of {source.get('source', 'a data set')} (fingerprint"
         f" {source.get('fingerprint', 'not noted')}), {metrics['num_images']:,} images. Protocol:"
-        f" {metrics['protocol']}. {choices(metrics)}"
+        f" {protocol(facts)}. {choices(metrics)}"
         + (f" {HELD_BACK}" if facts.is_ferplus and metrics["split"] != "test" else ""),
         table(["measure", "value"], measures(metrics)),
         "Each class:",
@@ -171,6 +173,11 @@ def evaluation(facts: Facts) -> str:
         f"The same figures again (seed {metrics['seed']}):\n\n{fenced(again)}",
     ]
     return "\n\n".join(parts)
+
+
+def protocol(facts: Facts) -> str:
+    """How it was measured; run.json, which a run's metrics.json points to, is not published."""
+    return facts.metrics["protocol"].removesuffix("; see run.json")
 
 
 def choices(metrics: dict) -> str:

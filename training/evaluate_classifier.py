@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from training.face_data import DatasetArguments, open_faces
-from training.model_setup import load_classifier
+from training.model_setup import check_model, load_classifier
 from training.script_arguments import check_range, parse_arguments, run_main
 
 
@@ -27,7 +27,9 @@ class EvaluationArguments:
     model: str = field(default="", metadata={"help": "folder or Hub id of a classifier"})
     output_dir: str = field(default="", metadata={"help": "new folder for metrics.json and the other files"})
     eval_dataset: str | None = field(default=None, metadata={"help": "where --eval_split is; default --dataset"})
-    eval_split: str = field(default="validation", metadata={"help": "split to evaluate"})
+    eval_split: str = field(
+        default="validation", metadata={"help": "split to evaluate; all: class folders without splits, whole"}
+    )
     label_map: str | None = field(default=None, metadata={"help": "JSON file of the model's labels to class names"})
     leave_out_unknown_classes: bool = field(
         default=False, metadata={"help": "images of classes that the model lacks are left out, not counted wrong"}
@@ -38,6 +40,8 @@ class EvaluationArguments:
 
     def __post_init__(self):
         check_range("per_device_eval_batch_size", self.per_device_eval_batch_size, 1)
+        if self.model:
+            check_model(self.model)
 
 
 def main(argv=None) -> None:

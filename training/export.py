@@ -57,8 +57,10 @@ def main(argv=None) -> None:
     data, arguments, where = parse_arguments((DatasetArguments, ExportArguments), argv, __doc__, positionals)
     command = shlex.join(["python", "training/export.py", *(sys.argv[1:] if argv is None else argv)])
     output_dir = check_output_dir(where.output_dir, arguments.overwrite)
+    from training.model_setup import check_model
     from training.run_state import write_json
 
+    check_model(where.model, flag="")
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{output_dir.name}.tmp", dir=output_dir.parent) as folder:
         exports = export(where.model, Path(folder), data, arguments)
@@ -116,7 +118,9 @@ def check_extras() -> None:
 
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"{', '.join(missing)} is not installed; pip install 'simfle[training,export]'.")
+        raise ValueError(
+            f"{', '.join(missing)} is not installed; in a clone of the repository, pip install -e '.[training,export]'."
+        )
 
 
 def export_versions() -> dict[str, str]:

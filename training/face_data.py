@@ -24,10 +24,9 @@ from training.fer_datasets import (
     load_ferplus,
     load_rafdb,
     load_sfew,
-    spellings,
-    split_folder,
 )
 from training.fer_layouts import SPLITS, list_images
+from training.folder_splits import SPLIT_SYNONYMS, spellings, split_folder
 
 
 class BadImage(ValueError):
@@ -262,7 +261,8 @@ def read_table(path: Path, dataset: str, data_format: str, split: str):
             ) from error
     files = [path] if path.is_file() else parquet_files(path)
     named = [f for f in files if f.stem.split("-")[0] in spellings(split)]
-    if path.is_dir() and not named and len(files) > 1:
+    others = {name for names in SPLIT_SYNONYMS.values() for name in names}
+    if path.is_dir() and not named and (len(files) > 1 or files[0].stem.split("-")[0] in others):
         raise ValueError(f"{path} has no {split}.parquet; found {', '.join(f.name for f in files)}.")
     return datasets.load_dataset("parquet", data_files={"rows": [str(f) for f in named or files]}, split="rows")
 

@@ -10,6 +10,7 @@ Splits are train, validation and test; test is always the split that the field r
     SFEW 2.0       the rest of Train                 a fixed tenth of Train               Val (Test has no labels)
     FER+           Training, without repeats         PublicTest                           PrivateTest
     class folders  train                             validation (or val, valid, dev)      test
+      without one  the rest of train, or of all      a fixed tenth of train, or of all    test, if there is one
 
 The tenth: the pictures for which the SHA-256 of the file's name, as a number, divides by ten. Unlabelled
 (`with_labels=False`, for pretraining) train is the owners' whole train part, the tenth and pictures of no class too.
@@ -50,11 +51,20 @@ from training.fer_layouts import (
     split_rows,
 )
 from training.ferplus import FERPLUS_TAGS, ferplus_majority, ferplus_probability, ferplus_votes, load_ferplus
+from training.folder_splits import (
+    SPLIT_SYNONYMS,
+    WHOLE,
+    labelled_part,
+    lacks_validation,
+    say_tenth,
+    split_names,
+)
 
 __all__ = [
     "EXPRESSIONS",
     "EXPRESSION_SYNONYMS",
     "FERPLUS_TAGS",
+    "SPLIT_SYNONYMS",
     "canonical_expression",
     "expression_names",
     "ferplus_majority",
@@ -78,12 +88,6 @@ RAFDB_NUMBERING = {
     "7": "neutral",
 }
 SFEW_FOLDERS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
-# Spellings of split folders.
-SPLIT_SYNONYMS = {
-    "validation": ("validation", "val", "valid", "dev"),
-    "train": ("train", "training"),
-    "test": ("test",),
-}
 
 
 def load_affectnet(
@@ -222,10 +226,11 @@ def load_sfew(folder: str | Path, splits=None, with_labels: bool = True):
 
 def load_class_folders(folder: str | Path, splits=None):
     """
-    Any folder of class folders, folder/<split>/<class>/..., or without splits folder/<class>/... (which is train).
+    Any folder of class folders, folder/<split>/<class>/..., or without splits folder/<class>/...; where it has no
+    validation, that is a fixed tenth of train (of all, without splits), and one printed line says so.
 
     Args:
-        splits: names, under any usual spelling; None for all that are there.
+        splits: names, under any usual spelling; None for all that are there, with the tenth if it is not empty.
     Returns:
         `DatasetDict` of image, name, label. The classes are all of these splits' (expressions in our order, others
         sorted): one may be missing from a split.
@@ -233,10 +238,12 @@ def load_class_folders(folder: str | Path, splits=None):
     import datasets
 
     folder = Path(folder)
-    places = {split: split_folder(folder, split) for split in splits or split_names(folder) or ["train"]}
-    names = sorted({name for place in places.values() for name in class_folders(place)})
+    has_tenth = lacks_validation(folder)
+    wanted = splits or [name for name in SPLITS if name in split_names(folder) or (has_tenth and name != "test")]
+    parts = {split: labelled_part(folder, split) for split in wanted}
+    names = sorted({name for place, _ in parts.values() for name in class_folders(place)})
     found = datasets.DatasetDict()
-    for split, place in places.items():
+    for split, (place, part) in parts.items():
         paths = list_images(place)
         strays = [path for path in paths if path.parent == place]
         if not names or strays:
@@ -250,28 +257,9 @@ def load_class_folders(folder: str | Path, splits=None):
             "name": [path.name for path in paths],
             "label": labels.tolist(),
         }
-        found[split] = split_rows(columns, "test", class_names, True)
+        if part != WHOLE:
+            say_tenth(place, columns["name"], labels, class_names, needed=part == "validation" and splits is not None)
+        rows = split_rows(columns, part, class_names, True)
+        if len(rows) or splits is not None or part == WHOLE:
+            found[split] = rows
     return found
-
-
-def spellings(split: str) -> tuple[str, ...]:
-    """The names that a split may have, the one given first."""
-    return (split, *next((names for names in SPLIT_SYNONYMS.values() if split in names), ()))
-
-
-def split_names(folder: Path) -> list[str]:
-    """The splits that a folder has folders for, in our names."""
-    return [split for split in SPLITS if any((folder / name).is_dir() for name in SPLIT_SYNONYMS[split])]
-
-
-def split_folder(folder: Path, split: str) -> Path:
-    """folder/split under any usual spelling; the folder itself where it has no splits at all."""
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file; a folder of images was expected.")
-    for name in spellings(split):
-        if (folder / name).is_dir():
-            return folder / name
-    found = [name for names in SPLIT_SYNONYMS.values() for name in names if (folder / name).is_dir()]
-    if found:
-        raise ValueError(f"{folder} has no split {split!r}; found {', '.join(found)}.")
-    return folder

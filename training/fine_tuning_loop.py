@@ -278,7 +278,7 @@ class FineTuning:
             classification_measures(labels, predictions, self.train_faces.class_names),
             split=self.run.eval_split,
             protocol=f"{self.state['epochs']} epochs, best of them on {self.run.eval_split}, without pictures that"
-            " repeat training ones where those are known; see run.json",
+            " repeat training ones where those are known",
             processor=self.processor,
             model=model_arguments.model or f"untrained {model_arguments.model_config or 'default configuration'}",
             seed=self.run.seed,

@@ -18,6 +18,7 @@ from training.frozen_encoder import check_unused
 from training.hub_arguments import HubArguments, push_run
 from training.model_setup import ModelArguments, ProcessorArguments, load_processor, make_processor, read_config
 from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
+from training.split_checks import check_apart
 
 
 @dataclass
@@ -81,10 +82,11 @@ def main(argv=None) -> None:
     from training.run_state import find_checkpoint, prepare_output_dir, versions, write_json
 
     keep_freed_memory()
-    output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None)
+    output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
     checkpoint = find_checkpoint(output_dir, run.resume_from_checkpoint) if run.resume_from_checkpoint else None
     train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True)
     eval_faces = open_faces(data, run.eval_dataset or data.dataset, run.eval_split, with_labels=True)
+    check_apart(train_faces, eval_faces)
     eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
 
     import torch

@@ -14,6 +14,7 @@ from training.face_data import BadImage, open_faces
 from training.fer_datasets import match_labels
 from training.model_setup import load_processor, make_processor, read_config
 from training.script_arguments import check_range
+from training.split_checks import check_apart
 
 FEATURE_BATCH = 256
 
@@ -117,8 +118,8 @@ class FrozenEncoder:
         data, probe = self.data, self.probe
         train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True)
         eval_faces = open_faces(data, probe.eval_dataset or data.dataset, probe.eval_split, with_labels=True)
-        names = train_faces.class_names
-        eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, names)
+        check_apart(train_faces, eval_faces)
+        eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
         return train_faces, eval_faces
 
     def describe(self, faces) -> dict:

@@ -1,5 +1,6 @@
 """--push_to_hub of the training scripts: a finished run goes the way of publish.py."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,5 +44,6 @@ def push_run(output_dir: Path, hub: HubArguments) -> None:
     try:
         publish_folder(output_dir, hub.hub_model_id, private=hub.hub_private_repo, push=True)
     except (ValueError, OSError) as error:
-        again = f"python training/publish.py {output_dir} --repo_id {hub.hub_model_id} --push"
+        again = f"python training/publish.py {shlex.quote(str(output_dir))} --repo_id {hub.hub_model_id} --push"
+        again += " --private" if hub.hub_private_repo else ""
         raise ValueError(f"the run is finished in {output_dir}, but not published: {error} Later: {again}") from error

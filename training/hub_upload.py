@@ -26,17 +26,23 @@ REFUSALS = {
     429: "the Hub has had too many requests; wait, then run this again",
     507: "the Hub has no room left for these files",
 }
-NOT_SENT = "nothing of these files is there yet; run it again: it goes on from what was sent."
+NOT_SENT = "nothing was published; run it again: what was sent is not sent again."
+# The rules of git check-ref-format --branch.
+BRANCH = re.compile(r"(?!/|-|\.|@$|.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)))[^\s~^:?*\[\\\x00-\x1f\x7f]+(?<![/.])")
 SECRET = re.compile(r"hf_\w+|(?<=\?)\S+")  # tokens, and the signatures in the addresses of uploads
 
 
 @dataclass(frozen=True)
 class Published:
-    """The commit that was made: its sha, its page; `pull_request`: that one's page, where one was asked for."""
+    """
+    The commit that was made: its sha, its page; `pull_request`: that one's page, where one was asked for.
+    is_unchanged: none was needed.
+    """
 
     sha: str
     url: str
     pull_request: str | None
+    is_unchanged: bool = False
 
 
 def check_repo_id(repo_id: str | None, name: str) -> None:
@@ -51,6 +57,12 @@ def check_repo_id(repo_id: str | None, name: str) -> None:
         raise ValueError(f"--{name} {repo_id} is no name of a repository: {error}") from error
     if "/" not in repo_id:
         raise ValueError(f"--{name} {repo_id} must be org/name, the owner (you, or an organisation) among it.")
+
+
+def check_revision(revision: str | None) -> None:
+    """Raises ValueError for what git takes for no branch's name."""
+    if revision is not None and not BRANCH.fullmatch(revision):
+        raise ValueError(f"--revision {revision!r} is no name of a branch; give one such as v2, of letters and digits.")
 
 
 def read_token() -> str:
@@ -105,7 +117,8 @@ def upload(staged: Staged, repo_id: str, private: bool, revision: str | None, cr
             create_pr=create_pr,
             parent_commit=remote.sha,
         )
-    return Published(commit.oid, f"{api.endpoint}/{repo_id}/tree/{commit.oid}", commit.pr_url)
+    url = f"{api.endpoint}/{repo_id}/tree/{commit.oid}"
+    return Published(commit.oid, url, commit.pr_url, is_unchanged=commit.oid == remote.sha)
 
 
 def verify(published: Published, repo_id: str, files: tuple[StagedFile, ...]) -> None:

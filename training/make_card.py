@@ -5,15 +5,18 @@ Writes the model card of a run (pretraining, probe or fine-tuning) or of a publi
     python training/make_card.py hub_cards/NAME --exports hub_cards/NAME-plain
 
 Every figure comes from the folder's own config.json, preprocessor_config.json, run.json, metrics.json and exports.json.
-example_face.png and, under --license other, LICENSE are written beside it where they are missing. A published folder's
-flags are best kept as a recipe: --recipe training/recipes/card_NAME.yaml. --exports copies exports.json from the plain
-folder that was made of this one, with that folder's name in it, so that its figures join the card.
+example_face.png and, under --license other, LICENSE are written beside it where they are missing; a LICENSE that this
+wrote goes with the flags. A run's folder keeps the flags, in card.json, for later cards, publish.py and
+assemble_release.py; a published folder's are best kept as a recipe: --recipe training/recipes/card_NAME.yaml. A
+README.md that was corrected by hand is kept as README.md.bak. --exports copies exports.json from the plain folder that
+was made of this one, with that folder's name in it, so that its figures join the card.
 """
 
 from pathlib import Path
 
 from training.card_facts import check_exported_weights, read_json
-from training.model_card import CardArguments, make_card, write_card
+from training.card_notes import write_own_card
+from training.model_card import CardArguments, make_card
 from training.public_paths import public
 from training.run_state import write_json
 from training.script_arguments import parse_arguments, run_main
@@ -33,7 +36,8 @@ def main(argv=None) -> None:
         raise ValueError(f"--output {output} must be the name of a .md file, such as README.md.")
     if where.exports:
         copy_exports(Path(where.exports), Path(where.folder))
-    write_card(Path(where.folder), output, arguments)
+    if aside := write_own_card(Path(where.folder), output, arguments):
+        print(f"{output} was not as it was made; what stood there is kept as {aside}")
     print(f"{output} is written")
 
 

@@ -2,22 +2,30 @@
 The model card of a run or of a published folder: its YAML by huggingface_hub's classes, its text by card_template.md.
 """
 
-import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 
-from training.card_data_sets import FERPLUS_CITATION, image_terms, people, pixels, posing, training_data
+from training.card_data_sets import FERPLUS_CITATION, people, pixels, posing, training_data
 from training.card_facts import Facts, places_of, read_facts
-from training.card_sections import FIGURES, class_counts, headline
+from training.card_sections import FIGURES, class_counts, headline, protocol
 from training.card_usage import EXAMPLE, how_to_use
-from training.public_paths import public_path
+from training.public_paths import public, public_path
 from training.script_arguments import check_range
-from training.weight_licences import check_license, source_license, stated_license, terms_of
+from training.weight_licences import (
+    CODE_TERMS,
+    LICENSE_FILE,
+    check_license,
+    source_license,
+    stated_license,
+    terms_of,
+    write_license,
+    write_text,
+)
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
-LICENSE_FILE = "LICENSE"
+LICENSE_NAME = "research-use-only"
 LINK = re.compile(r"[a-z]+://\S+")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 TAGS = ("simfle", "facial-expression-recognition", "self-supervised-learning", "arxiv:2303.07648")
@@ -27,9 +35,6 @@ MEASURES = {  # of metrics.json, by the Hub's metric and the name shown
     "macro_f1": ("f1", "Macro F1"),
 }
 CODE_PLACE = "Apache-2.0, in this folder and in the package `simfle`"
-CODE_TERMS = """\
-The code in this folder (the .py files) is not under these terms: it is licensed under the Apache License, Version
-2.0."""
 
 
 @dataclass
@@ -47,11 +52,16 @@ class CardArguments:
             " were made from where it is not commercial"
         },
     )
-    license_name: str = field(default="research-use-only", metadata={"help": "where --license is other"})
-    license_link: str = field(
-        default=LICENSE_FILE, metadata={"help": "where --license is other: a URL, or the file that is written"}
+    license_name: str | None = field(
+        default=None, metadata={"help": f"where --license is other; default {LICENSE_NAME}"}
     )
-    datasets: list[str] = field(default_factory=list, metadata={"help": "training data on the card; default guessed"})
+    license_link: str | None = field(
+        default=None,
+        metadata={"help": f"where --license is other: a URL, or the file that is written, {LICENSE_FILE}, the default"},
+    )
+    datasets: list[str] = field(
+        default_factory=list, metadata={"help": "Hub ids of the training data; default: where it is known"}
+    )
     data_terms: str | None = field(default=None, metadata={"help": "a sentence: the terms of the training images"})
     base_model: str | None = field(
         default=None, metadata={"help": "Hub id of the model that this was made from; a name alone is its publisher's"}
@@ -61,9 +71,9 @@ class CardArguments:
 
     def __post_init__(self):
         check_range("assumed_watts", self.assumed_watts, 0, low_included=False)
-        if self.license in (None, "other") and not (self.license_name and self.license_link):
+        if self.license in (None, "other") and "" in (self.license_name, self.license_link):
             raise ValueError("--license other needs --license_name and --license_link.")
-        if self.license_link != LICENSE_FILE and not LINK.fullmatch(self.license_link):
+        if self.license_link not in (None, LICENSE_FILE) and not LINK.fullmatch(self.license_link):
             raise ValueError(f"--license_link {self.license_link} must be a URL, or {LICENSE_FILE}.")
         is_folder = any(place.exists() for place in places_of(self.base_model))
         if self.base_model and (is_folder or not HUB_ID.fullmatch(self.base_model)):
@@ -87,7 +97,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
     arguments, source = choose_license(folder, arguments or CardArguments())
     facts = read_facts(folder, arguments.training_recipes)
     for name in ("hardware", "assumed_watts"):  # a published folder has them in metrics.json
-        facts.metrics.setdefault(name, getattr(arguments, name))
+        facts.metrics.setdefault(name, public(getattr(arguments, name)))
     model = arguments.repo_id or public_path(str(Path(folder).resolve()))
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         {heading.lower().replace(" ", "_"): section(facts) for heading, section in FIGURES.items()},
@@ -119,6 +129,8 @@ def choose_license(folder: Path, arguments: CardArguments) -> tuple[CardArgument
         ValueError: the one asked for may allow more than the one that came with the weights.
     """
     source = source_license(Path(folder))
+    name, link = arguments.license_name or LICENSE_NAME, arguments.license_link or LICENSE_FILE
+    arguments = replace(arguments, license_name=name, license_link=link)
     if arguments.license:
         check_license(arguments.stated, source)
         return arguments, source
@@ -129,7 +141,7 @@ def choose_license(folder: Path, arguments: CardArguments) -> tuple[CardArgument
 
 
 def write_card(folder: Path, output: Path, arguments: CardArguments) -> None:
-    """README.md, and beside it the example's picture and the licence that it names, where these are not there yet."""
+    """README.md, and beside it the example's picture, where there is none yet, and LICENSE, see `write_license`."""
     from training.synthetic_faces import draw_face
 
     text = make_card(folder, arguments)
@@ -137,16 +149,8 @@ def write_card(folder: Path, output: Path, arguments: CardArguments) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     if not output.with_name(EXAMPLE).exists():
         draw_face(seed=3, index=1, size=128).image.save(output.with_name(EXAMPLE))
-    needs_file = arguments.license == "other" and arguments.license_link == LICENSE_FILE
-    if needs_file and not output.with_name(LICENSE_FILE).exists():
-        write_text(output.with_name(LICENSE_FILE), license_file(read_facts(folder), arguments))
+    write_license(output.with_name(LICENSE_FILE), read_facts(folder), arguments.stated, arguments.data_terms)
     write_text(output, text)
-
-
-def write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def card_data(facts: Facts, arguments: CardArguments):
@@ -159,7 +163,7 @@ def card_data(facts: Facts, arguments: CardArguments):
         library_name="transformers",
         pipeline_tag=task,
         tags=[*TAGS, task, *(("onnx", "transformers.js") if facts.is_plain else ())],
-        datasets=arguments.datasets or [facts.dataset],
+        datasets=arguments.datasets or ([facts.dataset_id] if facts.dataset_id else None),
         metrics=["accuracy", "recall", "f1"] if facts.is_measured else None,
         base_model=arguments.base_model,
         model_name=facts.name,
@@ -180,10 +184,10 @@ def eval_results(facts: Facts) -> list:
         EvalResult(
             task_type="image-classification",
             task_name="Facial expression recognition",
-            dataset_type=facts.dataset,
+            dataset_type=facts.dataset_id or "local",  # the Hub wants one; a folder's name may be somebody's set there
             dataset_name=f"{Path(source).name}, split {metrics['split']}",
             dataset_split=metrics["split"],
-            dataset_args={"protocol": metrics["protocol"], "num_images": metrics["num_images"]},
+            dataset_args={"protocol": protocol(facts), "num_images": metrics["num_images"]},
             metric_type=kind,
             metric_name=title,
             metric_value=round(metrics[name], 6),
@@ -231,18 +235,6 @@ def license_text(facts: Facts, arguments: CardArguments, source: dict) -> str:
     if facts.is_plain:
         return f"There is no code in this folder. The weights, and the ONNX files made from them, are under {terms}."
     return f"The code in this folder (the .py files) is Apache-2.0. The weights are under {terms}."
-
-
-def license_file(facts: Facts, arguments: CardArguments) -> str:
-    """LICENSE: what may be done with the weights, in words of our own."""
-    text = (
-        f"# {arguments.license_name}\n\n"
-        "The weights in this folder (the .safetensors files, and .onnx files made from them) may be used, shared and\n"
-        f"changed for research and teaching, with this note beside them. {image_terms(facts, arguments.data_terms)}\n"
-        "No other use is granted, because none is ours to grant.\n\n"
-        "They come as they are, without any warranty.\n"
-    )
-    return text if facts.is_plain else f"{text}\n{CODE_TERMS}\n"
 
 
 def copy_license_file(source: Path, folder: Path, arguments: CardArguments) -> None:

@@ -30,6 +30,46 @@ class ModelArguments:
     use_local_branch: bool | None = field(default=None, metadata={"help": "over the config; false is L = L_s"})
     masking: Literal["semantic", "random"] | None = field(default=None, metadata={"help": "over the config"})
 
+    def __post_init__(self):
+        if self.model:
+            check_model(self.model)
+
+
+def check_model(source: str, flag: str = "--model ") -> None:
+    """
+    Raises ValueError, before anything is made, where `source` is no path here and the Hub gives no config for it.
+
+    Args:
+        flag: how the sentence names it.
+    """
+    if Path(source).exists():
+        return
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    hub = f"the Hub ({constants.ENDPOINT})"
+    try:
+        hf_hub_download(source, "config.json")
+    except GatedRepoError as error:
+        raise ValueError(f"{flag}{source} is gated on {hub}; ask for access there and log in.") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ValueError(f"{flag}{source} is no folder here and no model on {hub}; check the name.") from error
+    except LocalEntryNotFoundError as error:  # an EntryNotFoundError too
+        raise ValueError(
+            f"{flag}{source} is no folder here, and {hub} cannot be reached; check the name, or the network."
+        ) from error
+    except EntryNotFoundError as error:
+        raise ValueError(f"{flag}{source} on {hub} has no config.json; give a model of transformers.") from error
+    except HfHubHTTPError as error:
+        raise ValueError(f"{flag}{source} is no folder here, and {hub} did not give it: {error}") from error
+
 
 def read_config(arguments: ModelArguments):
     """The SimFLEConfig of the arguments. Raises ValueError: an unknown field, or a value out of range."""
@@ -117,6 +157,7 @@ def load_classifier(source: str, trust_remote_code: bool = False):
 
     if not source:
         raise ValueError("--model is missing; give the folder or Hub id of a classifier.")
+    check_model(source, flag="")
     check_weights(Path(source))
     trust = {"trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(source, **trust)

@@ -32,7 +32,7 @@ def main(argv=None) -> None:
     output_dir = Path(run.output_dir)
     checkpoint = None
     if not run.dry_run:
-        output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None)
+        output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
         if run.resume_from_checkpoint:
             checkpoint = find_checkpoint(output_dir, run.resume_from_checkpoint)
     config = read_config(model_arguments)
@@ -137,7 +137,7 @@ def pretrain(
     """Set-up, the loop and the end of a run. Returns the loop."""
     from training.pretraining_loop import PretrainingLoop
     from training.run_guard import StepGuard
-    from training.run_state import abandon_later_checkpoints, save_model, versions, write_json
+    from training.run_state import abandon_later_checkpoints, save_model, versions
 
     state = describe_state(accelerator, config, processor, faces, run)
     model, optimizer = make_model_and_optimizer(config, start_from, run)
@@ -147,7 +147,7 @@ def pretrain(
         if checkpoint is not None:
             abandon_later_checkpoints(output_dir, checkpoint)
         about = {"arguments": arguments, "versions": versions(), "num_images": len(faces), **state}
-        write_json(output_dir / "run.json", about)
+        write_progress(output_dir, about, step, sampler.last_step)
         if step >= sampler.last_step:
             print(f"the run is already finished at step {step}; nothing to do but to save the model")
     bare_model = model
@@ -167,12 +167,21 @@ def pretrain(
     done = loop.train()
     if accelerator.is_main_process:
         save_model(output_dir, bare_model, processor)
+        write_progress(output_dir, about, done, sampler.last_step)
         ending = "finished" if done == sampler.last_step else "stopped, to go on by --resume_from_checkpoint latest,"
         print(f"{ending} at step {done}; the model is in {output_dir}")
     accelerator.wait_for_everyone()
     for tracker in accelerator.trackers:
         tracker.finish()
     return loop
+
+
+def write_progress(output_dir: Path, about: dict, step: int, planned_steps: int) -> None:
+    """run.json: what the run is, how far it is, whether that is its end. A killed run is not finished."""
+    from training.run_state import write_json
+
+    progress = {"finished": step >= planned_steps, "step": step, "planned_steps": planned_steps}
+    write_json(output_dir / "run.json", {**about, **progress})
 
 
 def describe_state(accelerator, config, processor, faces, run: PretrainingArguments) -> dict:

@@ -1,12 +1,14 @@
 """From a folder to the Hub: stage, check and, where asked for, send and compare; for publish.py and --push_to_hub."""
 
+import shlex
 import tempfile
 from pathlib import Path
 
 from training.folder_checks import check_staged
 from training.fresh_process import compare_in_new_process
-from training.hub_upload import Published, check_repo_id, upload, verify
+from training.hub_upload import Published, check_repo_id, check_revision, upload, verify
 from training.staging import Staged, stage, summarize
+from training.weight_licences import stated_license
 
 
 def publish_folder(
@@ -28,11 +30,14 @@ def publish_folder(
         ValueError: one sentence: what is wrong with the folder, or why the Hub did not take it.
     """
     check_repo_id(repo_id, "repo_id")
+    check_revision(revision)
     with tempfile.TemporaryDirectory(prefix="simfle_publish") as root:
         target = Path(root) / repo_id.split("/")[1]
         try:
             staged = stage(folder, target, repo_id)
             print_files(staged)
+            if staged.is_card_made:
+                print_card(staged, folder, repo_id)
             check_staged(staged)
             print("checked: card, figures, weights, code; no pickle among the files")
             print(compare_in_new_process(folder, target))
@@ -43,7 +48,10 @@ def publish_folder(
             print(f"nothing was sent; --push sends these {total}, to {repo_id}")
             return None
         published = upload(staged, repo_id, private, revision, create_pr)
-        print(f"published {total}: {published.pull_request or published.url}")
+        if published.is_unchanged:
+            print(f"nothing to change; {repo_id} already holds these files: {published.url}")
+        else:
+            print(f"published {total}: {published.pull_request or published.url}")
         verify(published, repo_id, staged.files)
         print(f"downloaded {published.sha} again and compared: all {len(staged.files)} hashes are equal")
         return published
@@ -56,3 +64,11 @@ def print_files(staged: Staged) -> None:
         print(f"{file.name:{width}} {file.size:>13,}  sha256 {file.sha256}")
     if staged.left_out:
         print(f"left out: {summarize(staged.left_out)}")
+
+
+def print_card(staged: Staged, folder: Path, repo_id: str) -> None:
+    """What the card that was made on the way says of the licence, and how to get it into the folder."""
+    stated = stated_license(staged.folder)
+    terms = ", ".join(stated[name] for name in ("license", "license_name") if name in stated)
+    command = f"python training/make_card.py {shlex.quote(str(folder))} --repo_id {repo_id}"
+    print(f"README.md was made for this (licence: {terms}); to read and change it: {command}")

@@ -40,17 +40,21 @@ def write_json(path: Path, content) -> None:
     os.replace(temporary, path)
 
 
-def prepare_output_dir(output_dir: str, resume: bool) -> Path:
-    """Makes the folder. A non-empty one without resuming is refused: nothing there is overwritten."""
+def prepare_output_dir(output_dir: str, resume: bool, can_resume: bool = False) -> Path:
+    """
+    Makes the folder. A non-empty one without resuming is refused: nothing there is overwritten.
+
+    Args:
+        resume: whether the run goes on there. can_resume: whether the script has --resume_from_checkpoint.
+    """
     if not output_dir:
         raise ValueError("--output_dir is missing; give a new folder.")
     folder = Path(output_dir)
     if folder.is_file():
         raise ValueError(f"--output_dir {folder} is a file; give a new folder.")
     if folder.is_dir() and any(folder.iterdir()) and not resume:
-        raise ValueError(
-            f"--output_dir {folder} is not empty; give a new folder, or go on with --resume_from_checkpoint latest."
-        )
+        hint = ", or go on with --resume_from_checkpoint latest" if can_resume else ""
+        raise ValueError(f"--output_dir {folder} is not empty; give a new folder{hint}.")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

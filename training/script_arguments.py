@@ -6,6 +6,7 @@ Only light imports here: a script must answer `--help` and bad flags before torc
 
 import argparse
 import dataclasses
+import difflib
 import io
 import os
 import signal
@@ -30,9 +31,32 @@ def parse_arguments(dataclass_types, argv=None, description=None, positionals=()
     if not sys.stderr.isatty():  # read by the libraries when they are imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    parser = make_parser(dataclass_types, description, positionals)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    known, _ = parser.parse_known_args(argv)
+    if known.recipe:
+        try:
+            parser.set_defaults(**read_recipe(known.recipe, dataclass_types))
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+    found, strays = parser.parse_known_args(argv)
+    if strays:
+        parser.error(describe_stray(strays, dataclass_types))
+    namespace, parsed = vars(found), []
+    for kind in dataclass_types:
+        parsed.append(kind(**{f.name: namespace.pop(f.name) for f in dataclasses.fields(kind)}))
+    return (*parsed, argparse.Namespace(**namespace)) if positionals else tuple(parsed)
+
+
+def make_parser(dataclass_types, description, positionals):
+    """HfArgumentParser, but a bad flag or value is one sentence, without the usage of every flag."""
     from transformers import HfArgumentParser
 
-    parser = HfArgumentParser(
+    class OneSentenceParser(HfArgumentParser):
+        def error(self, message):
+            self.exit(2, f"{self.prog}: {message}\n")
+
+    parser = OneSentenceParser(
         dataclass_types,
         description=description,
         allow_abbrev=False,
@@ -41,18 +65,22 @@ def parse_arguments(dataclass_types, argv=None, description=None, positionals=()
     parser.add_argument("--recipe", default=None, help="YAML file of flags; flags on the command line win")
     for name, options in positionals:
         parser.add_argument(name, **options)
-    argv = sys.argv[1:] if argv is None else list(argv)
-    known, _ = parser.parse_known_args(argv)
-    if known.recipe:
-        try:
-            parser.set_defaults(**read_recipe(known.recipe, dataclass_types))
-        except (ValueError, OSError) as error:
-            parser.error(str(error))
-    namespace = vars(parser.parse_args(argv))
-    parsed = []
-    for kind in dataclass_types:
-        parsed.append(kind(**{f.name: namespace.pop(f.name) for f in dataclasses.fields(kind)}))
-    return (*parsed, argparse.Namespace(**namespace)) if positionals else tuple(parsed)
+    return parser
+
+
+def describe_stray(strays: list[str], dataclass_types) -> str:
+    """The sentence for arguments that the parser could not place, with the flag that the first one may mean."""
+    flags = [stray.split("=")[0] for stray in strays if stray.startswith("-")]
+    if not flags:
+        return f"argument {strays[0]!r} belongs to no flag; --help lists all"
+    known = [f"--{f.name}" for kind in dataclass_types for f in dataclasses.fields(kind)]
+    return f"unknown flag {flags[0]}{did_you_mean(flags[0], [*known, '--recipe']) or ';'} --help lists all"
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """A clause with the closest of the known words; empty where none is close."""
+    close = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def read_recipe(path: str, dataclass_types) -> dict:
@@ -68,7 +96,8 @@ def read_recipe(path: str, dataclass_types) -> dict:
     hints = {name: hint for kind in dataclass_types for name, hint in typing.get_type_hints(kind).items()}
     for key, value in recipe.items():
         if key not in hints:
-            raise ValueError(f"recipe {path}: unknown key {key!r}; known are {', '.join(sorted(hints))}")
+            close = did_you_mean(str(key), list(hints))
+            raise ValueError(f"recipe {path}: unknown key {key!r}; known are {', '.join(sorted(hints))}{close}")
         if not matches_type(value, hints[key]):
             raise ValueError(f"recipe {path}: {key}={value!r} is not {describe_type(hints[key])}")
         if hints[key] is float and isinstance(value, int):

@@ -2,17 +2,19 @@
 What leaves this machine when a folder is published: copies of the files of a list, and nothing else.
 
 The list is NAMES, SHARD, ONNX and, where config.json names remote code, the package's code. Checkpoints, optimiser
-state, logs (metrics.jsonl, run.json), predictions, pictures of the data and hidden files are not on it, so they stay.
+state, logs (metrics.jsonl, run.json), card.json, predictions, pictures of the data and hidden files are not on it, so
+they stay.
 """
 
 import importlib.util
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.card_facts import read_facts, read_json
-from training.model_card import EXAMPLE, LICENSE_FILE, CardArguments, with_repo_id, write_card
+from training.card_notes import impact, with_kept
+from training.model_card import EXAMPLE, LICENSE_FILE, with_repo_id, write_card
 from training.public_paths import public
 from training.published_weights import file_sha256, weights_sha256
 from training.run_state import write_json
@@ -39,11 +41,15 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Staged:
-    """A folder that holds exactly `files`; `left_out`: what else lay in the folder that it was copied from."""
+    """
+    A folder that holds exactly `files`; left_out: what else lay in the folder that it was copied from. is_card_made:
+    README.md is not from there.
+    """
 
     folder: Path
     files: tuple[StagedFile, ...]
     left_out: tuple[str, ...]
+    is_card_made: bool
 
 
 def stage(folder: Path, target: Path, repo_id: str) -> Staged:
@@ -74,23 +80,26 @@ def stage(folder: Path, target: Path, repo_id: str) -> Staged:
     for name in (METRICS, EXPORTS):
         if (target / name).is_file():
             write_json(target / name, public(read_json(target / name)))
+    is_card_made = not (target / CARD).is_file()
     complete_run(folder, target, repo_id)
     names = sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file())
     files = (StagedFile(name, (target / name).stat().st_size, file_sha256(target / name)) for name in names)
-    return Staged(target, tuple(files), tuple(left_out))
+    return Staged(target, tuple(files), tuple(left_out), is_card_made)
 
 
 def complete_run(folder: Path, target: Path, repo_id: str) -> None:
     """
-    Gives the copy of a run, or of a bare export, recipe, hashes and its source's licence in metrics.json, and a card
-    where there is none.
+    Gives the copy of a run, or of a bare export, recipe, hashes, machine and its source's licence in metrics.json, and
+    a card where there is none; the flags are those that make_card.py kept.
 
     Raises:
         ValueError: a folder that nothing was trained in.
     """
+    kept = with_kept(folder)
     metrics = read_json(target / METRICS, optional=True)
     if not metrics.get("recipe"):
-        added = {"recipe": read_facts(folder).recipe, "weights_sha256": weights_sha256(target)}
+        added = {"recipe": read_facts(folder, kept.training_recipes).recipe, "weights_sha256": weights_sha256(target)}
+        added |= impact(kept)
         came_with = source_license(folder)  # the folders that it is read from stay here
         write_json(target / METRICS, {**added, **({"source_license": came_with} if came_with else {}), **metrics})
     card = target / CARD
@@ -99,7 +108,7 @@ def complete_run(folder: Path, target: Path, repo_id: str) -> None:
         text = card.read_text(encoding="utf-8", errors="surrogateescape")
         card.write_text(with_repo_id(text, repo_id), encoding="utf-8", errors="surrogateescape")
     else:
-        write_card(target, card, CardArguments(repo_id=repo_id))
+        write_card(target, card, replace(kept, training_recipes=[], repo_id=repo_id))
 
 
 def is_listed(name: str, with_code: bool) -> bool:
@@ -109,8 +118,8 @@ def is_listed(name: str, with_code: bool) -> bool:
 
 
 def belongs_to_weights(name: str) -> bool:
-    """Whether a file of this name says something wrong beside other weights: weights, exports and their figures."""
-    return bool(name in (WEIGHTS, INDEX, EXPORTS) or SHARD.fullmatch(name) or ONNX.fullmatch(name))
+    """Whether a file of this name says something wrong beside other weights: weights, exports, figures, licence."""
+    return bool(name in (WEIGHTS, INDEX, EXPORTS, LICENSE_FILE) or SHARD.fullmatch(name) or ONNX.fullmatch(name))
 
 
 def code_names() -> tuple[str, ...]:

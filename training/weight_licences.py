@@ -6,14 +6,33 @@ in metrics.json, under `source_license`, because the folders that it came from s
 of LICENSE_FIELDS, {} where none is known.
 """
 
+import os
 import re
 from pathlib import Path
 
 import yaml
 
-from training.card_facts import places_of, read_json
+from training.card_data_sets import image_terms
+from training.card_facts import Facts, places_of, read_json
 
 LICENSE_FIELDS = ("license", "license_name", "license_link")
+LICENSE_FILE = "LICENSE"
+LICENSE_TEXT = """\
+# {name}
+
+The weights in this folder (the .safetensors files, and .onnx files made from them) may be used, shared and
+changed for research and teaching, with this note beside them. {terms}
+No other use is granted, because none is ours to grant.
+
+They come as they are, without any warranty.
+"""
+CODE_TERMS = """\
+The code in this folder (the .py files) is not under these terms: it is licensed under the Apache License, Version
+2.0."""
+OURS = re.compile(  # a LICENSE that was written here, not by hand
+    re.escape(LICENSE_TEXT).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{terms\}", r"[\s\S]*")
+    + rf"(?:\n{re.escape(CODE_TERMS)}\n)?"
+)
 NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non-?commercial|research", re.IGNORECASE)
 
 
@@ -93,3 +112,46 @@ def check_license(given: dict, source: dict) -> None:
             f"the licence {found} may allow more than {wanted}, which the weights that these were made from are under;"
             " leave --license out."
         )
+
+
+def license_file(facts: Facts, name: str, data_terms: str | None) -> str:
+    """LICENSE: what may be done with the weights, in words of our own."""
+    text = LICENSE_TEXT.format(name=name, terms=image_terms(facts, data_terms))
+    return text if facts.is_plain else f"{text}\n{CODE_TERMS}\n"
+
+
+def written_name(path: Path) -> str | None:
+    """The licence's name in a LICENSE that `license_file` made; None of another text, or where there is none."""
+    found = OURS.fullmatch(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else None
+    return found["name"] if found else None
+
+
+def write_license(path: Path, facts: Facts, stated: dict, data_terms: str | None) -> None:
+    """
+    LICENSE where the card names it, anew where its name or the terms that are given are others; one of ours that the
+    card does not name goes. A text of somebody else stays.
+    """
+    name = written_name(path)
+    if path.exists() and name is None:
+        return
+    if stated.get("license_link") != LICENSE_FILE:
+        path.unlink(missing_ok=True)
+    elif name != stated["license_name"] or data_terms:
+        write_text(path, license_file(facts, stated["license_name"], data_terms))
+
+
+def check_license_file(folder: Path, stated: dict) -> None:
+    """Raises ValueError: a LICENSE of ours is of another licence than the card's."""
+    name = written_name(folder / LICENSE_FILE)
+    named = stated.get("license") == "other" and stated.get("license_link") == LICENSE_FILE
+    if name and not (named and stated.get("license_name") == name):
+        raise ValueError(
+            f"{folder / LICENSE_FILE} is of {name}, and the card's licence is {terms_of(stated)}; write the card again"
+            " by training/make_card.py."
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

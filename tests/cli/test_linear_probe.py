@@ -174,6 +174,18 @@ def test_bad_values(more, sentence, flags, faces, tmp_path):
         call(*flags, "--dataset", faces, *more, "--output_dir", tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["runs/simfel", "too/many/parts"])
+def test_a_misspelt_model_is_one_sentence_and_leaves_no_folder(name, faces, tmp_path):
+    with pytest.raises(ValueError, match=f"^--model {name} is no folder here,? and"):
+        call("--model", name, "--dataset", faces, "--output_dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_flag_is_offered_that_the_script_lacks(runs, tmp_path):
+    with pytest.raises(ValueError, match=r"is not empty; give a new folder\.$"):
+        call(*runs[1], "--output_dir", runs[0] / "all")
+
+
 def test_a_damaged_store_and_an_untrained_target_are_named(runs, config_file, faces, tmp_path):
     shutil.copytree(runs[0] / "features", tmp_path / "features")
     for path in (tmp_path / "features").iterdir():

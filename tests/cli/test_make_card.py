@@ -274,7 +274,7 @@ def test_no_folder_no_run_and_an_unfinished_one(copied, scratch, tmp_path):
     with pytest.raises(ValueError, match="is a run of k-NN: nothing was trained"):
         call(folder)
     (folder / "metrics.json").unlink()
-    with pytest.raises(ValueError, match=r"not finished, it has no metrics\.json"):
+    with pytest.raises(ValueError, match=r"scratch is not finished: it has no metrics\.json"):
         call(folder)
     (folder / "run.json").unlink()
     with pytest.raises(ValueError, match=r"holds no run\.json and no recipe"):

@@ -43,3 +43,22 @@ def test_probe_chooses_on_validation_and_the_test_split_is_evaluated(name, tmp_p
     assert test["split"] == "test"
     assert len(test["confusion_matrix"]) == classes
     assert probe["num_images"] == knn["num_images"] == tuned["num_images"] > 0
+
+
+def test_class_folders_without_splits_are_measured_on_the_tenth_and_never_on_what_was_trained(tmp_path, config_file):
+    root = layouts.write_class_folders(tmp_path / "set") / "train"
+    data = ["--dataset", root, "--num_workers", 0]
+    encoder = ["--model_config", config_file, "--view_size", 32]
+    epochs = ["--per_device_train_batch_size", 6, "--num_train_epochs", 1]
+    call(linear_probe, *data, *encoder, "--cache_features", *epochs, "--output_dir", tmp_path / "p")
+    for run, more, count in (("e", [], 8), ("a", ["--eval_split", "all"], 80)):
+        call(evaluate_classifier, *data, "--model", tmp_path / "p", *more, "--output_dir", tmp_path / run)
+        metrics = json.loads((tmp_path / run / "metrics.json").read_text())
+        assert (metrics["num_images"], metrics["split"]) == (count, "all" if more else "validation")
+    probe = json.loads((tmp_path / "p" / "metrics.json").read_text())
+    assert (probe["num_images"], probe["num_training_images"], probe["split"]) == (8, 72, "validation")
+    for script in (linear_probe, knn_probe, finetune):
+        with pytest.raises(ValueError, match="are training images too"):
+            call(script, *data, *encoder, "--eval_split", "all", "--output_dir", tmp_path / "no" / script.__name__)
+        with pytest.raises(ValueError, match="has no split 'test'"):
+            call(script, *data, *encoder, "--eval_split", "test", "--output_dir", tmp_path / script.__name__)

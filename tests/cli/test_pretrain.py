@@ -64,6 +64,21 @@ def test_the_learning_rate_is_the_papers_cosine_by_epoch(pretraining_flags, tmp_
     assert rates == pytest.approx([base] * 3 + [base / 2] * 3)
 
 
+def test_run_json_says_whether_the_run_is_finished(pretrained, pretraining_flags, tmp_path):
+    def progress(folder):
+        about = json.loads((folder / "run.json").read_text())
+        return {name: about[name] for name in ("finished", "step", "planned_steps")}
+
+    assert progress(pretrained[0]) == {"finished": True, "step": 6, "planned_steps": 6}
+    more = [*pretraining_flags, "--output_dir", tmp_path / "run"]
+    run(*more, "--max_train_minutes", 0)
+    stopped = progress(tmp_path / "run")
+    assert stopped == {"finished": False, "step": stopped["step"], "planned_steps": 6}
+    assert 0 < stopped["step"] < 6
+    run(*more, "--resume_from_checkpoint", "latest")
+    assert progress(tmp_path / "run") == {"finished": True, "step": 6, "planned_steps": 6}
+
+
 def test_a_finished_run_says_so_and_exits_0(pretrained, pretraining_flags, script, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(pretrained[0], folder)
@@ -190,7 +205,7 @@ def test_trackers(pretraining_flags, tmp_path):
 
 def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_path):
     for flags, code, sentence in [
-        (["--datasett", "x"], 2, "unrecognized arguments: --datasett x"),
+        (["--datasett", "x"], 2, "pretrain.py: unknown flag --datasett; did you mean --dataset? --help lists all"),
         (["--dataset", tmp_path / "missing", "--output_dir", tmp_path / "o"], 1, "pretrain: "),
         (["--per_device_train_batch_size", 1, "--output_dir", tmp_path / "o"], 1, "BatchNorm needs at least 2 images"),
     ]:

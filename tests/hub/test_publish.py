@@ -63,6 +63,10 @@ def test_without_push_nothing_is_asked_of_the_hub(script, hub, finished_run, tmp
         assert name in left_out
     assert "a drawn face comes out the same" in done.stdout
     assert "nothing was sent" in done.stdout
+    assert (
+        "README.md was made for this (licence: other, research-use-only); to read and change it: python"
+        f" training/make_card.py {finished_run} --repo_id {REPO}\n"
+    ) in done.stdout
     assert TOKEN not in done.stdout + done.stderr
 
 
@@ -160,7 +164,7 @@ def test_the_hubs_refusals(step, status, sentence, hub, here, published, capsys)
     with pytest.raises(ValueError, match=f"^{sentence}.*HTTP {status}") as caught:
         here(published)
     said = str(caught.value)
-    assert said.endswith("nothing of these files is there yet; run it again: it goes on from what was sent.")
+    assert said.endswith("nothing was published; run it again: what was sent is not sent again.")
     assert TOKEN not in said and "X-Signature" not in said
     assert hub.snapshot() == before
     del hub.faults[step]
@@ -173,7 +177,9 @@ def test_the_hubs_refusals(step, status, sentence, hub, here, published, capsys)
 def test_a_cut_connection_and_a_second_run_that_does_not_send_twice(hub, here, published):
     draw_face(1, 1, 48).image.save(published / "confusion_matrix.png")
     before, hub.faults["cut"] = hub.snapshot(), weights_oid(published)
-    with pytest.raises(ValueError, match=r"^the connection to the Hub was refused or cut \(\w+\); nothing of these"):
+    with pytest.raises(
+        ValueError, match=r"^the connection to the Hub was refused or cut \(\w+\); nothing was published"
+    ):
         here(published)
     assert hub.snapshot() == before
     assert hub.sent == {file_sha256(published / "confusion_matrix.png"): 1}
@@ -233,12 +239,15 @@ def test_a_file_that_comes_back_changed(hub, here, finished_run, monkeypatch):
 # Where to
 
 
-def test_private_and_a_second_run_with_nothing_new(hub, here, finished_run):
+def test_private_and_a_second_run_with_nothing_new(hub, here, finished_run, capsys):
     here(finished_run, "--private", "true")
     assert hub.repositories[REPO].private
     before = hub.snapshot()
+    assert "nothing to change" not in capsys.readouterr().out
     here(finished_run, "--private")
     assert hub.snapshot() == before
+    said = capsys.readouterr().out
+    assert f"nothing to change; {REPO} already holds these files: " in said and "published" not in said
 
 
 def test_a_branch_that_is_not_there_and_a_pull_request(hub, here, published, capsys):

@@ -116,6 +116,13 @@ def test_a_folder_that_does_not_load_or_says_something_else(finished_run, tmp_pa
         (["--repo_id", "name"], "--repo_id name must be org/name"),
         (["--repo_id", "a/b/c"], "--repo_id a/b/c is no name of a repository"),
         (["--repo_id", REPO, "--create_pr", "--revision", "v2"], "--revision does not go with it"),
+        (
+            ["--repo_id", REPO, "--revision", "my branch"],
+            "--revision 'my branch' is no name of a branch; give one such",
+        ),
+        (["--repo_id", REPO, "--revision", "a..b"], r"--revision 'a\.\.b' is no name of a branch"),
+        (["--repo_id", REPO, "--revision", "v2.lock"], r"--revision 'v2\.lock' is no name of a branch"),
+        (["--repo_id", REPO, "--revision", ""], "--revision '' is no name of a branch"),
     ],
 )
 def test_bad_flags(flags, sentence, tmp_path):

@@ -58,10 +58,10 @@ def test_probe_and_fine_tuning(hub_here, probe_flags, tmp_path):
 
 def test_a_failure_keeps_the_run_and_says_how_to_go_on(hub_here, probe_flags, tmp_path):
     hub_here.faults["commit"] = 500
-    output = tmp_path / "probe"
+    output = tmp_path / "my probe"
     with pytest.raises(ValueError, match=r"the run is finished in .* but not published: the Hub failed") as caught:
-        call(linear_probe, *probe_flags, *PUSH, "--output_dir", output)
-    assert f"python training/publish.py {output} --repo_id {REPO} --push" in str(caught.value)
+        call(linear_probe, *probe_flags, *PUSH, "--hub_private_repo", "--output_dir", output)
+    assert str(caught.value).endswith(f"publish.py '{output}' --repo_id {REPO} --push --private")
     assert (output / "metrics.json").is_file()
 
 

@@ -2,6 +2,7 @@
 """Opening data: folders, Parquet, a guess of the format, and the sentence for each thing that is wrong."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests import official_layouts as layouts
 from training.data_formats import guess_format
 from training.face_data import BadImage, DatasetArguments, open_faces, picture_faces
 from training.fer_datasets import EXPRESSIONS, FERPLUS_TAGS
+from training.split_checks import check_apart
 from training.synthetic_faces import make_dataset, write_image_folder
 
 
@@ -78,6 +80,35 @@ def test_flat_or_nested_folder_without_labels(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     assert len(faces_of(tmp_path, with_labels=False)) == 3
     assert len(picture_faces([tmp_path, tmp_path / "a.jpg"])) == 4
+
+
+def test_without_labels_a_folder_without_splits_is_whole(tmp_path):
+    root = layouts.write_class_folders(tmp_path) / "train"
+    assert len(faces_of(root, with_labels=False)) == 80
+    assert len(faces_of(root)) == 72
+
+
+def test_faces_that_were_trained_on_are_told_from_others_of_the_same_names(tmp_path, folder):
+    root = layouts.write_class_folders(tmp_path / "set")
+    check_apart(faces_of(root), faces_of(root, "validation"))
+    validation, test = faces_of(root, "validation"), faces_of(root, "test")
+    assert validation.fingerprint() == test.fingerprint()  # of file names, and they differ
+    check_apart(validation, test)
+    with pytest.raises(ValueError, match=r"8 of the 80 images of .*, split 'all', are training images too"):
+        check_apart(faces_of(root / "train").select(np.arange(8)), faces_of(root / "train", "all"))
+    shutil.rmtree(root / "test")
+    shutil.copytree(root / "validation", root / "test")
+    with pytest.raises(ValueError, match=r"16 of the 16 images of .*, split 'test', are training images too"):
+        check_apart(faces_of(root, "validation"), faces_of(root, "test"))
+
+
+def test_a_single_parquet_file_is_not_another_split(tmp_path):
+    make_dataset(16, seed=0, size=32).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match=r"has no validation\.parquet; found train\.parquet"):
+        faces_of(tmp_path, "validation")
+    file = tmp_path / "train.parquet"
+    with pytest.raises(ValueError, match="16 of the 16 images"):
+        check_apart(faces_of(file), faces_of(file, "validation"))
 
 
 def test_parquet_with_labels(tmp_path):

@@ -276,6 +276,35 @@ def test_class_folders_share_their_classes(tmp_path):
     assert np.bincount(found["validation"]["label"][:], minlength=8).tolist() == [2] * 7 + [0]
 
 
+@pytest.mark.parametrize("part", ["", "train"])
+def test_class_folders_without_validation_hold_out_the_fixed_tenth(tmp_path, capsys, part):
+    shutil.move(layouts.write_class_folders(tmp_path / "set") / "train", tmp_path / "one" / part)
+    (tmp_path / "one" / part / "fear" / "7.png").unlink()  # of 0.png to 9.png the tenth
+    train = load_class_folders(tmp_path / "one", ["train"])["train"]
+    validation = load_class_folders(tmp_path / "one", ["val"])["val"]
+    assert set(validation["name"]) == {name for name in map("{}.png".format, range(10)) if held_out(name)} == {"7.png"}
+    assert len(validation) == 7
+    assert len(train) == 72
+    assert "7.png" not in train["name"]
+    said = capsys.readouterr().err
+    assert said.count("no validation split: 7 of its 79 images, a fixed tenth by file name, are validation") == 1
+    assert "the tenth has none of fear" in said
+    both = load_class_folders(tmp_path / "one")
+    assert {name: len(rows) for name, rows in both.items()} == {"train": 72, "validation": 7}
+    with pytest.raises(ValueError, match="one has no split 'test'"):
+        load_class_folders(tmp_path / "one", ["test"])
+
+
+def test_an_empty_tenth_and_every_image_of_a_folder_without_splits(tmp_path):
+    root = layouts.write_class_folders(tmp_path) / "test"  # 0.png and 1.png
+    assert len(load_class_folders(root, ["all"])["all"]) == 8 * layouts.NUM_TEST
+    assert list(load_class_folders(root)) == ["train"]
+    with pytest.raises(ValueError, match=r"the fixed tenth of its 16 images .* is empty; give a folder with train/"):
+        load_class_folders(root, ["validation"])
+    with pytest.raises(ValueError, match="has no split 'all'; found validation, train, test"):
+        load_class_folders(tmp_path, ["all"])
+
+
 def test_the_held_out_tenth_is_a_tenth_and_stays_the_same():
     names = [f"train_{number:05d}.jpg" for number in range(1, 12272)]  # RAF-DB's
     assert 0.09 < sum(map(held_out, names)) / len(names) < 0.11

@@ -46,6 +46,7 @@ def test_recipe_first_flags_over_it(tmp_path):
     "text,sentence",
     [
         ("stepss: 3", "unknown key 'stepss'; known are"),
+        ("stepss: 3", "; did you mean steps?"),
         ("steps: many", "steps='many' is not of type int"),
         ("steps: 1.5", "steps=1.5 is not of type int"),
         ("steps: true", "steps=True is not of type int"),
@@ -77,6 +78,23 @@ def test_bad_flags_exit_with_2_and_are_named(capsys, flags):
         parse(*flags)
     assert end.value.code == 2
     assert flags[0].lstrip("-") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags,sentence",
+    [
+        (["--steppes", "3"], "unknown flag --steppes; did you mean --steps? --help lists all"),
+        (["--steppes=3", "--gray"], "unknown flag --steppes; did you mean --steps? --help lists all"),
+        (["--zzz"], "unknown flag --zzz; --help lists all"),
+        (["stray"], "argument 'stray' belongs to no flag; --help lists all"),
+        (["--steps", "x"], "argument --steps: invalid int value: 'x'"),
+    ],
+)
+def test_a_bad_flag_is_one_line_with_the_closest_flag(capsys, flags, sentence):
+    with pytest.raises(SystemExit):
+        parse(*flags)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f": {sentence}")
 
 
 def test_check_range():
