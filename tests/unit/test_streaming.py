@@ -122,7 +122,5 @@ def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path,
     flags = [*pretraining_flags, "--dataset", str(tmp_path / "train.parquet"), "--streaming", "true"]
     pretrain.main([*flags, "--max_bad_images", "1", "--output_dir", str(tmp_path / "o")])
     assert "bad.png is not a readable image" in capsys.readouterr().err
-    assert (
-        json.loads((tmp_path / "o" / "checkpoints" / "step_00000002" / "training_state.json").read_text())["bad_images"]
-        == 1
-    )
+    state = json.loads((tmp_path / "o" / "checkpoints" / "step_00000002" / "training_state.json").read_text())
+    assert len(state["bad_images"]) == 1
