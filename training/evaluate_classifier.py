@@ -27,8 +27,8 @@ class EvaluationArguments:
     model: str = field(default="", metadata={"help": "folder or Hub id of a classifier"})
     output_dir: str = field(default="", metadata={"help": "new folder for metrics.json and the other files"})
     eval_dataset: str | None = field(default=None, metadata={"help": "where --eval_split is; default --dataset"})
-    eval_split: str = field(
-        default="validation", metadata={"help": "split to evaluate; all: class folders without splits, whole"}
+    eval_split: str | None = field(
+        default=None, metadata={"help": "split to evaluate; default validation, or all of class folders without splits"}
     )
     label_map: str | None = field(default=None, metadata={"help": "JSON file of the model's labels to class names"})
     leave_out_unknown_classes: bool = field(
@@ -51,7 +51,9 @@ def main(argv=None) -> None:
 
     label_map = read_label_map(evaluation.label_map)
     output_dir = prepare_output_dir(evaluation.output_dir, resume=False)
-    faces = open_faces(data, evaluation.eval_dataset or data.dataset, evaluation.eval_split, with_labels=True)
+    dataset = evaluation.eval_dataset or data.dataset
+    split, whole = evaluation.eval_split or "validation", evaluation.eval_split is None
+    faces = open_faces(data, dataset, split, with_labels=True, whole=whole)
     model, processor, device = load_classifier(evaluation.model, evaluation.trust_remote_code)
     evaluate(model, processor, device, faces, label_map, data, evaluation, output_dir)
 
@@ -81,7 +83,7 @@ def evaluate(model, processor, device, faces, label_map, data, evaluation, outpu
     metrics = write_metrics(
         output_dir / "metrics.json",
         classification_measures(labels, predictions, names, probabilities),
-        split=evaluation.eval_split,
+        split=faces.split,
         protocol="evaluation of a saved classifier, one pass over the split, nothing chosen" + unknown,
         processor=processor,
         model=evaluation.model,

@@ -26,7 +26,7 @@ from training.fer_datasets import (
     load_sfew,
 )
 from training.fer_layouts import SPLITS, list_images
-from training.folder_splits import SPLIT_SYNONYMS, spellings, split_folder
+from training.folder_splits import SPLIT_SYNONYMS, spellings, split_folder, split_names
 
 
 class BadImage(ValueError):
@@ -157,12 +157,13 @@ def read_image(cell: dict, name: str):
         raise BadImage(f"{name} is not a readable image ({why})") from error
 
 
-def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_labels: bool) -> Faces:
+def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_labels: bool, whole: bool = False) -> Faces:
     """
     Opens one split of a data set.
 
     Args:
         dataset: folder, file or Hub id. split: its split. with_labels: whether labels are needed.
+        whole: whether class folders without splits are taken whole, as split "all", and not by the fixed tenth.
     Raises:
         ValueError, FileNotFoundError: one sentence saying what was expected and what was found.
     """
@@ -173,6 +174,8 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
     if data_format != "hub" and not path.exists():
         raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
     if data_format == "imagefolder":
+        if whole and with_labels and path.is_dir() and not split_names(path):
+            split = "all"
         faces = folder_faces(path, split, with_labels)
     elif data_format in ("parquet", "hub"):
         faces = table_faces(read_table(path, dataset, data_format, split), arguments, with_labels)

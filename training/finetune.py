@@ -12,13 +12,12 @@ known: report a test split by evaluate_classifier.py, once. The output folder's 
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from training.face_data import DatasetArguments, open_faces
-from training.fer_datasets import match_labels
+from training.face_data import DatasetArguments
 from training.frozen_encoder import check_unused
 from training.hub_arguments import HubArguments, push_run
 from training.model_setup import ModelArguments, ProcessorArguments, load_processor, make_processor, read_config
 from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
-from training.split_checks import check_apart
+from training.split_checks import open_both
 
 
 @dataclass
@@ -84,10 +83,7 @@ def main(argv=None) -> None:
     keep_freed_memory()
     output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
     checkpoint = find_checkpoint(output_dir, run.resume_from_checkpoint) if run.resume_from_checkpoint else None
-    train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True)
-    eval_faces = open_faces(data, run.eval_dataset or data.dataset, run.eval_split, with_labels=True)
-    check_apart(train_faces, eval_faces)
-    eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
+    train_faces, eval_faces = open_both(data, run.eval_dataset, run.eval_split)
 
     import torch
     from accelerate import Accelerator

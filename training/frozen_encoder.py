@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from training.face_data import BadImage, open_faces
-from training.fer_datasets import match_labels
+from training.face_data import BadImage
 from training.model_setup import load_processor, make_processor, read_config
 from training.script_arguments import check_range
-from training.split_checks import check_apart
+from training.split_checks import open_both
 
 FEATURE_BATCH = 256
 
@@ -115,12 +114,7 @@ class FrozenEncoder:
 
     def open_splits(self):
         """Training and evaluation faces, both labelled in the same order."""
-        data, probe = self.data, self.probe
-        train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True)
-        eval_faces = open_faces(data, probe.eval_dataset or data.dataset, probe.eval_split, with_labels=True)
-        check_apart(train_faces, eval_faces)
-        eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
-        return train_faces, eval_faces
+        return open_both(self.data, self.probe.eval_dataset, self.probe.eval_split)
 
     def describe(self, faces) -> dict:
         """What the outputs for these faces follow from."""

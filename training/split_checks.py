@@ -1,11 +1,28 @@
-"""Whether evaluation faces are training faces: a figure measured so would say nothing, and is refused."""
+"""Training and evaluation faces together. That they are the same faces is refused: such a figure would say nothing."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 
-from training.face_data import Faces
+from training.face_data import DatasetArguments, Faces, open_faces
+from training.fer_datasets import match_labels
+
+
+def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str) -> tuple[Faces, Faces]:
+    """
+    Training and evaluation faces, both labelled in the order of the training classes. Where --eval_dataset is another
+    set, class folders without splits are taken whole in both.
+
+    Raises:
+        ValueError: they share faces, or evaluation has a class that training lacks.
+    """
+    dataset, whole = eval_dataset or data.dataset, eval_dataset not in (None, data.dataset)
+    train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True, whole=whole)
+    eval_faces = open_faces(data, dataset, eval_split, with_labels=True, whole=whole)
+    check_apart(train_faces, eval_faces)
+    eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
+    return train_faces, eval_faces
 
 
 def check_apart(train_faces: Faces, eval_faces: Faces) -> None:

@@ -122,4 +122,4 @@ def test_classes_that_the_model_does_not_know_are_named(classifier, tmp_path):
         Image.new("RGB", (40, 40)).save(tmp_path / "faces" / name / "x.png")
     flags = ["--model", classifier[0], "--dataset", tmp_path / "faces", "--num_workers", 0]
     with pytest.raises(ValueError, match="have classes boredom, which are none of neutral"):
-        call(evaluate_classifier, *flags, "--eval_split", "all", "--output_dir", tmp_path / "o")
+        call(evaluate_classifier, *flags, "--output_dir", tmp_path / "o")

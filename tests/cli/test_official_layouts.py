@@ -51,12 +51,18 @@ def test_class_folders_without_splits_are_measured_on_the_tenth_and_never_on_wha
     encoder = ["--model_config", config_file, "--view_size", 32]
     epochs = ["--per_device_train_batch_size", 6, "--num_train_epochs", 1]
     call(linear_probe, *data, *encoder, "--cache_features", *epochs, "--output_dir", tmp_path / "p")
-    for run, more, count in (("e", [], 8), ("a", ["--eval_split", "all"], 80)):
+    for run, more, count in (("e", ["--eval_split", "validation"], 8), ("a", [], 80)):
         call(evaluate_classifier, *data, "--model", tmp_path / "p", *more, "--output_dir", tmp_path / run)
         metrics = json.loads((tmp_path / run / "metrics.json").read_text())
-        assert (metrics["num_images"], metrics["split"]) == (count, "all" if more else "validation")
+        assert (metrics["num_images"], metrics["split"]) == (count, "validation" if more else "all")
     probe = json.loads((tmp_path / "p" / "metrics.json").read_text())
     assert (probe["num_images"], probe["num_training_images"], probe["split"]) == (8, 72, "validation")
+    other = layouts.write_class_folders(tmp_path / "other") / "train"  # a set of its own: both are taken whole
+    for path in other.rglob("*.png"):
+        path.rename(path.with_name(f"other_{path.name}"))
+    call(knn_probe, *data, *encoder, "--eval_dataset", other, "--output_dir", tmp_path / "k")
+    knn = json.loads((tmp_path / "k" / "metrics.json").read_text())
+    assert (knn["num_images"], knn["num_training_images"]) == (80, 80)
     for script in (linear_probe, knn_probe, finetune):
         with pytest.raises(ValueError, match="are training images too"):
             call(script, *data, *encoder, "--eval_split", "all", "--output_dir", tmp_path / "no" / script.__name__)
