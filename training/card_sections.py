@@ -177,7 +177,7 @@ def evaluation(facts: Facts) -> str:
 
 def protocol(facts: Facts) -> str:
     """How it was measured; run.json, which a run's metrics.json points to, is not published."""
-    return facts.metrics["protocol"].removesuffix("; see run.json")
+    return facts.metrics["protocol"]
 
 
 def choices(metrics: dict) -> str:

@@ -11,8 +11,7 @@ def keep_freed_memory() -> bool:
     Keeps the memory that a step frees for the next step. Returns whether the C library can do so.
 
     By default glibc maps every large tensor anew and gives it back: the kernel then clears the same pages at every
-    step, which took up to half of the processor's time of a pretraining step (NOTES.md). Other C libraries have no
-    `mallopt`; nothing changes there.
+    step. Other C libraries have no `mallopt`; nothing changes there.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
