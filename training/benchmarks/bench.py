@@ -3,7 +3,7 @@ Measures pretraining against the plain version of baseline.py, in turn, within o
 
     python training/benchmarks/bench.py --output_json bench.json              (`make bench`)
 
-The model step, the views, the loading and the whole, each in images a second (median over the rounds), with the peak
+The views, the loading, the model step and the whole, each in images a second (median over the rounds), with the peak
 memory of a step, the share of time spent waiting for data, and model-FLOPs utilisation against the device's dense
 bfloat16 peak where that is known.
 """
@@ -14,7 +14,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
-from training.benchmarks.variants import UNCOUNTED, Variant, loader_of, make_loaders, make_variants, seconds_of, serve
+from training.benchmarks.variants import (
+    BASELINE,
+    UNCOUNTED,
+    Variant,
+    loader_of,
+    make_loaders,
+    make_variants,
+    seconds_of,
+    serve,
+)
 from training.model_setup import ModelArguments, read_config
 from training.script_arguments import check_range, parse_arguments, run_main
 
@@ -68,14 +77,9 @@ def main(argv=None) -> None:
     figures = {"device": device_name(device), "arguments": asdict(bench), "config": config.to_diff_dict()}
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(folder)
-        variants = {name: Variant(name, bench, Path(folder)) for name in make_variants(config, device, bench.compiled)}
-        try:
-            figures |= measure_step(bench, device, variants)
-            figures |= measure_views(bench, device)
-            figures |= measure_loading_and_whole(config, bench, device, Path(folder), variants)
-        finally:
-            for variant in variants.values():
-                variant.process.kill()
+        figures |= measure_views(bench, device)
+        figures |= measure_loading(config, bench, device, Path(folder))
+        figures |= measure_steps(bench, device, make_variants(config, device, bench.compiled), Path(folder))
     if bench.output_json:
         from training.run_state import write_json
 
@@ -104,28 +108,50 @@ def in_turn(functions: dict, rounds: int, device: str) -> dict[str, list[float]]
     return times
 
 
-def measure_step(bench, device: str, variants: dict) -> dict:
-    """The model step of each variant: seconds, images a second, ratio to the baseline, peak memory, FLOPs."""
-    first = {name: variant.ask("losses") for name, variant in variants.items()}
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(bench.rounds):
-        for name, variant in variants.items():
-            times[name].append(variant.ask("step"))
-    memory = {name: variant.ask("memory") for name, variant in variants.items()}
-    flops = variants["float32"].ask("flops")
+def measure_steps(bench, device: str, names, folder: Path) -> dict:
+    """
+    The model step, and loader and step together, of each variant in turn with the baseline's, two at a time in memory.
+
+    Args:
+        names: the variants, the baseline first. folder: config.json, and the faces that `measure_loading` wrote.
+    Returns:
+        "step": seconds, images a second, ratio to the baseline, peak memory, utilisation; "whole"; and what holds for
+        all: "step_flops", "first_losses_relative_difference".
+    """
     peak = next((value for part, value in PEAKS.items() if part in device_name(device)), None)
-    base, found = median(times["baseline, float32"]), {}
-    for name, seconds in times.items():
-        middle = median(seconds)
-        found[name] = {
-            "seconds": seconds,
-            "images_per_second": bench.batch_size / middle,
-            "time_over_baseline": middle / base,
-            "peak_memory_bytes": memory[name],
-            "model_flops_utilisation": flops / middle / peak if peak else None,
-        }
-    equal = max(abs(first["float32"][k] / v - 1) for k, v in first["baseline, float32"].items())
-    return {"step": found, "step_flops": flops, "first_losses_relative_difference": equal}
+    step: dict[str, dict] = {BASELINE: {}}
+    whole: dict[str, dict] = {BASELINE: {}}
+    base_seconds: list[float] = []
+    flops, difference = 0, 0.0
+    with Variant(BASELINE, bench, folder) as baseline:
+        expected = baseline.ask("losses")
+        for name in names:
+            if name == BASELINE:
+                continue
+            with Variant(name, bench, folder) as variant:
+                losses = variant.ask("losses")
+                rounds = [(baseline.ask("step"), variant.ask("step")) for _ in range(bench.rounds)]
+                memory = variant.ask("memory")
+                whole[f"{name}, {loader_of(name)}"] = variant.ask(f"epoch {folder}")
+                if name == "float32":
+                    flops = variant.ask("flops")
+                    difference = max(abs(losses[key] / value - 1) for key, value in expected.items())
+            base, seconds = zip(*rounds, strict=True)
+            base_seconds += base
+            step[name] = step_figures(bench, seconds, median(seconds) / median(base), memory, flops, peak)
+        step[BASELINE] = step_figures(bench, base_seconds, 1.0, baseline.ask("memory"), flops, peak)
+        whole[BASELINE] = baseline.ask(f"epoch {folder}")
+    return {"step": step, "whole": whole, "step_flops": flops, "first_losses_relative_difference": difference}
+
+
+def step_figures(bench, seconds, time_over_baseline: float, memory: int, flops: int, peak: float | None) -> dict:
+    return {
+        "seconds": list(seconds),
+        "images_per_second": bench.batch_size / median(seconds),
+        "time_over_baseline": time_over_baseline,
+        "peak_memory_bytes": memory,
+        "model_flops_utilisation": flops / median(seconds) / peak if peak else None,
+    }
 
 
 def measure_views(bench, device: str) -> dict:
@@ -162,8 +188,8 @@ def measure_views(bench, device: str) -> dict:
     return {"views": {name: {"images_per_second": 64 / median(seconds)} for name, seconds in times.items()}}
 
 
-def measure_loading_and_whole(config, bench, device: str, folder: Path, variants: dict) -> dict:
-    """Loaders alone, then loader and step together in each variant's process."""
+def measure_loading(config, bench, device: str, folder: Path) -> dict:
+    """An epoch of each loader alone, over drawn faces that are written below `folder`."""
     from training.synthetic_faces import write_image_folder
 
     write_image_folder(folder / "faces", bench.num_images, seed=0, size=bench.image_side)
@@ -171,20 +197,17 @@ def measure_loading_and_whole(config, bench, device: str, folder: Path, variants
         name: {"images_per_second": bench.num_images / seconds_of(lambda m=make: sum(1 for _ in m()), device)}
         for name, make in make_loaders(config, bench, device, folder).items()
     }
-    whole = {
-        (name if loader_of(name) == "baseline" else f"{name}, {loader_of(name)}"): variant.ask(f"epoch {folder}")
-        for name, variant in variants.items()
-    }
-    return {"loading": loading, "whole": whole}
+    return {"loading": loading}
 
 
 def print_table(figures: dict) -> None:
     print(f"{figures['device']}; {json.dumps(figures['arguments'])}")
-    for part in ("step", "views", "loading", "whole"):
+    for part in ("views", "loading", "step", "whole"):
         print(f"\n{part}")
         base = next(iter(figures[part].values()))["images_per_second"]
         for name, row in figures[part].items():
-            line = f"  {name:<34}{row['images_per_second']:10.1f} images/s  x {row['images_per_second'] / base:5.2f}"
+            ratio = 1 / row["time_over_baseline"] if part == "step" else row["images_per_second"] / base
+            line = f"  {name:<34}{row['images_per_second']:10.1f} images/s  x {ratio:5.2f}"
             if row.get("peak_memory_bytes"):
                 line += f"  {row['peak_memory_bytes'] / 1e9:6.2f} GB"
             if row.get("model_flops_utilisation"):

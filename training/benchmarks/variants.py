@@ -3,12 +3,14 @@ The steps that bench.py compares, each in a process of its own: the plain one, a
 are and compiled.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+BASELINE = "baseline, float32"
 UNCOUNTED = 2  # first steps of an epoch, while workers and memory fill
 
 
@@ -55,7 +57,7 @@ def make_variants(config, device: str, compiled: bool) -> dict:
     from training.benchmarks.baseline import PlainStep
 
     variants = {
-        "baseline, float32": lambda: PlainStep(config, device),
+        BASELINE: lambda: PlainStep(config, device),
         "float32": lambda: FastStep(config, device, "no"),
         "bf16": lambda: FastStep(config, device, "bf16"),
     }
@@ -81,15 +83,22 @@ def seconds_of(function, device: str) -> float:
 
 
 class Variant:
-    """A variant of the step in a process of its own, which answers one question a line and idles between."""
+    """A variant of the step in a process of its own: answers one question a line, idles between, ends with `with`."""
 
     def __init__(self, name: str, bench, folder: Path):
         flags = ["--model_config", folder, "--view_size", bench.view_size, "--batch_size", bench.batch_size]
-        flags += ["--image_side", bench.image_side, "--num_images", bench.num_images]
+        flags += ["--image_side", bench.image_side, "--num_images", bench.num_images, "--rounds", bench.rounds]
         flags += ["--num_workers", bench.num_workers, "--serve", name]
         command = [sys.executable, str(Path(__file__).with_name("bench.py")), *map(str, flags)]
         self.name = name
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.kill()
+        self.process.communicate()
 
     def ask(self, question: str):
         self.process.stdin.write(question + "\n")
@@ -115,6 +124,7 @@ def serve(config, bench, device: str) -> None:
         answer: dict | float
         if question == "losses":
             answer = {name: float(value) for name, value in step(batch).items()}
+            reset_peak_memory(device)  # starting and compiling are not a step's
         elif question == "step":
             step(batch)  # not counted: warms up what idling and the others have cooled
             answer = seconds_of(lambda: step(batch), device)
@@ -147,6 +157,17 @@ def peak_memory(device: str) -> int:
         return torch.cuda.max_memory_allocated()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return 1024 * int(status["VmHWM"].split()[0])
+
+
+def reset_peak_memory(device: str) -> None:
+    """From here on `peak_memory` counts anew; a kernel that cannot do so keeps the process's whole peak."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def loader_of(variant: str) -> str:
@@ -190,16 +211,20 @@ def our_batches(faces, config, bench, device: str):
     data = DatasetArguments(num_workers=bench.num_workers)
     feeder = make_feeder(accelerator, config, SimFLEImageProcessor(), faces, sampler, run, data)
     assert feeder.device.type == torch.device(device).type
+    group_ids = make_batch(config, bench, device)["group_ids"]  # as the timed step's, so that nothing is compiled again
     for _ in range(sampler.last_step):
         batch = feeder.next()
-        yield batch["images"]
+        yield batch["images"] | {"group_ids": group_ids}
         feeder.prefetch()
 
 
 def run_whole(make_batches, step, bench, device: str) -> dict:
-    """An epoch: images a second after the uncounted steps, and the share of time spent waiting for batches."""
+    """
+    An epoch, or its first steps (two a round): images a second after the uncounted steps, and the share of time spent
+    waiting for batches.
+    """
     batches, waited, done, started = iter(make_batches()), 0.0, 0, 0.0
-    while True:
+    while done < UNCOUNTED + 2 * bench.rounds:
         asked = time.perf_counter()
         batch = next(batches, None)
         if batch is None:
