@@ -2,11 +2,15 @@
 """The golden losses hold with each fast path on: in float64 as exactly as without, in float32 to rounding."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+from modeling_simfle import SimFLEForPreTraining
 from tests.golden.test_golden_losses import FILE, RUNS, run
+from tests.tiny import tiny_config, tiny_inputs
+from training.views import apply_views, draw_view, stack_views, view_generator
 
 GOLDEN = json.loads(FILE.read_text())
 
@@ -40,3 +44,21 @@ def test_bfloat16_autocast_drifts_by_percents():
 def test_compiled_model_is_one_graph_of_equal_losses():
     """Captured and differentiated by torch.compile; with code generated too ("inductor") it takes minutes on a CPU."""
     assert_close(run({}, compiled="aot_eager"), "semantic", 1e-7)
+
+
+def test_neither_step_nor_views_read_a_value_from_the_device(monkeypatch):
+    """Meta tensors have none, so a host that read one would raise; so would most operations with a tensor of the CPU."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has no meta device
+    with torch.device("meta"):
+        model = SimFLEForPreTraining(tiny_config()).train()
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    images = {name: tensor.to("meta") for name, tensor in tiny_inputs().items() if name.endswith("pixel_values")}
+    output = model(**images)
+    output.loss.backward()
+    optimizer.step()
+    model.update_target()
+    assert output.loss.device.type == "meta"
+
+    drawn = stack_views([draw_view(view_generator(0, 0, index, 1), 48, 48) for index in range(2)])
+    pictures = torch.empty(2, 48, 48, 3, dtype=torch.uint8, device="meta")
+    assert apply_views(pictures, drawn.to("meta"), 64).shape == (2, 3, 64, 64)
