@@ -9,7 +9,7 @@ from training.card_sections import EXPORTS, FIGURES, SENTENCES, read_section
 from training.model_card import EXAMPLE, LINK, eval_results, task_of
 from training.public_paths import MACHINE_PATH, public, strings
 from training.published_weights import check_weights, file_sha256
-from training.weight_licences import check_license, check_license_file
+from training.weight_licences import check_license, check_license_file, stated_license, terms_of
 
 HEADINGS = (
     *("Summary", "How to use", "Direct use", "Out-of-scope use", "Bias, risks and limitations", "Preprocessing"),
@@ -39,6 +39,7 @@ def check_card(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     check_yaml(text, facts, folder)
     check_text(text, facts)
+    check_terms(text, folder)
     check_labels(facts)
     check_paths(text, folder)
     check_weights(folder)
@@ -106,6 +107,16 @@ def check_text(text: str, facts: Facts) -> None:
         compare(heading, read_section(text, heading), make_section(facts), whole=True)
     for heading, make_sentence in SENTENCES.items():
         compare(heading, read_section(text, heading), make_sentence(facts), whole=False)
+
+
+def check_terms(text: str, folder: Path) -> None:
+    """Raises ValueError: the card's YAML has another licence than its section on it."""
+    terms = terms_of(stated_license(folder))
+    if terms not in (read_section(text, "Licence") or ""):
+        raise ValueError(
+            f"the YAML of {folder}/README.md has the licence {terms}, which its section Licence does not name; write"
+            " the card again by training/make_card.py --license."
+        )
 
 
 def check_paths(text: str, folder: Path) -> None:

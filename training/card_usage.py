@@ -3,9 +3,10 @@
 from training.card_facts import Facts
 
 EXAMPLE = "example_face.png"
+LIES_THERE = f"`{EXAMPLE}` lies there too"
 FACE = (
-    f"`{EXAMPLE}` lies there too: a face drawn by this project's code (`training/synthetic_faces.py`), which depicts"
-    " nobody. Give pictures of one face instead, cropped."
+    f"{LIES_THERE}: a face drawn by this project's code (`training/synthetic_faces.py`), which depicts nobody. Give"
+    " pictures of one face instead, cropped."
 )
 CLASSIFY = f"""from transformers import pipeline
 

@@ -10,7 +10,7 @@ from string import Template
 from training.card_data_sets import FERPLUS_CITATION, people, pixels, posing, training_data
 from training.card_facts import Facts, places_of, read_facts
 from training.card_sections import FIGURES, class_counts, headline, protocol
-from training.card_usage import EXAMPLE, how_to_use
+from training.card_usage import EXAMPLE, LIES_THERE, how_to_use
 from training.public_paths import public, public_path
 from training.script_arguments import check_range
 from training.weight_licences import (
@@ -101,7 +101,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
     model = arguments.repo_id or public_path(str(Path(folder).resolve()))
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         {heading.lower().replace(" ", "_"): section(facts) for heading, section in FIGURES.items()},
-        name=facts.name,
+        name=name_of(facts, arguments),
         summary=summary(facts),
         headline=headline(facts),
         class_counts=class_counts(facts),
@@ -118,7 +118,8 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
         training_data=training_data(facts, arguments.datasets, arguments.data_terms),
         data_citation=FERPLUS_CITATION if facts.is_ferplus else "",
     )
-    return f"---\n{card_data(facts, arguments).to_yaml()}\n---\n\n{text}"
+    card = f"---\n{card_data(facts, arguments).to_yaml()}\n---\n\n{text}"
+    return with_repo_id(card, arguments.repo_id) if arguments.repo_id else card
 
 
 def choose_license(folder: Path, arguments: CardArguments) -> tuple[CardArguments, dict]:
@@ -166,7 +167,7 @@ def card_data(facts: Facts, arguments: CardArguments):
         datasets=arguments.datasets or ([facts.dataset_id] if facts.dataset_id else None),
         metrics=["accuracy", "recall", "f1"] if facts.is_measured else None,
         base_model=arguments.base_model,
-        model_name=facts.name,
+        model_name=name_of(facts, arguments),
         eval_results=eval_results(facts) or None,
         widget=[{"src": EXAMPLE, "example_title": "A face drawn by code"}],
     )
@@ -194,6 +195,11 @@ def eval_results(facts: Facts) -> list:
         )
         for name, (kind, title) in MEASURES.items()
     ]
+
+
+def name_of(facts: Facts, arguments: CardArguments) -> str:
+    """The repository's name where it is known, else the folder's."""
+    return arguments.repo_id.rpartition("/")[2] if arguments.repo_id else facts.name
 
 
 def task_of(facts: Facts) -> str:
@@ -245,7 +251,14 @@ def copy_license_file(source: Path, folder: Path, arguments: CardArguments) -> N
 
 
 def with_repo_id(card: str, repo_id: str) -> str:
-    """The card with another model id in its snippets, the Hub's; a base model without an owner becomes that owner's."""
+    """
+    The card with another model id in its snippets, the Hub's, and how its picture is fetched from there; a base model
+    without an owner becomes that owner's.
+    """
     card = re.sub(r'(from_pretrained\(|model=|await pipeline\("[\w-]+", )"[^"]+"', rf'\1"{repo_id}"', card)
-    owner = repo_id.rpartition("/")[0] if HUB_ID.fullmatch(repo_id) else ""
-    return re.sub(r"^base_model: ([\w.-]+)$", rf"base_model: {owner}/\1", card, flags=re.MULTILINE) if owner else card
+    owner = repo_id.rpartition("/")[0]
+    if not owner or not HUB_ID.fullmatch(repo_id):
+        return card
+    fetched = f"{LIES_THERE} (`hf download {repo_id} {EXAMPLE} --local-dir .`)"
+    card = re.sub(rf"{re.escape(LIES_THERE)}(?: \(`hf download [^`]+`\))?", fetched, card)
+    return re.sub(r"^base_model: ([\w.-]+)$", rf"base_model: {owner}/\1", card, flags=re.MULTILINE)

@@ -47,7 +47,7 @@ def test_compiled_model_is_one_graph_of_equal_losses():
 
 
 def test_neither_step_nor_views_read_a_value_from_the_device(monkeypatch):
-    """Meta tensors have none, so a host that read one would raise; so would most operations with a tensor of the CPU."""
+    """Meta tensors have none, so a host that reads one raises; so do most operations with a tensor of the CPU."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has no meta device
     with torch.device("meta"):
         model = SimFLEForPreTraining(tiny_config()).train()

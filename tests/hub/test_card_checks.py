@@ -69,6 +69,14 @@ def test_a_card_that_says_something_else_is_caught(old, new, sentence, copied):
         check_card(copied)
 
 
+def test_a_licence_that_only_the_yaml_has(copied):
+    stated = "license: other\nlicense_name: research-use-only\nlicense_link: LICENSE"
+    spoil(copied / "README.md", stated, "license: mit")
+    (copied / "LICENSE").unlink()
+    with pytest.raises(ValueError, match="has the licence mit, which its section Licence does not name"):
+        check_card(copied)
+
+
 def test_metrics_that_say_something_else_are_caught(copied):
     metrics = read(copied / "metrics.json")
     metrics["per_class"]["fear"]["recall"] += 0.01

@@ -44,6 +44,7 @@ def test_flags_of_a_card_are_published(run, recipe, tmp_path):
     call(make_card, run, *IMPACT, "--training_recipes", recipe, "--data_terms", "Drawn by code.")
     card = staged_card(run, tmp_path / "sent" / "name")
     assert "- hardware: a laptop in ~\n" in card and "bob" not in card
+    assert f"`example_face.png` lies there too (`hf download {REPO} example_face.png --local-dir .`): a face" in card
     assert "recipe `tiny.yaml`" in read_section(card, "Training procedure")
     assert "Drawn by code." in (tmp_path / "sent" / "name" / "LICENSE").read_text()
     metrics = read(tmp_path / "sent" / "name" / "metrics.json")
@@ -51,8 +52,9 @@ def test_flags_of_a_card_are_published(run, recipe, tmp_path):
     # A card that is made on the way has them too, and so has a later one.
     (run / "README.md").unlink()
     assert "- hardware: a laptop in ~\n" in staged_card(run, tmp_path / "again" / "name")
-    call(make_card, run, "--datasets", "org/faces", "--assumed_watts", 50)
+    call(make_card, run, "--datasets", "org/faces", "--assumed_watts", 50, "--repo_id", REPO)
     card = staged_card(run, tmp_path / "last" / "name")
+    assert f"\n# {REPO.rpartition('/')[2]}\n" in card and card.count("hf download") == 1
     assert "recipe `tiny.yaml`" in card and "a laptop in ~" in card
     assert ModelCard(card).data.datasets == ["org/faces"]
     assert read(tmp_path / "last" / "name" / "metrics.json")["assumed_watts"] == 50
