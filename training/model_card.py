@@ -118,8 +118,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
         training_data=training_data(facts, arguments.datasets, arguments.data_terms),
         data_citation=FERPLUS_CITATION if facts.is_ferplus else "",
     )
-    card = f"---\n{card_data(facts, arguments).to_yaml()}\n---\n\n{text}"
-    return with_repo_id(card, arguments.repo_id) if arguments.repo_id else card
+    return f"---\n{card_data(facts, arguments).to_yaml()}\n---\n\n{text}"
 
 
 def choose_license(folder: Path, arguments: CardArguments) -> tuple[CardArguments, dict]:
@@ -198,7 +197,7 @@ def eval_results(facts: Facts) -> list:
 
 
 def name_of(facts: Facts, arguments: CardArguments) -> str:
-    """The repository's name where it is known, else the folder's."""
+    """The repository's name, or that of the folder that it will be, where it is known; else the folder's."""
     return arguments.repo_id.rpartition("/")[2] if arguments.repo_id else facts.name
 
 
