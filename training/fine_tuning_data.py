@@ -174,5 +174,5 @@ def mix(pixel_values: torch.Tensor, targets: torch.Tensor, alpha: float, generat
     if alpha == 0:
         return pixel_values, targets
     share = float(generator.beta(alpha, alpha))
-    partner = torch.from_numpy(generator.permutation(len(pixel_values))).to(pixel_values.device)
+    partner = torch.from_numpy(generator.permutation(len(pixel_values))).to(pixel_values.device, non_blocking=True)
     return torch.lerp(pixel_values[partner], pixel_values, share), torch.lerp(targets[partner], targets, share)

@@ -25,7 +25,7 @@ from training.fine_tuning_data import (
 )
 from training.fine_tuning_evaluation import RESULTS, epoch_accuracies, is_reported, predict
 from training.published_weights import weights_sha256
-from training.run_guard import BadImages, any_process, gather_problems
+from training.run_guard import BadImages, any_process, check_same_step, gather_problems
 from training.run_metrics import (
     classification_measures,
     measures_without_repeats,
@@ -93,16 +93,17 @@ class FineTuning:
                 " use a smaller --per_device_train_batch_size."
             )
         self.augmentation = Augmentation(run.rotation, run.zoom, run.shift, run.jitter, run.random_erasing, run.flip)
+        device, names = accelerator.device, train_faces.class_names
         self.targets = make_targets(train_faces, run.labels == "soft", run.label_smoothing)
         balanced = run.class_balance == "weights"
-        self.weights = class_weights(train_faces.labels, len(train_faces.class_names)) if balanced else None
+        self.weights = class_weights(train_faces.labels, len(names)).to(device) if balanced else None
         self.bad_images = BadImages(data.max_bad_images, says=accelerator.is_main_process)
         self.shared = {name: value for name, value in arguments.items() if name not in FREE}
         self.shared |= {"dataset_fingerprint": train_faces.fingerprint(), "num_processes": accelerator.num_processes}
         self.shared["eval_dataset_fingerprint"] = eval_faces.fingerprint()
         self.shared["global_batch_size"] = self.global_batch_size
         self.state: dict = {**self.shared, "epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
-        self.bare_model = model.to(accelerator.device)
+        self.bare_model = model.to(device)
         self.optimizer = make_optimizer(model, run, run.base_learning_rate * self.global_batch_size / 256)
         self.average = self.make_average()
 
@@ -122,6 +123,7 @@ class FineTuning:
             self.accelerator.print(f"resuming from step {self.state['step']}")
         elif self.run.resume_from_checkpoint:
             self.accelerator.print("no checkpoint found; starting from step 0")
+        check_same_step(self.accelerator, self.step)
         self.model, self.optimizer = self.accelerator.prepare(self.bare_model, self.optimizer)
         if self.accelerator.scaler is not None and "scaler" in self.state:
             self.accelerator.scaler.load_state_dict(self.state["scaler"])
@@ -211,15 +213,17 @@ class FineTuning:
 
     def train_step(self, epoch: int, step: int, indices: list[int], pixels: torch.Tensor) -> torch.Tensor:
         """One update from the pictures `indices`, (B, 3, S, S); returns the loss, (), detached."""
-        run, device = self.run, self.accelerator.device
+        run = self.run
         generator = np.random.default_rng([run.seed, epoch, step, self.accelerator.process_index])
-        pixels, targets = mix(pixels.to(device), self.targets[indices].to(device), run.mixup_alpha, generator)
+        pixels, targets = (
+            tensor.to(self.accelerator.device, non_blocking=True) for tensor in (pixels, self.targets[indices])
+        )
+        pixels, targets = mix(pixels, targets, run.mixup_alpha, generator)
         share = schedule(epoch + (step + 1) / self.steps_per_epoch, run.warmup_epochs, run.num_train_epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * share
-        weights = None if self.weights is None else self.weights.to(device)
         logits = self.model(pixels.contiguous(memory_format=torch.channels_last)).logits.float()
-        loss = F.cross_entropy(logits, targets, weight=weights)
+        loss = F.cross_entropy(logits, targets, weight=self.weights)
         self.accelerator.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -10,6 +10,7 @@ The key covers the data set and the longest side, so that another data set never
 import hashlib
 import json
 import os
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -112,7 +113,7 @@ def store_faces(faces: Faces, cache_dir: Path, image_side: int, num_workers: int
 
 def build_store(faces: Faces, folder: Path, image_side: int, num_workers: int) -> None:
     """Decodes every picture once, into a temporary folder that is then renamed."""
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f"{folder.name}.{platform.node()}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # its own alone: another run may be building beside it
     temporary.mkdir(parents=True)
     sizes: list[tuple[int, ...]] = []
@@ -141,7 +142,9 @@ def build_store(faces: Faces, folder: Path, image_side: int, num_workers: int) -
         raise BadImage(f"none of the {len(sizes)} pictures can be read; the first: {problems[0]}")
     index = {"image_side": image_side, "sizes": sizes, "problems": problems}
     (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    if folder.exists():  # another process was faster
-        shutil.rmtree(temporary)
-    else:
+    try:
         os.replace(temporary, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(temporary)  # another process was faster

@@ -93,8 +93,9 @@ class Monitor:
     def neighbours(self, model) -> dict:
         """k-NN accuracy with its 95 % interval (normal approximation)."""
         found: dict[str, float] = {"knn_images": len(self.queries)}
-        for name in ("encoder", "target_encoder"):
-            share = self.accuracy(model.get_submodule(name), model.device)
+        names = ("encoder", "target_encoder")
+        shares = self.accuracies([model.get_submodule(name) for name in names], model.device)
+        for name, share in zip(names, shares, strict=True):
             found[f"{name}_knn_accuracy"] = share
             found[f"{name}_knn_interval"] = 1.96 * math.sqrt(share * (1 - share) / len(self.queries))
         return found
@@ -105,13 +106,14 @@ class Monitor:
             return {}  # in training mode it would wait for processes that are not here
         encoder, bad_images = copy.deepcopy(model.encoder), BadImageCount(self.max_bad_images)
         estimate_batch_norm(encoder, self.bank, self.processor, 256, self.num_workers, bad_images, model.device)
-        return {"estimated_knn_accuracy": self.accuracy(encoder, model.device)}
+        return {"estimated_knn_accuracy": self.accuracies([encoder], model.device)[0]}
 
-    def accuracy(self, encoder, device) -> float:
+    def accuracies(self, encoders, device) -> list[float]:
+        """k-NN accuracy of each encoder, in one pass over the pictures."""
         features, labels = [], []
         for faces in (self.bank, self.queries):
             kept, found = compute_outputs(
-                lambda pixels: encoder(pixels).pooler_output,
+                lambda pixels: torch.cat([encoder(pixels).pooler_output for encoder in encoders], dim=1),
                 faces,
                 self.processor,
                 256,
@@ -120,7 +122,10 @@ class Monitor:
                 device,
                 title="k-NN",
             )
-            features.append(found)
+            features.append(found.chunk(len(encoders), dim=1))
             labels.append(torch.from_numpy(faces.labels[kept]))
-        predicted = knn_predict(features[0], labels[0], features[1], int(labels[0].max()) + 1)
-        return (predicted == labels[1]).float().mean().item()
+        num_classes = int(labels[0].max()) + 1
+        predicted = [
+            knn_predict(bank, labels[0], queries, num_classes) for bank, queries in zip(*features, strict=True)
+        ]
+        return [(classes == labels[1]).float().mean().item() for classes in predicted]

@@ -15,7 +15,13 @@ from pathlib import Path
 from training.face_data import DatasetArguments, open_faces
 from training.hub_arguments import HubArguments, push_run
 from training.model_setup import ModelArguments, ProcessorArguments, make_processor, read_config
-from training.pretraining_setup import PretrainingArguments, make_feeder, make_model_and_optimizer, make_sampler
+from training.pretraining_setup import (
+    PretrainingArguments,
+    keep_float32,
+    make_feeder,
+    make_model_and_optimizer,
+    make_sampler,
+)
 from training.script_arguments import leave_processes, parse_arguments, run_main
 
 # Arguments that a run and its checkpoint must share.
@@ -114,6 +120,7 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
         ],
     )
     run.gradient_accumulation_steps = accelerator.gradient_accumulation_steps
+    keep_float32(accelerator.mixed_precision)
     if run.sync_batchnorm and accelerator.device.type == "cpu":
         raise ValueError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
     return accelerator
@@ -136,12 +143,13 @@ def pretrain(
 ):
     """Set-up, the loop and the end of a run. Returns the loop."""
     from training.pretraining_loop import PretrainingLoop
-    from training.run_guard import StepGuard
+    from training.run_guard import StepGuard, check_same_step
     from training.run_state import abandon_later_checkpoints, save_model, versions
 
     state = describe_state(accelerator, config, processor, faces, run)
     model, optimizer = make_model_and_optimizer(config, start_from, run)
     step, bad_images, scaler_state = resume(accelerator, run, checkpoint, model, optimizer, state)
+    check_same_step(accelerator, step)
     sampler = make_sampler(accelerator, faces, run, step, data.shuffle_buffer if data.streaming else None)
     if accelerator.is_main_process:
         if checkpoint is not None:

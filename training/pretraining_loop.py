@@ -15,6 +15,7 @@ from training.run_state import MetricsLog, save_checkpoint
 LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
 
 
+@torch.compiler.disable  # its communication cannot be compiled
 def mean_over_processes(similarity: torch.Tensor) -> torch.Tensor:
     """S of all processes' images; its gradient is that of one process with all of them, once DDP has averaged."""
     from torch.distributed.nn.functional import all_reduce
@@ -100,6 +101,7 @@ class PretrainingLoop:
         self.is_main = accelerator.is_main_process
         self.metrics = MetricsLog(self.output_dir / "metrics.jsonl", sampler.first_step) if self.is_main else None
         self.monitored = MetricsLog(self.output_dir / "monitor.jsonl", sampler.first_step) if self.is_main else None
+        self.loss_scale: float | None = None  # of fp16's gradients
         self.sums = torch.zeros(len(LOSSES), device=accelerator.device)
         self.started = self.logged_at = time.perf_counter()
         self.logged_step = self.saved_step = sampler.first_step
@@ -153,7 +155,8 @@ class PretrainingLoop:
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         self.guard.check(torch.stack(losses), self.gradient_norm, problems, indices, self.must_stop(request))
         self.sums += torch.stack(losses).float().mean(0)
-        self.loss_scale = self.accelerator.scaler.get_scale() if self.accelerator.scaler is not None else 1.0
+        if self.accelerator.scaler is not None and (self.loss_scale is None or (step + 1) % run.logging_steps == 0):
+            self.loss_scale = self.accelerator.scaler.get_scale()  # waits for the device
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.bare_model.update_target()
@@ -173,6 +176,7 @@ class PretrainingLoop:
 
     def log(self, done: int) -> None:
         """A line of metrics.jsonl: means since the last one. The only place where losses leave the device."""
+        self.guard.settle()
         num_steps = done - self.logged_step
         means = self.accelerator.reduce(self.sums / num_steps, "mean").tolist()
         now = time.perf_counter()
@@ -186,7 +190,7 @@ class PretrainingLoop:
             values = {name: values[name] for name in LOSSES[:2]}
         values |= {
             "learning_rate": self.rate,
-            "gradient_norm": float(self.gradient_norm) / self.loss_scale,
+            "gradient_norm": float(self.gradient_norm) / (self.loss_scale or 1.0),
             "images_per_second": self.state["global_batch_size"] * num_steps / seconds,
             "data_wait": waited / seconds,
         }
@@ -196,6 +200,7 @@ class PretrainingLoop:
 
     def watch(self, done: int) -> None:
         """Before the first step and once an epoch: a line of monitor.jsonl."""
+        self.guard.settle()
         if self.is_main and not (done == 0 and self.monitored.has_lines()):
             started = time.perf_counter()
             epoch = done // self.sampler.steps_per_epoch

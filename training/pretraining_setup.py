@@ -28,7 +28,9 @@ class PretrainingArguments:
         default=None, metadata={"help": "autocast; default that of accelerate's config, else no"}
     )
     compile: bool = field(default=False, metadata={"help": "torch.compile the model: minutes first, faster steps then"})
-    sync_batchnorm: bool = field(default=False, metadata={"help": "BatchNorm over all processes (GPUs only)"})
+    sync_batchnorm: bool = field(
+        default=False, metadata={"help": "BatchNorm over all processes (GPUs only; each one waits)"}
+    )
     global_grouping: bool = field(default=False, metadata={"help": "channel similarity S over all processes"})
     cache_images: bool = field(default=False, metadata={"help": "decode once into a memory-mapped file, if it fits"})
     cache_dir: str = field(default="~/.cache/simfle", metadata={"help": "where --cache_images keeps its files"})
@@ -59,8 +61,23 @@ class PretrainingArguments:
             check_range(name, getattr(self, name), 1)
         for name in ("base_learning_rate", "momentum", "weight_decay", "seed", "max_train_minutes"):
             check_range(name, getattr(self, name), 0)
+        if self.compile and self.sync_batchnorm:
+            raise ValueError(
+                "--compile breaks its graph at every BatchNorm of --sync_batchnorm; leave one of them out."
+            )
         if self.per_device_train_batch_size < 2:
             raise ValueError("--per_device_train_batch_size 1 cannot train: BatchNorm needs at least 2 images.")
+
+
+def keep_float32(mixed_precision: str) -> None:
+    """
+    Under autocast: the convolution of the channel grouping, the one that stays float32, is not rounded to TF32, which
+    torch lets cuDNN do. Without autocast torch's default stands, for the sake of speed.
+    """
+    import torch
+
+    if mixed_precision != "no":
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def make_model_and_optimizer(config, start_from: str | None, run: PretrainingArguments):
@@ -114,7 +131,7 @@ def make_feeder(accelerator, config, processor, faces, sampler, run: Pretraining
     image_side = run.image_side or 2 * run.view_size
     pictures = None
     if run.cache_images:
-        with accelerator.main_process_first():
+        with accelerator.local_main_process_first():  # of each machine: the cache may be its own
             faces = store_faces(faces, Path(run.cache_dir).expanduser(), image_side, data.num_workers)
     on_device = accelerator.device.type != "cpu"
     if on_device and isinstance(faces, StoredFaces):

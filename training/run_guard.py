@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
 from training.face_data import BadImage
@@ -78,6 +79,16 @@ def any_process(accelerator, *flags: bool) -> list[bool]:
     raised = torch.tensor(flags, dtype=torch.float32, device=accelerator.device)
     torch.distributed.all_reduce(raised, torch.distributed.ReduceOp.MAX)
     return [value > 0 for value in raised.tolist()]
+
+
+def check_same_step(accelerator, step: int) -> None:
+    """Raises ValueError in every process: they go on from different steps, each from what its own disk has."""
+    steps = gather_object([step])
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"the processes would go on from different steps ({', '.join(map(str, steps))}); --output_dir must be a"
+            " folder that all machines share."
+        )
 
 
 class StepGuard:

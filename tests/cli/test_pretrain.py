@@ -219,6 +219,7 @@ def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_
     [
         (["--dataset", "/no/such/folder"], "does not exist; --dataset takes a folder"),
         (["--per_device_train_batch_size", "1"], "cannot train: BatchNorm needs at least 2 images"),
+        (["--compile", "true", "--sync_batchnorm", "true"], "--compile breaks its graph at every BatchNorm"),
         (["--per_device_train_batch_size", "64"], "has 48 images, fewer than one batch of 64; use a smaller"),
         (["--num_train_epochs", "0"], "--num_train_epochs 0 must be in"),
         (["--base_learning_rate", "-1"], "--base_learning_rate -1.0 must be in"),

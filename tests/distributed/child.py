@@ -16,6 +16,8 @@ assert int(os.environ["WORLD_SIZE"]) == 2, "this child refuses to pass alone"
 
 def main() -> None:
     fault, *flags = sys.argv[1:]
+    if fault == "own_disk" and RANK == 1:
+        flags[flags.index("--output_dir") + 1] += "_on_another_machine"
     step = pretraining_loop.PretrainingLoop.step
 
     def faulty_step(self, number, request):

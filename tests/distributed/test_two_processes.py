@@ -122,6 +122,15 @@ def test_no_rank_waits_for_ever(flags, tmp_path, fault):
     assert [path.name for path in list_checkpoints(folder)] == ["step_00000002"]
 
 
+def test_machines_whose_folders_are_not_shared_do_not_go_on(flags, two, tmp_path):
+    folder = shutil.copytree(two[0], tmp_path / "run")
+    resume = ["--output_dir", folder, "--resume_from_checkpoint", "latest"]
+    status, output, seconds = launch("tests/distributed/child.py", "own_disk", *flags, *resume)
+    assert status != 0
+    assert seconds < 90
+    assert re.search(r"the processes would go on from different steps \(\d+, 0\); --output_dir must be", output)
+
+
 def test_an_unreadable_picture_counts_once_whichever_process_meets_it(flags, faces, tmp_path):
     """In three epochs of two processes, each of which draws it at some time."""
     shutil.copytree(faces, tmp_path / "faces")

@@ -9,7 +9,7 @@ from PIL import Image
 from modeling_simfle import SimFLEImageProcessor
 from training import image_store
 from training.face_data import BadImage, picture_faces
-from training.image_store import StoredFaces, store_faces, store_key
+from training.image_store import StoredFaces, build_store, store_faces, store_key
 from training.pretraining_data import MakeViews, PretrainingSet
 from training.pretraining_loop import Feeder
 from training.synthetic_faces import write_image_folder
@@ -35,6 +35,14 @@ def test_stored_pixels_are_the_decoded_ones(folder, tmp_path):
             stored.pixels(13, 64)
         assert stored.fingerprint() == faces.fingerprint()
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_two_machines_may_build_one_store(folder, tmp_path):
+    faces, place = picture_faces([folder]), tmp_path / "cache" / "key"
+    for _ in range(2):  # the second finds the first one's when it is done
+        build_store(faces, place, 64, 0)
+    assert [path.name for path in place.parent.iterdir()] == ["key"]
+    assert np.array_equal(StoredFaces(faces, place).pixels(3, 64), faces.pixels(3, 64))
 
 
 def test_a_changed_file_or_another_side_makes_another_store(folder):

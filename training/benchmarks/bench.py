@@ -29,8 +29,8 @@ from training.script_arguments import check_range, parse_arguments, run_main
 
 # Dense bfloat16 peak in FLOP/s, by a part of the device's name (the makers' data sheets).
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
-CPU_DEFAULTS = {"view_size": 112, "batch_size": 16, "rounds": 5, "num_images": 512}
-GPU_DEFAULTS = {"view_size": 224, "batch_size": 256, "rounds": 10, "num_images": 4096}
+CPU_DEFAULTS = {"view_size": 112, "batch_size": 16, "rounds": 5, "num_images": 512, "num_workers": 1}
+GPU_DEFAULTS = {"view_size": 224, "batch_size": 256, "rounds": 10, "num_images": 4096, "num_workers": 12}
 
 
 @dataclass
@@ -42,7 +42,7 @@ class BenchArguments:
     rounds: int | None = field(default=None, metadata={"help": "rounds over all variants; default 5, on a GPU 10"})
     image_side: int = field(default=112, metadata={"help": "side of the drawn faces that are loaded"})
     num_images: int | None = field(default=None, metadata={"help": "drawn faces; default 512, on a GPU 4096"})
-    num_workers: int = field(default=1, metadata={"help": "loader's processes"})
+    num_workers: int | None = field(default=None, metadata={"help": "loader's processes; default 1, on a GPU 12"})
     output_json: str | None = field(default=None, metadata={"help": "where the figures go, beside the table"})
     compiled: bool = field(default=True, metadata={"help": "torch.compile's variants too: minutes more"})
     serve: str | None = field(default=None, metadata={"help": "used by the benchmark itself: one variant's process"})
