@@ -31,20 +31,32 @@ PLACES = ("dataset", "output_dir", "model")  # a recipe's own are examples: the 
 
 def add_recipes(trainings: list[dict], paths) -> None:
     """
-    Gives each training the path of its recipe, and the command that made it.
+    Gives each training the path of its recipe, and the command that made it; of several by the same script, a recipe
+    is the last one's whose values it has and that has none yet.
 
     Raises:
         ValueError: a recipe without a command in its header, of none of the trainings, or with another value than the
             training had.
     """
+    left = list(reversed(trainings))
     for path in paths:
         values, command = read_recipe_file(Path(path))
-        fitting = [t for t in trainings if f"training/{SCRIPTS[t['method']]}.py" in command.split()]
+        fitting = [t for t in left if f"training/{SCRIPTS[t['method']]}.py" in command.split()]
         if not fitting:
             made = ", ".join(training["method"] for training in trainings)
             raise ValueError(f"recipe {path} is of none of the trainings ({made}) here; leave it out.")
-        command = command_of_run(path, values, command, fitting[-1])
-        fitting[-1] |= {"recipe": public_path(str(path)), "command": command}
+        problems = []
+        for training in fitting:
+            try:
+                training |= {"command": command_of_run(path, values, command, training)}
+            except ValueError as error:
+                problems.append(error)
+                continue
+            training["recipe"] = public_path(str(path))
+            left = [other for other in left if other is not training]
+            break
+        else:
+            raise problems[0]
 
 
 def command_of_run(path, values: dict, command: str, training: dict) -> str:

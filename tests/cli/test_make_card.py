@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 
 from tests.new_process import ROOT
 from training import finetune
-from training.card_commands import read_recipe_file
+from training.card_commands import add_recipes, read_recipe_file
 from training.card_facts import read_facts
 from training.card_sections import preprocessing, read_section
 from training.make_card import main, make_card
@@ -165,6 +165,20 @@ def test_a_recipe_stands_for_its_run(copied, tmp_path):
     recipe.write_text("view_size: 64\n")
     with pytest.raises(ValueError, match="under a header with '# command"):
         make_card(copied, CardArguments(training_recipes=[str(recipe)]))
+
+
+def test_two_trainings_by_one_script_have_a_recipe_each(copied, tmp_path):
+    (second,) = read_facts(copied).recipe
+    first = {**second, "arguments": {**second["arguments"], "view_size": 32}}
+    paths = [tmp_path / "tiny.yaml", tmp_path / "tinier.yaml"]
+    for path, side in zip(paths, (64, 32), strict=True):
+        path.write_text(RECIPE.replace("view_size: 64", f"view_size: {side}"))
+    for order in (paths, paths[::-1]):
+        trainings = [dict(first), dict(second)]
+        add_recipes(trainings, order)
+        assert [training["recipe"].rpartition("/")[2] for training in trainings] == ["tinier.yaml", "tiny.yaml"]
+    with pytest.raises(ValueError, match="is of none of the trainings"):
+        add_recipes([dict(second)], [paths[0], paths[0]])
 
 
 def test_flags_beside_the_recipe_are_shown(copied, tmp_path):
