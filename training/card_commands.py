@@ -48,12 +48,12 @@ def add_recipes(trainings: list[dict], paths) -> None:
         problems = []
         for training in fitting:
             try:
-                training |= {"command": command_of_run(path, values, command, training)}
+                spelt = command_of_run(path, values, command, training)
             except ValueError as error:
                 problems.append(error)
                 continue
-            training["recipe"] = public_path(str(path))
-            left = [other for other in left if other is not training]
+            training |= {"recipe": public_path(str(path)), "command": spelt}
+            left.remove(training)
             break
         else:
             raise problems[0]

@@ -28,9 +28,7 @@ class PretrainingArguments:
         default=None, metadata={"help": "autocast; default that of accelerate's config, else no"}
     )
     compile: bool = field(default=False, metadata={"help": "torch.compile the model: minutes first, faster steps then"})
-    sync_batchnorm: bool = field(
-        default=False, metadata={"help": "BatchNorm over all processes (GPUs only; each one waits)"}
-    )
+    sync_batchnorm: bool = field(default=False, metadata={"help": "BatchNorm over all processes (GPUs only; slower)"})
     global_grouping: bool = field(default=False, metadata={"help": "channel similarity S over all processes"})
     cache_images: bool = field(default=False, metadata={"help": "decode once into a memory-mapped file, if it fits"})
     cache_dir: str = field(default="~/.cache/simfle", metadata={"help": "where --cache_images keeps its files"})
