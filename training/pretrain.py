@@ -52,20 +52,13 @@ def main(argv=None) -> None:
 
         describe_run(config, faces, run, accelerator)
         return
-    from safetensors import SafetensorError
+    from training.run_guard import breakdown_in_a_sentence
 
-    from training.run_guard import WORKER_ERRORS, describe_breakdown
-
-    try:
+    with breakdown_in_a_sentence():
         loop = pretrain(
             accelerator, config, processor, faces, monitored, model_arguments.model, run, data, arguments, output_dir,
             checkpoint,
         )  # fmt: skip
-    except (RuntimeError, SafetensorError, *WORKER_ERRORS) as error:
-        sentence = describe_breakdown(error)
-        if sentence is None:
-            raise
-        raise ValueError(sentence) from error
     if accelerator.is_main_process and loop.saved_step >= loop.sampler.last_step:
         push_run(output_dir, hub)
     status = 0 if loop.stop_signal is None else 128 + loop.stop_signal

@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 
 import torch
 from accelerate.utils import gather_object
@@ -183,12 +184,25 @@ def describe_breakdown(error: BaseException) -> str | None:
     return None
 
 
+def hear_of_lost_worker(seconds: float = 5) -> None:
+    """
+    Waits for the signal of a worker's death, of which torch's handler makes a RuntimeError, once.
+
+    The broken connection can be seen first, on a busy machine well before; the error would then come out of whatever
+    runs by that time, as a traceback.
+    """
+    with suppress(RuntimeError):
+        time.sleep(seconds)
+
+
 @contextmanager
 def breakdown_in_a_sentence():
     """What breaks a run from outside becomes a ValueError with `describe_breakdown`'s sentence."""
     try:
         yield
     except (RuntimeError, SafetensorError, *WORKER_ERRORS) as error:
+        if isinstance(error, WORKER_ERRORS):
+            hear_of_lost_worker()
         sentence = describe_breakdown(error)
         if sentence is None:
             raise

@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from modeling_simfle import SimFLEForPreTraining
 from tests.new_process import ROOT
 from training import pretrain
-from training.run_guard import describe_breakdown
+from training.run_guard import breakdown_in_a_sentence, describe_breakdown
 from training.run_state import list_checkpoints
 
 
@@ -164,3 +165,17 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(flags, tmp_path):
 def test_a_worker_that_dies_while_it_hands_a_batch_over(error):
     assert "a data worker died or hung" in describe_breakdown(error)
     assert describe_breakdown(BrokenPipeError(32, "Broken pipe")) is None  # standard output's
+
+
+def test_a_workers_death_told_late_is_told_once():
+    def tell(*_):
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")  # as torch's handler does
+
+    previous = signal.signal(signal.SIGALRM, tell)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(ValueError, match="a data worker died or hung"), breakdown_in_a_sentence():
+            raise ConnectionResetError(104, "Connection reset by peer")
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0  # told, and nothing is left to come
+    finally:
+        signal.signal(signal.SIGALRM, previous)
