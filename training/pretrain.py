@@ -139,11 +139,12 @@ def pretrain(
     from training.run_guard import StepGuard, check_same_step
     from training.run_state import abandon_later_checkpoints, save_model, versions
 
-    state = describe_state(accelerator, config, processor, faces, run)
+    shuffle_buffer = data.shuffle_buffer if data.streaming else None
+    state = {**describe_state(accelerator, config, processor, faces, run), "shuffle_buffer": shuffle_buffer}
     model, optimizer = make_model_and_optimizer(config, start_from, run)
     step, bad_images, scaler_state = resume(accelerator, run, checkpoint, model, optimizer, state)
     check_same_step(accelerator, step)
-    sampler = make_sampler(accelerator, faces, run, step, data.shuffle_buffer if data.streaming else None)
+    sampler = make_sampler(accelerator, faces, run, step, shuffle_buffer)
     if accelerator.is_main_process:
         if checkpoint is not None:
             abandon_later_checkpoints(output_dir, checkpoint)
@@ -204,6 +205,7 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
         "gradient_accumulation_steps": run.gradient_accumulation_steps,
         "global_batch_size": batch_size,
         "num_processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
     }
 
 
@@ -222,6 +224,11 @@ def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: d
         accelerator.print(
             f"the checkpoint was made by {found['num_processes']} processes with {found['global_batch_size']} images a"
             f" step at step {found['step']}; this run has {accelerator.num_processes} with {state['global_batch_size']}"
+        )
+    if found.get("mixed_precision") != accelerator.mixed_precision:
+        accelerator.print(
+            f"the checkpoint was made with mixed_precision {found.get('mixed_precision')}; this run has"
+            f" {accelerator.mixed_precision}"
         )
     return step, found["bad_images"], found.get("scaler", {})
 

@@ -156,7 +156,7 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
     from safetensors.torch import load_file
 
     state = json.loads((folder / "training_state.json").read_text(encoding="utf-8"))
-    free = {"num_processes", "global_batch_size"}
+    free = {"num_processes", "global_batch_size", "mixed_precision"}
     if state.get("num_processes") != expected.get("num_processes"):
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -127,6 +128,16 @@ def test_resuming_with_other_settings_names_the_field(pretrained, pretraining_fl
     shutil.copytree(pretrained[0], folder)
     with pytest.raises(ValueError, match=f"was made with {field}"):
         run(*pretraining_flags, *flags, "--output_dir", folder, "--resume_from_checkpoint", "latest")
+
+
+def test_resuming_in_another_precision_is_allowed_and_said(pretraining_flags, tmp_path, capsys):
+    flags = [*pretraining_flags, "--output_dir", tmp_path / "o"]
+    run(*flags, "--max_train_steps", 3)
+    AcceleratorState._reset_state(reset_partial_state=True)  # as in a new process
+    run(*flags, "--mixed_precision", "bf16", "--resume_from_checkpoint", "latest")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert "made with mixed_precision no; this run has bf16" in capsys.readouterr().out
+    assert [line["step"] for line in read_metrics(tmp_path / "o")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_gradient_accumulation_moves_the_schedule_and_the_target_once_a_step(pretraining_flags, tmp_path):

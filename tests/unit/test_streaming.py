@@ -109,6 +109,9 @@ def test_pretraining_from_a_stream_resumes_bit_for_bit(parquet, pretraining_flag
     assert len((tmp_path / "resumed" / "monitor.jsonl").read_text().splitlines()) == 3
     with pytest.raises(ValueError, match="choose one"):
         pretrain.main([*flags, "--cache_images", "true", "--output_dir", str(tmp_path / "o")])
+    flags = [*flags, "--resume_from_checkpoint", "latest", "--output_dir", str(tmp_path / "resumed")]
+    with pytest.raises(ValueError, match="was made with shuffle_buffer 16, not 8"):  # it decides what comes next
+        pretrain.main([*flags, "--shuffle_buffer", "8"])
 
 
 def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path, capsys):
