@@ -83,7 +83,8 @@ def channel_similarity(activations: torch.Tensor) -> torch.Tensor:
     """
     rows = F.normalize(raise_precision(activations).flatten(2) + 0.001, dim=2)  # (B, C, h * w)
     rows = rows.transpose(0, 1).flatten(1)  # (C, B * h * w)
-    return rows @ rows.T / len(activations)
+    with torch.autocast(rows.device.type, enabled=False):  # it would round the product to bfloat16
+        return rows @ rows.T / len(activations)
 
 
 def grouping_loss(
@@ -190,7 +191,11 @@ class GroupingConvolution(nn.Conv2d):
 
 
 class ChannelGrouping(nn.Module):
-    """1x1 convolution - BatchNorm - ReLU, (B, C, h, w) -> (B, C, h, w); float32 under autocast."""
+    """
+    1x1 convolution - BatchNorm - ReLU, (B, C, h, w) -> (B, C, h, w); float32 under autocast.
+
+    The convolution is computed as a matrix product: torch lets cuDNN round float32 convolutions to TF32.
+    """
 
     def __init__(self, config: SimFLEConfig):
         super().__init__()
@@ -199,7 +204,9 @@ class ChannelGrouping(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.norm(self.convolution(feature_map.to(self.convolution.weight.dtype))))
+        weight, bias = self.convolution.weight.flatten(1), self.convolution.bias
+        cells = feature_map.to(weight.dtype).permute(0, 2, 3, 1)  # (B, h, w, C)
+        return F.relu(self.norm(F.linear(cells, weight, bias).permute(0, 3, 1, 2)))
 
 
 class SimFLEPreTrainedModel(PreTrainedModel):
@@ -401,7 +408,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
                 reconstruction and grouping are computed.
             group_ids: channel group that masks each image, (B,) int64 in [0, G); drawn from torch's default generator
                 when None.
-            noise: (B, L), the scores under masking="random"; drawn likewise when None.
+            noise: (B, L), what ranks the patches under masking="random"; drawn likewise when None.
             reduce_similarity: see `grouping_loss`.
         """
         self._check_inputs(pixel_values, view_1_pixel_values, view_2_pixel_values, group_ids)
@@ -445,9 +452,9 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
     def local_branch(
         self,
         pixel_values: torch.Tensor,
-        group_ids: torch.Tensor | None,
-        noise: torch.Tensor | None,
-        reduce_similarity: Callable[[torch.Tensor], torch.Tensor] | None,
+        group_ids: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+        reduce_similarity: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> dict[str, torch.Tensor]:
         """Semantic masking, L_g, FaceMAE and L_r of the origin: fields of `SimFLEForPreTrainingOutput`."""
         config = self.config
@@ -467,9 +474,10 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
                 config.facemae_image_size,
                 config.facemae_patch_size,
             )
+        ranked = patch_scores
         if config.masking == "random":
-            patch_scores = torch.rand_like(patch_scores) if noise is None else noise
-        mask, ids_keep, ids_restore = semantic_mask(patch_scores, config.num_visible_patches)
+            ranked = torch.rand_like(patch_scores) if noise is None else noise
+        mask, ids_keep, ids_restore = semantic_mask(ranked, config.num_visible_patches)
         logits, latent = self.facemae(pixel_values, ids_keep, ids_restore)
         l_r = reconstruction_loss(pixel_values, logits, mask, config.facemae_patch_size, config.norm_pix_loss)
         return {

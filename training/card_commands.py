@@ -71,7 +71,8 @@ def command_of_run(path, values: dict, command: str, training: dict) -> str:
     script, values = SCRIPTS[training["method"]], public(values)
     start, flags = split_command(command, script)
     flags = {"recipe": [public_path(str(path))], **flags}
-    expected = {**script_defaults(script), **values}
+    # Runs record the precision that they had, where the flag leaves it to accelerate's config.
+    expected = {**script_defaults(script), "mixed_precision": "no", **values}
     for name, used in of_a_first_start(training["arguments"]).items():
         if name in FREE:
             continue

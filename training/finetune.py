@@ -15,9 +15,16 @@ from typing import Literal
 from training.face_data import DatasetArguments
 from training.frozen_encoder import check_unused
 from training.hub_arguments import HubArguments, push_run
-from training.model_setup import ModelArguments, ProcessorArguments, load_processor, make_processor, read_config
+from training.model_setup import (
+    ModelArguments,
+    ProcessorArguments,
+    load_processor,
+    load_weights,
+    make_processor,
+    read_config,
+)
 from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
-from training.split_checks import open_both
+from training.split_checks import check_chooses, open_both
 
 
 @dataclass
@@ -54,11 +61,14 @@ class FineTuningArguments:
         default=None, metadata={"help": "epochs without a better one on --eval_split before the run ends"}
     )
     max_train_minutes: float | None = field(default=None, metadata={"help": "end after the epoch that passes them"})
-    mixed_precision: Literal["no", "bf16", "fp16"] | None = field(default=None, metadata={"help": "autocast"})
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = field(
+        default=None, metadata={"help": "autocast; default that of accelerate's config, else no"}
+    )
     seed: int = field(default=0, metadata={"help": "of the classifier, order and augmentation"})
     resume_from_checkpoint: str | None = field(default=None, metadata={"help": "latest, or a checkpoint's folder"})
 
     def __post_init__(self):
+        check_chooses(self.eval_split)
         for name in ("per_device_train_batch_size", "num_train_epochs", "view_size", "early_view_size"):
             check_range(name, getattr(self, name), 1)
         for name in ("base_learning_rate", "weight_decay", "warmup_epochs", "mixup_alpha", "zoom", "shift", "jitter"):
@@ -92,6 +102,7 @@ def main(argv=None) -> None:
     from training.run_guard import breakdown_in_a_sentence
 
     accelerator = Accelerator(mixed_precision=run.mixed_precision)
+    run.mixed_precision = accelerator.mixed_precision
     torch.manual_seed(run.seed)
     model, processor = make_model(model_arguments, processor_arguments, run, train_faces.class_names)
     arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(run)}
@@ -120,7 +131,7 @@ def make_model(model_arguments, processor_arguments, run, class_names):
 
     labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
     if model_arguments.model:
-        encoder = SimFLEModel.from_pretrained(model_arguments.model, **labels)
+        encoder = load_weights(SimFLEModel, model_arguments.model, **labels)
         model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
         model.encoder = encoder
         processor = load_processor(model_arguments.model)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.face_data import BadImage
-from training.model_setup import load_processor, make_processor, read_config
+from training.model_setup import load_processor, load_weights, make_processor, read_config
 from training.script_arguments import check_range
 from training.split_checks import open_both
 
@@ -239,7 +239,7 @@ def load_encoder(model_arguments, processor_arguments, probe, class_names):
     if probe.which == "target":
         encoder = load_target(model_arguments.model, labels)
     else:
-        encoder = SimFLEModel.from_pretrained(model_arguments.model, **labels)
+        encoder = load_weights(SimFLEModel, model_arguments.model, **labels)
     model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
     model.encoder = encoder
     processor = load_processor(model_arguments.model)
@@ -290,4 +290,4 @@ def load_target(source: str, labels: dict):
             f"--which target: {source} holds a {', '.join(architectures)}, which has no target; give a pretraining"
             " folder, or leave --which out."
         )
-    return SimFLEForPreTraining.from_pretrained(source, **labels).target_encoder
+    return load_weights(SimFLEForPreTraining, source, **labels).target_encoder

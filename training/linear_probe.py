@@ -19,6 +19,7 @@ from training.frozen_encoder import FrozenEncoder, FrozenEncoderArguments, run_f
 from training.hub_arguments import HubArguments, check_one_run, push_run
 from training.model_setup import ModelArguments, ProcessorArguments
 from training.script_arguments import check_range, parse_arguments, run_main
+from training.split_checks import check_chooses
 
 
 @dataclass
@@ -39,6 +40,7 @@ class ProbeArguments(FrozenEncoderArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        check_chooses(self.eval_split)
         for name in ("per_device_train_batch_size", "num_train_epochs"):
             check_range(name, getattr(self, name), 1)
         check_range("base_learning_rate", self.base_learning_rate, 0)

@@ -58,7 +58,7 @@ def load_masking_model(source: str):
     import torch
 
     from modeling_simfle import SimFLEConfig, SimFLEForPreTraining
-    from training.model_setup import load_processor
+    from training.model_setup import load_processor, load_weights
 
     if not source:
         raise ValueError("--model is missing; give a pretraining folder.")
@@ -74,7 +74,7 @@ def load_masking_model(source: str):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     processor = load_processor(source)
     processor.size = {"height": config.facemae_image_size, "width": config.facemae_image_size}
-    return SimFLEForPreTraining.from_pretrained(source).eval().to(device), processor, device
+    return load_weights(SimFLEForPreTraining, source).eval().to(device), processor, device
 
 
 def measure(model, processor, device, landmarks, parts, output_dir) -> None:

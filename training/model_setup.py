@@ -95,8 +95,13 @@ def read_config(arguments: ModelArguments):
         raise ValueError(f"{source}: {error}") from error
 
 
-def read_config_file(path: Path) -> dict:
-    """Config fields from a JSON file; a field that SimFLEConfig does not have is an error naming it."""
+def read_config_file(path: Path, others: bool = False) -> dict:
+    """
+    Config fields from a JSON file; a field that SimFLEConfig does not have is an error naming it.
+
+    Args:
+        others: whether the config of another kind of model will do, as it is.
+    """
     from modeling_simfle import SimFLEConfig
 
     path = path / "config.json" if path.is_dir() else path
@@ -109,6 +114,8 @@ def read_config_file(path: Path) -> dict:
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a mapping of config fields, not a {type(values).__name__}.")
     if values.get("model_type", "simfle") != "simfle":
+        if others:
+            return values
         raise ValueError(f"{path} is the config of a {values['model_type']!r} model, not of a 'simfle' one.")
     known = {f.name for f in fields(SimFLEConfig)} | {"model_type", "transformers_version", "auto_map", "num_labels"}
     unknown = sorted(set(values) - known)
@@ -139,6 +146,39 @@ def load_processor(folder: str | Path, trust_remote_code: bool = False):
     return AutoImageProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
+def load_weights(kind, source: str, needed: str = "", **options):
+    """
+    A model from a folder or Hub id, in float32, whatever it was saved in.
+
+    Args:
+        kind: its class, or an Auto class. needed: what the names begin with of the weights that must be there; others
+            may be new. options: of `from_pretrained`.
+    Raises:
+        ValueError: weights that are missing, damaged or not those of the metrics.json beside them; unknown fields in
+            the config.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    from training.published_weights import check_weights
+
+    folder = Path(source)
+    check_weights(folder)
+    if (folder / "config.json").is_file():
+        read_config_file(folder, others=True)
+    try:
+        model, report = kind.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
+    except SafetensorError as error:
+        raise ValueError(f"{source}: its weights are cut off or damaged ({error}); get them again.") from error
+    missing = sorted(name for name in report["missing_keys"] if name.startswith(needed))
+    if missing:
+        raise ValueError(
+            f"{source} lacks {len(missing)} weights of a {type(model).__name__}, {missing[0]} among them; give a folder"
+            " that holds them."
+        )
+    return model
+
+
 def load_classifier(source: str, trust_remote_code: bool = False):
     """
     A saved classifier in float32 and eval mode, its image processor, its device.
@@ -149,23 +189,17 @@ def load_classifier(source: str, trust_remote_code: bool = False):
         ValueError: another kind of folder, weights that are damaged or not those of the metrics.json beside them.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForImageClassification
 
     import modeling_simfle  # noqa: F401 - registers the Auto classes
-    from training.published_weights import check_weights
 
     if not source:
         raise ValueError("--model is missing; give the folder or Hub id of a classifier.")
     check_model(source, flag="")
-    check_weights(Path(source))
     trust = {"trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(source, **trust)
     if not any(name.endswith("ForImageClassification") for name in config.architectures or []):
         raise ValueError(f"{source} holds a {', '.join(config.architectures or ['bare config'])}, not a classifier.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        model = AutoModelForImageClassification.from_pretrained(source, dtype=torch.float32, **trust)
-    except SafetensorError as error:
-        raise ValueError(f"{source}: its weights are cut off or damaged ({error}); get them again.") from error
+    model = load_weights(AutoModelForImageClassification, source, **trust)
     return model.eval().to(device), load_processor(source, trust_remote_code), device

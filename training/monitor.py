@@ -7,6 +7,7 @@ Nothing here moves a weight, a running statistic or a random state. One line an 
 
 import copy
 import math
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,10 +17,25 @@ from modeling_simfle.modeling_simfle import channel_similarity
 from training.features import BadImageCount, compute_outputs, estimate_batch_norm
 from training.knn import knn_predict
 from training.pictures import save_reconstructions
+from training.pretraining_data import draw_masks
 
 NUM_SAMPLE, NUM_PICTURED = 256, 8
 # Below either, two different faces are all but one point to the projector.
 COLLAPSED_DEVIATION, COLLAPSED_RANK = 0.1, 2.0
+
+
+@contextmanager
+def batch_statistics(model):
+    """BatchNorm by each batch's own statistics, as in training; none is moved, and no process waits for others."""
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    for norm in norms:
+        norm.running_mean = norm.running_var = None
+    try:
+        yield
+    finally:
+        for norm, (mean, variance) in zip(norms, kept, strict=True):
+            norm.running_mean, norm.running_var = mean, variance
 
 
 class Monitor:
@@ -70,14 +86,21 @@ class Monitor:
         return {"projection_deviation": deviation, "effective_rank": rank, "collapsing": collapsing}
 
     def groups(self, model) -> dict:
-        """S within and between the channel groups, and the entropy of the visible patches' places (1 is uniform)."""
+        """
+        S within and between the channel groups, and the entropy of the visible patches' places (1 is uniform): from
+        origins alone, by the batch's statistics, as in the loss.
+        """
         config = model.config
         pixels = self.pixel_values(model, config.facemae_image_size)
-        ids = torch.arange(len(pixels), device=pixels.device) % config.num_channel_groups
+        masks = draw_masks(config, len(pixels), 0, 0, 0, 0)
+        masks["group_ids"] = torch.arange(len(pixels)) % config.num_channel_groups
         maps, visible = [], torch.zeros(config.num_patches, device=pixels.device)
-        for part, part_ids in zip(pixels.split(64), ids.split(64), strict=True):
-            maps.append(model.channel_grouping(model.encoder(part).last_hidden_state))
-            visible += (1 - model(part, group_ids=part_ids).mask).sum(0)
+        with batch_statistics(model):
+            for start in range(0, len(pixels), 64):
+                part = pixels[start : start + 64]
+                drawn = {name: values[start : start + 64].to(pixels.device) for name, values in masks.items()}
+                maps.append(model.channel_grouping(model.encoder(part).last_hidden_state))
+                visible += (1 - model.local_branch(part, **drawn)["mask"]).sum(0)
         similarity = channel_similarity(torch.cat(maps))
         group = torch.arange(len(similarity), device=pixels.device) // (len(similarity) // config.num_channel_groups)
         same, itself = group[:, None] == group[None], torch.eye(len(group), dtype=torch.bool, device=pixels.device)

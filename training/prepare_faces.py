@@ -68,9 +68,27 @@ def main(argv=None) -> None:
     counts, problems = cut_faces(found, arguments, output_dir)
     images = {split: count_classes(output_dir / split) for split in found}
     write_json(report, {"asked": asked, "arguments": asdict(arguments), "images": images, "bad_images": problems})
+    say_what_is_lost(found)
     print(f"{counts['written']} pictures written, {counts['there']} there already, {len(problems)} bad; {output_dir}")
     for split, classes in images.items():
         print(f"{split}: {sum(classes.values())} ({', '.join(f'{name} {count}' for name, count in classes.items())})")
+
+
+def say_what_is_lost(found) -> None:
+    """FER+'s marks and votes have no place in a folder of pictures."""
+    for split, rows in found.items():
+        repeats = sum(rows["repeats_training"]) if "repeats_training" in rows.column_names else 0
+        if repeats:
+            print(
+                f"{split}: {repeats} of the {len(rows)} pictures equal a training one, which this folder does not say;"
+                " evaluate on the owners' files to have the accuracy without them",
+                file=sys.stderr,
+            )
+        if "soft_label" in rows.column_names:
+            print(
+                f"{split}: the annotators' votes are left behind; --labels soft needs the owners' files",
+                file=sys.stderr,
+            )
 
 
 def check_resumed(report: Path, asked: dict) -> None:

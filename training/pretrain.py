@@ -17,7 +17,6 @@ from training.hub_arguments import HubArguments, push_run
 from training.model_setup import ModelArguments, ProcessorArguments, make_processor, read_config
 from training.pretraining_setup import (
     PretrainingArguments,
-    keep_float32,
     make_feeder,
     make_model_and_optimizer,
     make_sampler,
@@ -113,7 +112,7 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
         ],
     )
     run.gradient_accumulation_steps = accelerator.gradient_accumulation_steps
-    keep_float32(accelerator.mixed_precision)
+    run.mixed_precision = accelerator.mixed_precision
     if run.sync_batchnorm and accelerator.device.type == "cpu":
         raise ValueError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
     return accelerator

@@ -67,27 +67,17 @@ class PretrainingArguments:
             raise ValueError("--per_device_train_batch_size 1 cannot train: BatchNorm needs at least 2 images.")
 
 
-def keep_float32(mixed_precision: str) -> None:
-    """
-    Under autocast: the convolution of the channel grouping, the one that stays float32, is not rounded to TF32, which
-    torch lets cuDNN do. Without autocast torch's default stands, for the sake of speed.
-    """
-    import torch
-
-    if mixed_precision != "no":
-        torch.backends.cudnn.allow_tf32 = False
-
-
 def make_model_and_optimizer(config, start_from: str | None, run: PretrainingArguments):
     import torch
 
     from modeling_simfle import SimFLEForPreTraining
+    from training.model_setup import load_weights
 
     torch.manual_seed(run.seed)
     if start_from is None:
         model = SimFLEForPreTraining(config)
     else:
-        model = SimFLEForPreTraining.from_pretrained(start_from, config=config)
+        model = load_weights(SimFLEForPreTraining, start_from, needed="encoder.", config=config)
     if run.sync_batchnorm:
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model.train().to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs too

@@ -7,6 +7,8 @@ import numpy as np
 
 from training.face_data import DatasetArguments, Faces, open_faces
 from training.fer_datasets import match_labels
+from training.ferplus import picture_hash
+from training.folder_splits import spellings
 
 
 def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str) -> tuple[Faces, Faces]:
@@ -21,8 +23,19 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
     train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True, whole=whole)
     eval_faces = open_faces(data, dataset, eval_split, with_labels=True, whole=whole)
     check_apart(train_faces, eval_faces)
+    if whole and train_faces.soft_labels is not None and eval_faces.soft_labels is not None:
+        train_faces = part_ferplus(train_faces, eval_faces)
     eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
     return train_faces, eval_faces
+
+
+def check_chooses(eval_split: str) -> None:
+    """Raises ValueError: the epoch would be chosen on a test split, and its figure say nothing."""
+    if eval_split in spellings("test"):
+        raise ValueError(
+            f"--eval_split {eval_split}: the epoch is chosen on it; give a validation split, and measure the test split"
+            " once, by evaluate_classifier.py."
+        )
 
 
 def check_apart(train_faces: Faces, eval_faces: Faces) -> None:
@@ -34,6 +47,22 @@ def check_apart(train_faces: Faces, eval_faces: Faces) -> None:
             f" {eval_faces.split!r}, are training images too (split {train_faces.split!r} of {train_faces.source});"
             " give another --eval_split or --eval_dataset."
         )
+
+
+def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
+    """
+    What `load_ferplus` does for splits that lie together: training faces without those that equal a validation one.
+    Evaluation faces that equal a training one are marked (`repeats_training`).
+    """
+    train, evaluation = (
+        np.array([picture_hash(encoded(faces, index)) for index in range(len(faces))])
+        for faces in (train_faces, eval_faces)
+    )
+    repeats = np.isin(evaluation, train)
+    eval_faces.repeats_training = (
+        repeats if eval_faces.repeats_training is None else eval_faces.repeats_training | repeats
+    )
+    return train_faces.select(np.flatnonzero(~np.isin(train, evaluation)))
 
 
 def picture_files(faces: Faces) -> set[str]:

@@ -71,7 +71,7 @@ class StreamedFaces(Faces):
 
 def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> StreamedFaces:
     """
-    Opens a stream. Raises ValueError: no shards, no image column, or a length that is not known.
+    Opens a stream. Raises ValueError: no shards, no image column, a length that is not known, an expression set.
 
     Args:
         dataset: folder of .parquet or .tar shards (a split's begin with its name where any does), one such file, or a
@@ -79,6 +79,10 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
     """
     if not dataset:
         raise ValueError("--dataset is missing; give a folder of .parquet or .tar shards, or a Hub id.")
+    if arguments.data_format not in ("auto", "parquet", "hub"):
+        raise ValueError(
+            f"--streaming reads Parquet or WebDataset shards, not --data_format {arguments.data_format}; leave one out."
+        )
     import datasets
 
     path = Path(dataset).expanduser()
@@ -94,6 +98,11 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
         except (OSError, ValueError) as error:  # no network, no such data set, no such split
             raise ValueError(f"{dataset} is no folder here, and the Hub gave no split {split!r}: {error}") from error
     columns: dict = rows.features or next(iter(rows), {})
+    if "votes" in columns and arguments.data_format == "auto":
+        raise ValueError(
+            f"{dataset} looks like FER+, whose training pictures that equal validation ones a stream cannot leave out;"
+            " leave --streaming out, or say --data_format parquet to take them all."
+        )
     pictures = [name for name, kind in columns.items() if isinstance(kind, datasets.Image)]
     column = arguments.image_column if arguments.image_column in columns else (pictures or [None])[0]
     if column is None:

@@ -211,9 +211,10 @@ def test_batches_without_two_readable_pictures_are_skipped(flags, readable, tmp_
         (["--image_mean", 0.5], r"--image_mean \[0\.5\] is not what"),
         (["--model_config", "other"], r"--model_config asks for depths \[2, 1, 1, 1\], and .* has \[1, 1, 1, 1\]"),
         (["--masking", "random"], "--masking asks for masking 'random', and .* has 'semantic'"),
+        (["--eval_split", "test"], "the epoch is chosen on it; give a validation split"),
     ],
 )
-def test_flags_of_a_new_encoder_beside_a_model_are_refused(faces, pretrained, more, sentence, tmp_path):
+def test_flags_that_do_not_go_together_are_refused(faces, pretrained, more, sentence, tmp_path):
     (tmp_path / "other.json").write_text(json.dumps({**FIELDS, "depths": [2, 1, 1, 1]}))
     more = [tmp_path / "other.json" if value == "other" else value for value in more]
     with pytest.raises(ValueError, match=sentence):

@@ -52,6 +52,13 @@ def test_the_folder_has_the_same_splits_and_classes(write, tmp_path, capsys):
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
+def test_what_ferplus_loses_in_a_folder_is_said(tmp_path, capsys):
+    prepare(layouts.write_ferplus_csv(tmp_path / "set"), tmp_path / "out", "--splits", "validation")
+    said = capsys.readouterr().err
+    assert "validation: 1 of the 16 pictures equal a training one, which this folder does not say" in said
+    assert "validation: the votes are left behind" in said
+
+
 def test_affectnet_is_aligned_by_its_landmarks(tmp_path):
     prepare(layouts.write_affectnet_lists(tmp_path / "set"), tmp_path / "out", "--margin", 0.2)
     picture, landmarks = layouts.scene(layouts.drawn("train", "happiness", 0))

@@ -12,7 +12,7 @@ from tests import official_layouts as layouts
 from training.data_formats import guess_format
 from training.face_data import BadImage, DatasetArguments, open_faces, picture_faces
 from training.fer_datasets import EXPRESSIONS, FERPLUS_TAGS
-from training.split_checks import check_apart
+from training.split_checks import check_apart, open_both
 from training.synthetic_faces import make_dataset, write_image_folder
 
 
@@ -100,6 +100,19 @@ def test_faces_that_were_trained_on_are_told_from_others_of_the_same_names(tmp_p
     shutil.copytree(root / "validation", root / "test")
     with pytest.raises(ValueError, match=r"16 of the 16 images of .*, split 'test', are training images too"):
         check_apart(faces_of(root, "validation"), faces_of(root, "test"))
+
+
+def test_ferplus_in_two_folders_is_parted_as_in_one(tmp_path):
+    write_ferplus(tmp_path / "one")
+    for split in ("train", "validation"):
+        (tmp_path / split).mkdir()
+        shutil.copy(tmp_path / "one" / f"{split}.parquet", tmp_path / split)
+    one, one_eval = open_both(DatasetArguments(dataset=str(tmp_path / "one")), None, "validation")
+    data = DatasetArguments(dataset=str(tmp_path / "train"))
+    two, two_eval = open_both(data, str(tmp_path / "validation"), "validation")
+    assert len(two) == len(one) == 10
+    assert two.labels.tolist() == one.labels.tolist()
+    assert two_eval.repeats_training.tolist() == one_eval.repeats_training.tolist() == [True, False, False, False]
 
 
 def test_a_single_parquet_file_is_not_another_split(tmp_path):

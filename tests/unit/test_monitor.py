@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
+from modeling_simfle.modeling_simfle import channel_similarity
 from tests.tiny import tiny_config, tiny_inputs
 from training.face_data import DatasetArguments, open_faces
 from training.knn import knn_predict
@@ -43,8 +44,9 @@ def make_model(**fields):
     return model
 
 
-def test_looking_moves_nothing_and_finds_everything(monitor, tmp_path):
-    model = make_model()
+@pytest.mark.parametrize("masking", ["semantic", "random"])
+def test_looking_moves_nothing_and_finds_everything(monitor, tmp_path, masking):
+    model = make_model(masking=masking)
     before, random_state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     found = monitor(model, 3)
     assert model.training
@@ -59,6 +61,22 @@ def test_looking_moves_nothing_and_finds_everything(monitor, tmp_path):
         assert 0 <= found[name] <= 1.001
     assert not found["collapsing"]
     assert found == monitor(model, 3)
+
+
+def test_the_groups_are_those_of_the_loss(monitor):
+    model = make_model()
+    pixels = monitor.pixel_values(model, model.config.facemae_image_size)
+    assert len(pixels) <= 64  # one batch
+    found, training = monitor(model, 1), copy.deepcopy(model)
+    with torch.no_grad():
+        similarity = channel_similarity(training.channel_grouping(training.encoder(pixels).last_hidden_state))
+    group = torch.arange(len(similarity)) // (len(similarity) // model.config.num_channel_groups)
+    between = similarity[group[:, None] != group[None]].mean().item()
+    assert found["similarity_between_groups"] == pytest.approx(between, abs=1e-6)
+    training.eval()
+    with torch.no_grad():
+        similarity = channel_similarity(training.channel_grouping(training.encoder(pixels).last_hidden_state))
+    assert similarity[group[:, None] != group[None]].mean().item() != pytest.approx(between, abs=1e-3)
 
 
 def test_a_collapsed_model_is_called_so(monitor):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from modeling_simfle import SimFLEForPreTraining
+from modeling_simfle.modeling_simfle import channel_similarity, grouping_loss
 from tests.tiny import tiny_config, tiny_inputs
 
 LOSSES = ("similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
@@ -198,11 +199,11 @@ def test_group_ids_are_drawn_from_torchs_default_generator():
     assert set(drawn[0].tolist()) == {0, 1, 2, 3}
 
 
-def test_random_masking_takes_noise_as_scores():
+def test_random_masking_ranks_the_patches_by_noise():
     model, inputs = make_model(masking="random").eval(), tiny_inputs()
     noise = torch.rand(4, 16)
     output = model(**inputs, noise=noise)
-    assert torch.equal(output.patch_scores, noise)
+    assert torch.equal(output.patch_scores, make_model().eval()(**inputs).patch_scores)  # the drawn group's, as ever
     visible = (output.mask == 0).nonzero()[:, 1].view(4, 4).sort(1).values
     assert torch.equal(visible, noise.topk(4, 1).indices.sort(1).values)
     assert output.mask.sum(1).eq(12).all()
@@ -229,6 +230,14 @@ def test_similarity_loss_does_not_depend_on_the_local_branch():
     both, alone = make_model().eval(), make_model(use_local_branch=False).eval()
     alone.load_state_dict({k: v for k, v in both.state_dict().items() if k in alone.state_dict()})
     assert torch.equal(both(**inputs).similarity_loss, alone(**inputs).loss)
+
+
+def test_similarity_and_grouping_loss_are_float32_under_autocast():
+    maps = torch.rand(3, 8, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, loss = channel_similarity(maps), grouping_loss(maps, 4)
+    assert torch.equal(found, channel_similarity(maps))
+    assert torch.equal(loss, grouping_loss(maps, 4))
 
 
 def test_autocast_keeps_scores_and_losses_in_float32():

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests import official_layouts as layouts
 from training import pretrain
 from training.face_data import DatasetArguments
 from training.pretraining_data import StepSampler
@@ -95,6 +96,15 @@ def test_what_is_wrong_is_said(tmp_path, parquet):
         open_stream(DatasetArguments(), str(tmp_path), "train")
     with pytest.raises(ValueError, match="is no folder here, and the Hub gave no split"):
         open_stream(DatasetArguments(), "nobody/nothing", "train")
+    with pytest.raises(ValueError, match="reads Parquet or WebDataset shards, not --data_format ferplus"):
+        open_stream(DatasetArguments(data_format="ferplus"), str(parquet), "train")
+
+
+def test_a_stream_of_ferplus_would_take_validation_pictures(tmp_path):
+    layouts.write_ferplus_parquet(tmp_path)
+    with pytest.raises(ValueError, match="looks like FER"):
+        open_stream(DatasetArguments(), str(tmp_path), "train")
+    assert len(open_stream(DatasetArguments(data_format="parquet"), str(tmp_path), "train")) > 0
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -31,12 +31,11 @@ class FastStep:
     def __init__(self, config, device: str, precision: str, compiled: bool = False):
         import torch
 
-        from training.pretraining_setup import PretrainingArguments, keep_float32, make_model_and_optimizer
+        from training.pretraining_setup import PretrainingArguments, make_model_and_optimizer
 
         self.model, self.optimizer = make_model_and_optimizer(config, None, PretrainingArguments())
         self.model.to(device)
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # the momentum follows, as Accelerate does it
-        keep_float32(precision)
         self.autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16", cache_enabled=True)
         if compiled:
             self.model.compile()
