@@ -196,10 +196,9 @@ def load_classifier(source: str, trust_remote_code: bool = False):
     if not source:
         raise ValueError("--model is missing; give the folder or Hub id of a classifier.")
     check_model(source, flag="")
-    trust = {"trust_remote_code": trust_remote_code}
-    config = AutoConfig.from_pretrained(source, **trust)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
     if not any(name.endswith("ForImageClassification") for name in config.architectures or []):
         raise ValueError(f"{source} holds a {', '.join(config.architectures or ['bare config'])}, not a classifier.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_weights(AutoModelForImageClassification, source, **trust)
+    model = load_weights(AutoModelForImageClassification, source, trust_remote_code=trust_remote_code)
     return model.eval().to(device), load_processor(source, trust_remote_code), device

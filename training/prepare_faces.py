@@ -86,7 +86,7 @@ def say_what_is_lost(found) -> None:
             )
         if "soft_label" in rows.column_names:
             print(
-                f"{split}: the annotators' votes are left behind; --labels soft needs the owners' files",
+                f"{split}: the votes are left behind; finetune's --labels soft needs the owners' files",
                 file=sys.stderr,
             )
 
