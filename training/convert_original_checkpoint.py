@@ -106,8 +106,13 @@ def read_checkpoint(path: Path):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"{path} is no checkpoint of tensors alone, and was not executed: {reason}") from error
+        # Of torch's text the cause alone: the rest advises weights_only=False, which would execute the file.
+        cause = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())
+        reason = re.split(r"\. | Check ", cause)[0]
+        raise ValueError(
+            f"{path} is no checkpoint of tensors alone, and was not executed ({reason}); give a checkpoint of the"
+            " released code."
+        ) from error
     except UNREADABLE as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is no PyTorch checkpoint, or is cut short: {reason}") from error

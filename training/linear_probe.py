@@ -68,6 +68,7 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
 
     from training.linear_heads import few_shot_indices, one_thread, train_heads
     from training.published_weights import weights_sha256
+    from training.run_state import save_model
 
     kept, eval_features = frozen.features(frozen.eval_faces, "evaluation_features")
     eval_features, eval_labels = eval_features.to(frozen.device), torch.from_numpy(frozen.eval_faces.labels[kept])
@@ -86,8 +87,7 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
             classifier.load_state_dict({name: best[name] for name in ("weight", "bias")})
             predictions = classifier(eval_features).argmax(1).cpu().numpy()
         folder.mkdir(parents=True, exist_ok=True)
-        frozen.model.save_pretrained(folder)
-        frozen.processor.save_pretrained(folder)
+        save_model(folder, frozen.model, frozen.processor)
         found = {name: best[name] for name in ("choices", "epoch", "learning_rate", "weight_decay")}
         common = {"method": "linear probe", "protocol": describe_protocol(probe), "percent": percent, "seed": seed}
         found |= {"num_training_images": len(chosen), "weights_sha256": weights_sha256(folder)}

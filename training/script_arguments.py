@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import io
 import os
+import re
 import signal
 import sys
 import types
@@ -16,6 +17,8 @@ import typing
 from pathlib import Path
 
 import yaml
+
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes them for texts, but for 1.0e-2
 
 
 def parse_arguments(dataclass_types, argv=None, description=None, positionals=()):
@@ -98,11 +101,30 @@ def read_recipe(path: str, dataclass_types) -> dict:
         if key not in hints:
             close = did_you_mean(str(key), list(hints))
             raise ValueError(f"recipe {path}: unknown key {key!r}; known are {', '.join(sorted(hints))}{close}")
-        if not matches_type(value, hints[key]):
+        recipe[key] = as_meant(value, hints[key])
+        if not matches_type(recipe[key], hints[key]):
             raise ValueError(f"recipe {path}: {key}={value!r} is not {describe_type(hints[key])}")
-        if hints[key] is float and isinstance(value, int):
-            recipe[key] = float(value)
     return recipe
+
+
+def choices_of(hint) -> tuple:
+    """The types of a union, without None; else the one."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(choice for choice in typing.get_args(hint) if choice is not type(None))
+    return (hint,)
+
+
+def as_meant(value, hint):
+    """The value where YAML 1.1 reads another than is written: `1e-2` as a text, `no` as false. An int as a float."""
+    for choice in choices_of(hint):
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if choice is float and (is_number or (isinstance(value, str) and EXPONENT.fullmatch(value))):
+            return float(value)
+        if typing.get_origin(choice) is list and isinstance(value, list):
+            return [as_meant(item, typing.get_args(choice)[0]) for item in value]
+        if typing.get_origin(choice) is typing.Literal and value is False and "no" in typing.get_args(choice):
+            return "no"
+    return value
 
 
 def matches_type(value, hint) -> bool:
@@ -122,6 +144,7 @@ def matches_type(value, hint) -> bool:
 
 
 def describe_type(hint) -> str:
+    hint = choices_of(hint)[0]
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
     return f"of type {getattr(hint, '__name__', str(hint))}"

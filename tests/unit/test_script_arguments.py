@@ -22,6 +22,7 @@ class Example:
     mode: Literal["a", "b"] = field(default="a")
     mean: list[float] = field(default_factory=lambda: [1.0, 2.0])
     name: str | None = field(default=None)
+    precision: Literal["no", "half"] | None = field(default=None)
 
 
 def parse(*argv):
@@ -42,6 +43,14 @@ def test_recipe_first_flags_over_it(tmp_path):
     assert isinstance(over.rate, float)
 
 
+def test_what_yaml_reads_otherwise_is_taken_as_meant(tmp_path):
+    """YAML 1.1: 1e-2 is a text there, and no is false."""
+    found = parse(
+        "--recipe", write(tmp_path, "rate: 1e-2\nmean: [1E3, .5e+1, 2]\nprecision: no\ngray: no\nname: 1e-2\n")
+    )
+    assert (found.rate, found.mean, found.precision, found.gray, found.name) == (0.01, [1e3, 5, 2], "no", False, "1e-2")
+
+
 @pytest.mark.parametrize(
     "text,sentence",
     [
@@ -52,7 +61,10 @@ def test_recipe_first_flags_over_it(tmp_path):
         ("steps: true", "steps=True is not of type int"),
         ("rate: '0.1'", "rate='0.1' is not of type float"),
         ("gray: 1", "gray=1 is not of type bool"),
+        ("rate: fast", "rate='fast' is not of type float"),
         ("mode: c", "mode='c' is not one of a, b"),
+        ("precision: 3", "precision=3 is not one of no, half"),
+        ("limit: x", "limit='x' is not of type int"),
         ("mean: 3", "mean=3 is not"),
         ("mean: [x]", "is not"),
         ("- steps", "must be a mapping of flags to values, not a list"),
