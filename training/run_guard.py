@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import torch
 from accelerate.utils import gather_object
@@ -14,10 +14,18 @@ from training.face_data import BadImage
 
 
 class StopRequest:
-    """SIGTERM and SIGINT ask for a checkpoint and an orderly end; a second one ends at once."""
+    """
+    SIGTERM and SIGINT ask for a checkpoint and an orderly end; a second one ends at once.
+
+    One that follows within SAME_REQUEST seconds is the same request: a launcher that gets the signal with its processes
+    sends it on to them.
+    """
+
+    SAME_REQUEST = 10.0
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.since = 0.0
         self.previous: dict = {}
 
     def __enter__(self) -> "StopRequest":
@@ -30,10 +38,14 @@ class StopRequest:
             signal.signal(number, handler)
 
     def note(self, number: int, _) -> None:
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal, self.since = number, time.monotonic()
+            print(
+                f"{signal.Signals(number).name}: saving a checkpoint after this step; another one, after"
+                f" {self.SAME_REQUEST:.0f} seconds, ends at once"
+            )
+        elif time.monotonic() - self.since > self.SAME_REQUEST:
             os._exit(128 + number)
-        self.signal = number
-        print(f"{signal.Signals(number).name}: saving a checkpoint after this step; a second one ends at once")
 
 
 class BadImages:
@@ -184,25 +196,12 @@ def describe_breakdown(error: BaseException) -> str | None:
     return None
 
 
-def hear_of_lost_worker(seconds: float = 5) -> None:
-    """
-    Waits for the signal of a worker's death, of which torch's handler makes a RuntimeError, once.
-
-    The broken connection can be seen first, on a busy machine well before; the error would then come out of whatever
-    runs by that time, as a traceback.
-    """
-    with suppress(RuntimeError):
-        time.sleep(seconds)
-
-
 @contextmanager
 def breakdown_in_a_sentence():
     """What breaks a run from outside becomes a ValueError with `describe_breakdown`'s sentence."""
     try:
         yield
     except (RuntimeError, SafetensorError, *WORKER_ERRORS) as error:
-        if isinstance(error, WORKER_ERRORS):
-            hear_of_lost_worker()
         sentence = describe_breakdown(error)
         if sentence is None:
             raise

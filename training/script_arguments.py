@@ -8,12 +8,14 @@ import argparse
 import dataclasses
 import difflib
 import io
+import multiprocessing
 import os
 import re
 import signal
 import sys
 import types
 import typing
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -162,7 +164,10 @@ def run_main(script: str, main) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows a line when it is said, not at the end
     try:
-        main()
+        try:
+            main()
+        finally:
+            end_workers()
     except (ValueError, OSError) as error:
         sentence = f"{script}: {' '.join(str(error).split())}"
         leave_processes(1, sentence)
@@ -175,6 +180,21 @@ def ignore_stop_signals(_) -> None:
     """A loader's worker: signals to the whole group are the training process's to answer; it ends its workers."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def end_workers() -> None:
+    """
+    Kills the loaders' workers: at the end of the process a hung one would be waited for, and of a dead one torch's
+    handler of SIGCHLD would tell late, as a traceback out of whatever runs by then.
+    """
+    previous = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
+    with suppress(RuntimeError):  # what the handler has to tell already
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, previous)
 
 
 def leave_processes(status: int, message: str = "") -> None:

@@ -2,9 +2,11 @@
 """A process of several: runs training/pretrain.py's main with one fault built in. child.py FAULT FLAGS..."""
 
 import os
+import signal
 import sys
 import time
 
+import psutil
 import torch
 
 from training import pretrain, pretraining_loop
@@ -30,7 +32,13 @@ def main() -> None:
             elif fault == "die":
                 os._exit(9)
             elif fault == "sigterm":
-                os.kill(os.getpid(), 15)
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif fault.startswith(
+                "everybody_"
+            ):  # as Slurm and Ctrl-C do: the launcher, which sends it on, and both ranks
+                launcher = psutil.Process(os.getppid())
+                for process in [*launcher.children(), launcher]:
+                    process.send_signal(signal.Signals[fault.removeprefix("everybody_")])
         step(self, number, request)
 
     pretraining_loop.PretrainingLoop.step = faulty_step

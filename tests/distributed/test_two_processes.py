@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from modeling_simfle import SimFLEForPreTraining
 from tests.distributed.launcher import launch
 from training.run_state import list_checkpoints
 
@@ -151,3 +152,16 @@ def test_sigterm_to_one_rank_saves_and_stops_both(flags, tmp_path):
     assert "SIGTERM: saving a checkpoint" in output
     assert "stopped, to go on by --resume_from_checkpoint latest, at step 4" in output
     assert [path.name for path in list_checkpoints(folder)][-1] == "step_00000004"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_launcher_and_ranks_alike_saves(flags, tmp_path, name):
+    """Each rank gets it twice: from outside, and from the launcher, which sends on its own."""
+    folder = tmp_path / "run"
+    options = ["--checkpointing_steps", 1000, "--output_dir", folder]
+    status, output, _ = launch("tests/distributed/child.py", f"everybody_{name}", *flags, *options)
+    assert status != 0
+    assert f"{name}: saving a checkpoint" in output
+    assert "stopped, to go on by --resume_from_checkpoint latest, at step" in output, output[-3000:]
+    assert [path.name for path in list_checkpoints(folder)][-1] in ("step_00000003", "step_00000004")
+    SimFLEForPreTraining.from_pretrained(folder)

@@ -6,9 +6,10 @@ import resource
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
-from training import pretrain, pretraining_loop
+from training import pretrain, pretraining_data, pretraining_loop
 from training.script_arguments import run_main
 
 
@@ -39,6 +40,16 @@ def main() -> None:
                 os.kill(os.getpid(), getattr(signal, fault))
         step(self, number, request)
 
+    fetch = pretraining_data.PretrainingSet.__getitems__
+
+    def stuck_fetch(self, keys):
+        self.fetched = getattr(self, "fetched", 0) + 1
+        if self.fetched == 3:
+            time.sleep(600)
+        return fetch(self, keys)
+
+    if fault == "hung_worker":
+        pretraining_data.PretrainingSet.__getitems__ = stuck_fetch
     pretraining_loop.PretrainingLoop.step = faulty_step
     pretrain.main(flags)
 

@@ -2,11 +2,13 @@
 """What breaks a run from outside: one sentence, a status that is not 0, and a run that goes on to the same end."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from tests.new_process import ROOT
 from training import pretrain
 from training.run_guard import breakdown_in_a_sentence, describe_breakdown
 from training.run_state import list_checkpoints
+from training.script_arguments import run_main
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def run_with(fault, flags, folder):
     command = [sys.executable, ROOT / "tests" / "faults" / "child.py", fault, *flags, "--output_dir", folder]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=200
+        list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=100
     )
 
 
@@ -47,10 +50,11 @@ def assert_goes_on_to_the_same_end(flags, folder, straight):
         ("full_disk_for_logs", "File too large"),
         ("not_finite", "the loss is not finite in 1 of 1 processes; nothing was updated"),
         ("dead_worker", "a data worker died or hung"),
+        ("hung_worker", "a data worker died or hung (DataLoader timed out after 5 seconds"),
     ],
 )
 def test_one_sentence_and_nothing_lost(flags, pretrained, tmp_path, fault, sentence):
-    workers = ["--num_workers", 1] if fault == "dead_worker" else []
+    workers = ["--num_workers", 1, "--timeout_seconds", 5] if fault.endswith("worker") else []
     done = run_with(fault, [*flags, *workers], tmp_path / "run")
     assert done.returncode == 1, done.stdout + done.stderr
     assert sentence in done.stderr
@@ -167,15 +171,23 @@ def test_a_worker_that_dies_while_it_hands_a_batch_over(error):
     assert describe_breakdown(BrokenPipeError(32, "Broken pipe")) is None  # standard output's
 
 
-def test_a_workers_death_told_late_is_told_once():
-    def tell(*_):
-        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")  # as torch's handler does
+def test_a_workers_death_is_told_once():
+    """torch's handler of SIGCHLD raises wherever the process is by then."""
 
-    previous = signal.signal(signal.SIGALRM, tell)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
-        with pytest.raises(ValueError, match="a data worker died or hung"), breakdown_in_a_sentence():
+    def tell(*_):
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    def lose_a_worker():
+        with breakdown_in_a_sentence():
             raise ConnectionResetError(104, "Connection reset by peer")
-        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0  # told, and nothing is left to come
+
+    previous = signal.signal(signal.SIGCHLD, tell)
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    worker.start()
+    try:
+        with pytest.raises(SystemExit, match="pretrain: a data worker died or hung"):
+            run_main("pretrain", lose_a_worker)
+        assert worker.exitcode == -signal.SIGKILL
+        assert signal.getsignal(signal.SIGCHLD) is tell
     finally:
-        signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGCHLD, previous)
