@@ -204,7 +204,8 @@ class ChannelGrouping(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
-        weight, bias = self.convolution.weight.flatten(1), self.convolution.bias
+        # (C, C) by way of channels_last, in whose layout the gradient then comes, as the weights of training have it.
+        weight, bias = self.convolution.weight.permute(0, 2, 3, 1).flatten(1), self.convolution.bias
         cells = feature_map.to(weight.dtype).permute(0, 2, 3, 1)  # (B, h, w, C)
         return F.relu(self.norm(F.linear(cells, weight, bias).permute(0, 3, 1, 2)))
 

@@ -161,7 +161,13 @@ def evaluation(facts: Facts) -> str:
         table(
             ["expression", "precision", "recall", "F1", "images"],
             [
-                [name, percent(row["precision"]), percent(row["recall"]), percent(row["f1"]), f"{row['count']:,}"]
+                [
+                    name,
+                    percent(row["precision"]),
+                    percent(row["recall"]) + between(row, "recall"),
+                    percent(row["f1"]),
+                    f"{row['count']:,}",
+                ]
                 for name, row in metrics["per_class"].items()
             ],
         ),
@@ -188,19 +194,20 @@ def choices(metrics: dict) -> str:
     return sentence
 
 
+def between(found: dict, name: str) -> str:
+    """The interval of a measure in words; "" where it has none."""
+    low, high = found.get(f"{name}_interval", (math.nan, math.nan))
+    return "" if math.isnan(low) else f" (95 % interval {percent(low)} to {percent(high)})"
+
+
 def measures(metrics: dict) -> list[list[str]]:
     """The rows of the table of measures."""
-
-    def between(name: str) -> str:
-        low, high = metrics.get(f"{name}_interval", (math.nan, math.nan))
-        return "" if math.isnan(low) else f" (95 % interval {percent(low)} to {percent(high)})"
-
-    rows = [["accuracy", percent(metrics["accuracy"]) + between("accuracy")]]
+    rows = [["accuracy", percent(metrics["accuracy"]) + between(metrics, "accuracy")]]
     if "accuracy_without_repeats" in metrics:
         rows.append(
             [
                 f"accuracy on the {metrics['num_images_without_repeats']:,} images that repeat no training image",
-                percent(metrics["accuracy_without_repeats"]) + between("accuracy_without_repeats"),
+                percent(metrics["accuracy_without_repeats"]) + between(metrics, "accuracy_without_repeats"),
             ]
         )
     rows.append(["mean class accuracy (mean recall)", percent(metrics["mean_class_accuracy"])])

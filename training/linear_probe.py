@@ -72,6 +72,7 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
 
     kept, eval_features = frozen.features(frozen.eval_faces, "evaluation_features")
     eval_features, eval_labels = eval_features.to(frozen.device), torch.from_numpy(frozen.eval_faces.labels[kept])
+    fresh = torch.from_numpy(choosing_faces(frozen.eval_faces.repeats_training, kept)).to(frozen.device)
     cached = cache_features(frozen) if probe.cache_features else None
     classifier = frozen.model.classifier
     for folder, percent, seed in runs:
@@ -80,7 +81,7 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
             epochs = augmented_batches(frozen, probe, chosen, seed)
         else:
             epochs = cached_batches(cached, probe, chosen, seed)
-        evaluation, settings = (eval_features, eval_labels), make_settings(probe)
+        evaluation, settings = (eval_features[fresh], eval_labels[fresh.cpu()]), make_settings(probe)
         with one_thread() if cached else nullcontext():
             best = train_heads(epochs, probe.num_train_epochs, evaluation, classifier.out_features, settings, seed)
         with torch.no_grad():
@@ -92,6 +93,15 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
         common = {"method": "linear probe", "protocol": describe_protocol(probe), "percent": percent, "seed": seed}
         found |= {"num_training_images": len(chosen), "weights_sha256": weights_sha256(folder)}
         frozen.write_results(folder, kept, predictions, **common, **found)
+
+
+def choosing_faces(repeats_training, kept):
+    """Which of the evaluation faces `kept` (N,) choose: those that repeat no training one, where that is known."""
+    import numpy as np
+
+    if repeats_training is None or repeats_training[kept].all():
+        return np.ones(len(kept), np.bool_)
+    return ~repeats_training[kept]
 
 
 def make_settings(probe: ProbeArguments) -> list[tuple[float, float]]:
@@ -106,7 +116,7 @@ def describe_protocol(probe: ProbeArguments) -> str:
     return (
         f"linear probe, {'cached features' if probe.cache_features else 'augmented images'}, {probe.num_train_epochs}"
         f" epochs, batch {probe.per_device_train_batch_size}, SGD momentum 0.9; epoch, learning rate and weight decay"
-        f" chosen on {probe.eval_split}"
+        f" chosen on {probe.eval_split}, without pictures that repeat training ones where these are known"
     )
 
 

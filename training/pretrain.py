@@ -160,7 +160,7 @@ def pretrain(
     if accelerator.scaler is not None and scaler_state:
         accelerator.scaler.load_state_dict(scaler_state)
     feeder = make_feeder(accelerator, config, processor, faces, sampler, run, data)
-    guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images)
+    guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images, data.streaming)
     monitor = make_monitor(accelerator, processor, faces, monitored, output_dir, data)
     loop = PretrainingLoop(
         accelerator, model, optimizer, feeder, sampler, run, state, guard, monitor, processor, output_dir

@@ -114,13 +114,14 @@ class StepGuard:
 
     Args:
         accelerator: Accelerate's. optimizer: fused. limit: --max_bad_images. bad_images: known before, see BadImages.
-        A picture's key is its row; a stream has none, there it is the place in the epoch, another one in each.
+        streamed: whether pictures have no row to be known by; they are by what is said of them.
     """
 
-    def __init__(self, accelerator, optimizer, limit: int, bad_images: list | int = 0):
+    def __init__(self, accelerator, optimizer, limit: int, bad_images: list | int = 0, streamed: bool = False):
         self.accelerator, self.optimizer = accelerator, getattr(optimizer, "optimizer", optimizer)
         self.bad_images, self.stop = BadImages(limit, bad_images, accelerator.is_main_process), False
         self.pending: tuple | None = None
+        self.streamed = streamed
         self.scales_gradients = accelerator.mixed_precision == "fp16"  # its scaler skips updates itself
 
     def check(
@@ -133,7 +134,8 @@ class StepGuard:
             losses: of this process's micro-batches, any shape. gradient_norm: of the update, alike in all processes.
             problems: of the pictures, "" if none. indices: the pictures. stop: whether this process was asked to.
         """
-        fresh = self.bad_images.fresh({i: problem for i, problem in zip(indices, problems, strict=True) if problem})
+        keys = problems if self.streamed else indices
+        fresh = self.bad_images.fresh({key: problem for key, problem in zip(keys, problems, strict=True) if problem})
         broken = (~losses.isfinite()).any()
         overflows = gradient_norm.isfinite().logical_not() if not self.scales_gradients else torch.zeros_like(broken)
         known = (float(stop), float(len(fresh)))

@@ -10,10 +10,13 @@ import json
 import os
 import platform
 import shutil
+import struct
+import sys
 from importlib import metadata
 from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
+DEFAULT = "(the default)"  # of a field that a config leaves out
 # What makes the batch of a process.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
@@ -62,7 +65,27 @@ def prepare_output_dir(output_dir: str, resume: bool, can_resume: bool = False) 
 def list_checkpoints(output_dir: Path) -> list[Path]:
     """Complete checkpoints, those that have seen the fewest images first (steps may differ in images, see `resume`)."""
     found = (output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8)
-    return sorted((p for p in found if (p / "training_state.json").is_file()), key=lambda p: (images_seen(p), p.name))
+    return sorted((path for path in found if not find_flaw(path)), key=lambda path: (images_seen(path), path.name))
+
+
+def find_flaw(checkpoint: Path) -> str:
+    """What keeps a checkpoint from being read, as far as sizes tell; "" if nothing does."""
+    try:
+        images_seen(checkpoint)
+        for name in ("model.safetensors", "momentum.safetensors"):
+            with open(checkpoint / name, "rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(length))
+                end = max(
+                    (entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0
+                )
+            if os.path.getsize(checkpoint / name) != 8 + length + end:
+                return f"{name} is cut off"
+    except FileNotFoundError as error:
+        return f"{os.path.basename(error.filename)} is missing"
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        return f"damaged: {error}"
+    return ""
 
 
 def images_seen(checkpoint: Path) -> int:
@@ -80,10 +103,15 @@ def abandon_later_checkpoints(output_dir: Path, resumed: Path) -> None:
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | None:
     """`latest` or a checkpoint's folder; None where `latest` finds none."""
     if resume_from_checkpoint == "latest":
+        for path in sorted((output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8)):
+            if flaw := find_flaw(path):
+                print(f"{path} is passed over: {flaw}", file=sys.stderr)
         return (list_checkpoints(output_dir) or [None])[-1]
     path = Path(resume_from_checkpoint)
-    if not (path / "training_state.json").is_file():
-        raise ValueError(f"--resume_from_checkpoint {path} is no complete checkpoint; give its folder, or latest.")
+    if flaw := find_flaw(path):
+        raise ValueError(
+            f"--resume_from_checkpoint {path} is no complete checkpoint ({flaw}); give its folder, or latest."
+        )
     return path
 
 
@@ -161,9 +189,8 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
         if name not in free and state.get(name) != value:
-            raise ValueError(
-                f"{folder} was made with {name} {state.get(name)!r}, not {value!r}; use the same to resume."
-            )
+            name, found, value = first_difference(name, state.get(name), value)
+            raise ValueError(f"{folder} was made with {name} {found!r}, not {value!r}; use the same to resume.")
     model.load_state_dict(load_file(folder / "model.safetensors"))
     momentum, parameters = load_file(folder / "momentum.safetensors"), dict(model.named_parameters())
     for name, tensor in momentum.items():
@@ -171,6 +198,14 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
         buffer = torch.empty_like(parameters[name], requires_grad=False)
         optimizer.state[parameters[name]]["momentum_buffer"] = buffer.copy_(tensor)
     return state
+
+
+def first_difference(name: str, found, wanted) -> tuple:
+    """The first key, as name.key, in which two mappings differ, with both values; other values as they are."""
+    if not isinstance(found, dict) or not isinstance(wanted, dict):
+        return name, found, wanted
+    key = next(key for key in [*wanted, *found] if found.get(key) != wanted.get(key))
+    return first_difference(f"{name}.{key}", found.get(key, DEFAULT), wanted.get(key, DEFAULT))
 
 
 class MetricsLog:

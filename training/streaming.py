@@ -8,6 +8,7 @@ shards and processes. Reading is done once a process; its workers decode.
 
 import hashlib
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,15 +36,18 @@ class StreamedFaces(Faces):
 
     def cells(self) -> Iterator[dict]:
         """The pictures in the stream's own order."""
-        return (row[self.image_column] for row in self.rows)
+        return (row[self.image_column] for row in whole_shards(self.rows, self.source))
 
     def shuffled_cells(self, seed: int, epoch: int, buffer_size: int) -> Iterator[dict]:
         shuffled = self.rows.shuffle(seed=seed, buffer_size=buffer_size)
         shuffled.set_epoch(epoch)
-        return (row[self.image_column] for row in shuffled)
+        return (row[self.image_column] for row in whole_shards(shuffled, self.source))
 
     def image(self, cell):
-        return read_image(cell, self.name(cell))
+        try:
+            return read_image(cell, self.name(cell))
+        except BadImage as error:  # told by its bytes from others of its name, or of none
+            raise BadImage(f"{error} [sha256 {hashlib.sha256(cell['bytes'] or b'').hexdigest()[:12]}]") from error
 
     def name(self, cell) -> str:
         return cell["path"] or f"a picture of {self.source}"
@@ -67,6 +71,14 @@ class StreamedFaces(Faces):
             size = os.path.getsize(file) if os.path.exists(file) else ""
             digest.update(f"{os.path.basename(file)} {size}\n".encode())
         return digest.hexdigest()[:16]
+
+
+def whole_shards(rows, source: str) -> Iterator[dict]:
+    """The rows. Raises ValueError where a .tar is none or ends early; Parquet's own error is one."""
+    try:
+        yield from rows
+    except tarfile.TarError as error:
+        raise ValueError(f"{source}: a .tar shard is cut off, or is none ({error}); get it again.") from error
 
 
 def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> StreamedFaces:
@@ -97,7 +109,7 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
             rows = datasets.load_dataset(dataset, split=split, streaming=True)
         except (OSError, ValueError) as error:  # no network, no such data set, no such split
             raise ValueError(f"{dataset} is no folder here, and the Hub gave no split {split!r}: {error}") from error
-    columns: dict = rows.features or next(iter(rows), {})
+    columns: dict = rows.features or next(whole_shards(rows, dataset), {})
     if "votes" in columns and arguments.data_format == "auto":
         raise ValueError(
             f"{dataset} looks like FER+, whose training pictures that equal validation ones a stream cannot leave out;"

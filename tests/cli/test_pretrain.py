@@ -236,7 +236,10 @@ def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_
         (["--base_learning_rate", "-1"], "--base_learning_rate -1.0 must be in"),
         (["--image_std", "0"], "deviations above 0"),
         (["--model_config", "/no/such.json"], "does not exist; give a JSON file"),
-        (["--resume_from_checkpoint", "/no/such"], "is no complete checkpoint; give its folder, or latest"),
+        (
+            ["--resume_from_checkpoint", "/no/such"],
+            r"is no complete checkpoint \(training_state\.json is missing\); give its",
+        ),
         (["--output_dir", ""], "--output_dir is missing"),
     ],
 )

@@ -2,6 +2,7 @@
 """Checkpoints whole or not at all, the metrics log, metrics.json."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -66,6 +67,40 @@ def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
     assert find_checkpoint(tmp_path / "nothing", "latest") is None
 
 
+@pytest.mark.parametrize(
+    "name,content,flaw",
+    [
+        ("model.safetensors", lambda old: old[:-10], "model.safetensors is cut off"),
+        ("momentum.safetensors", lambda old: old[:4], "damaged: unpack requires"),
+        ("momentum.safetensors", None, "momentum.safetensors is missing"),
+        ("training_state.json", lambda old: old[:-9], "damaged: "),
+        ("training_state.json", lambda old: b"{}", "damaged: 'step'"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_and_named(run, tmp_path, capsys, name, content, flaw):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, run[0], SimFLEImageProcessor(), run[1], {}, 2)
+    file = tmp_path / "checkpoints" / "step_00000002" / name
+    old = file.read_bytes()
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content(old))
+    assert find_checkpoint(tmp_path, "latest").name == "step_00000001"
+    assert f"step_00000002 is passed over: {flaw}" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=f"is no complete checkpoint .{re.escape(flaw)}"):
+        find_checkpoint(tmp_path, str(file.parent))
+
+
+def test_the_field_of_a_config_that_differs_is_named(run, tmp_path):
+    model, optimizer = run
+    save_checkpoint(tmp_path, 7, model, SimFLEImageProcessor(), optimizer, {"config": {"a": 1, "sizes": [8]}}, 2)
+    folder = find_checkpoint(tmp_path, "latest")
+    with pytest.raises(ValueError, match=r"was made with config\.sizes \[8\], not \[16\]; use the same"):
+        load_checkpoint(folder, model, optimizer, {"config": {"a": 1, "sizes": [16]}})
+    with pytest.raises(ValueError, match=r"was made with config\.masking '\(the default\)', not 'random'"):
+        load_checkpoint(folder, model, optimizer, {"config": {"a": 1, "sizes": [8], "masking": "random"}})
+
+
 def test_metrics_log_drops_what_lies_beyond_the_checkpoint(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     MetricsLog(tmp_path / "metrics.jsonl", 2).write({"step": 3, "loss": 0.5})
@@ -99,7 +134,10 @@ def test_measures_by_hand():
     assert measures["mean_class_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert measures["macro_f1"] == pytest.approx((2 / 3 + 0.8 + 0) / 3)
     assert measures["confusion_matrix"] == [[2, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    low, high = measures["per_class"]["a"].pop("recall_interval")
+    assert 0 <= low < 2 / 3 < high <= 1
     assert measures["per_class"]["a"] == {"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "count": 3}
+    assert "recall_interval" not in measures["per_class"]["never"]
     repeats = np.array([True, False, False, False, False, False, True])
     kept = np.arange(6)
     fresh = measures_without_repeats(labels, predictions, repeats, kept)

@@ -137,3 +137,26 @@ def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path,
     assert "bad.png is not a readable image" in capsys.readouterr().err
     state = json.loads((tmp_path / "o" / "checkpoints" / "step_00000002" / "training_state.json").read_text())
     assert len(state["bad_images"]) == 1
+
+
+def test_a_bad_picture_of_a_stream_counts_once_and_others_beside_it(pretraining_flags, tmp_path, capsys):
+    """Two epochs, two bad pictures without names: known by their bytes."""
+    cells = [{"bytes": content, "path": None} for content in (b"no image", b"nor this")]
+    for value in range(14):
+        buffer = io.BytesIO()
+        Image.new("RGB", (20, 20), (value, 0, 9)).save(buffer, "PNG")
+        cells.append({"bytes": buffer.getvalue(), "path": None})
+    rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
+    rows.to_parquet(tmp_path / "train.parquet")
+    flags = [*pretraining_flags, "--dataset", str(tmp_path / "train.parquet"), "--streaming", "true"]
+    flags += ["--num_train_epochs", "3", "--output_dir", str(tmp_path / "o")]
+    pretrain.main([*flags, "--max_bad_images", "2"])
+    assert capsys.readouterr().err.count("bad image ") == 2
+
+
+def test_a_shard_that_is_cut_off_is_a_sentence(webdataset, pretraining_flags, tmp_path):
+    shard = sorted(webdataset.glob("*.tar"))[0]
+    (tmp_path / "train-0.tar").write_bytes(shard.read_bytes()[: shard.stat().st_size // 2 + 100])
+    flags = [*pretraining_flags, "--dataset", str(tmp_path), "--streaming", "true", "--num_images", "20"]
+    with pytest.raises(ValueError, match=r"a \.tar shard is cut off, or is none"):
+        pretrain.main([*flags, "--output_dir", str(tmp_path / "o")])

@@ -37,8 +37,8 @@ Args:
     probabilities: (N, classes) predicted probabilities, rows in the order of predictions; for the calibration error.
 Returns:
     accuracy; accuracy_interval [low, high]; mean_class_accuracy (mean recall of the classes that occur); macro_f1 (over
-    the same); per_class precision, recall, f1 and count by name; class_names; confusion_matrix, rows the true class;
-    num_images; with probabilities, expected_calibration_error.
+    the same); per_class precision, recall, recall_interval (of classes that occur), f1 and count by name; class_names;
+    confusion_matrix, rows the true class; num_images; with probabilities, expected_calibration_error.
 Raises:
     ValueError: no image, lengths that differ, an integer outside the classes, or probabilities that are none.
 """
@@ -51,9 +51,9 @@ def classification_measures(labels, predictions, class_names, probabilities=None
         probabilities: (N, classes), or None.
     Returns:
         accuracy; accuracy_interval [low, high], 95 %, over images; mean_class_accuracy (mean recall of the classes that
-        occur); macro_f1 (over the same); per_class precision, recall, f1 and count by name; class_names;
-        confusion_matrix, rows the true class, both in that order; num_images; with probabilities,
-        expected_calibration_error.
+        occur); macro_f1 (over the same); per_class precision, recall, recall_interval (95 %, over the class's
+        images, of classes that occur), f1 and count by name; class_names; confusion_matrix, rows the true class, both
+        in that order; num_images; with probabilities, expected_calibration_error.
     Raises:
         ValueError: no image, lengths that differ, an integer outside the classes, or probabilities that are none.
     """
@@ -69,7 +69,8 @@ def classification_measures(labels, predictions, class_names, probabilities=None
         "macro_f1": float(f1[present].mean()),
         "per_class": {
             name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
-            for name, p, r, f, n in zip(class_names, precision, recall, f1, count, strict=True)
+            | ({"recall_interval": bootstrap_interval(predictions[labels == i] == i)} if n else {})
+            for i, name, p, r, f, n in zip(ids, class_names, precision, recall, f1, count, strict=True)
         },
         "class_names": list(class_names),
         "confusion_matrix": confusion_matrix(labels, predictions, labels=ids).tolist(),
