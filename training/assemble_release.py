@@ -125,9 +125,10 @@ def save_weights(run: Path, folder: Path, release: ReleaseArguments) -> None:
     from safetensors import SafetensorError
 
     import modeling_simfle
+    from modeling_simfle.configuration_simfle import check_weights
     from training.card_facts import read_json
     from training.model_setup import load_processor
-    from training.published_weights import check_weights, save_halves
+    from training.published_weights import save_halves
 
     check_weights(run)
     config = read_json(run / "config.json")
@@ -152,9 +153,9 @@ def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, r
     Raises:
         ValueError: metrics of other weights, or none for a classifier.
     """
+    from modeling_simfle.configuration_simfle import weights_sha256
     from training.card_commands import spell_command
     from training.card_facts import check_keys, read_json, read_training
-    from training.published_weights import weights_sha256
     from training.run_metrics import KEYS
 
     is_classifier = read_json(folder / "config.json")["architectures"][0].endswith("ForImageClassification")
@@ -194,9 +195,9 @@ def check_probe(path: Path, metrics: dict, run: Path, folder: Path) -> None:
     import torch
 
     from modeling_simfle import SimFLEModel
+    from modeling_simfle.configuration_simfle import check_weights
     from training.card_facts import read_json
     from training.feature_store import weights_hash
-    from training.published_weights import check_weights
 
     probe = path.parent
     if metrics.get("method") != "linear probe" or not all((probe / n).is_file() for n in ("run.json", "config.json")):
@@ -259,8 +260,8 @@ def describe(
     folder: Path, output: Path, metrics: dict, trainings: list[dict], before: list[dict], more_choices: int
 ) -> dict:
     """What metrics.json says beside the measures; no path of this machine is in it."""
+    from modeling_simfle.configuration_simfle import weights_sha256
     from training.public_paths import public
-    from training.published_weights import weights_sha256
 
     found = {"weights_sha256": weights_sha256(folder), "recipe": trainings}
     if not metrics:

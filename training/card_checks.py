@@ -8,7 +8,6 @@ from training.card_facts import Facts, read_facts, read_json
 from training.card_sections import EXPORTS, FIGURES, SENTENCES, read_section
 from training.model_card import EXAMPLE, LINK, eval_results, task_of
 from training.public_paths import MACHINE_PATH, public, strings
-from training.published_weights import check_weights, file_sha256
 from training.weight_licences import check_license, check_license_file, stated_license, terms_of
 
 HEADINGS = (
@@ -28,6 +27,8 @@ def check_card(folder: Path) -> None:
             the weights, a LICENSE of another one, labels that are not those measured, another version of the code,
             other weights, a pickle, a path of the machine that it was made on.
     """
+    from modeling_simfle.configuration_simfle import check_weights
+
     folder = Path(folder)
     if not (folder / "README.md").is_file():
         raise ValueError(f"{folder} holds no README.md; write it by training/make_card.py.")
@@ -146,6 +147,8 @@ def check_exports(facts: Facts, folder: Path) -> None:
         ValueError: files that are missing or are not those of exports.json; exports of other weights than those here; a
             plain folder beside this one that has other figures.
     """
+    from modeling_simfle.configuration_simfle import file_sha256
+
     exports = facts.exports
     if facts.is_plain:
         for row in (exports[name] for name in EXPORTS if name in exports):

@@ -14,7 +14,6 @@ from pathlib import Path
 from training.card_commands import SCRIPTS, add_recipes, spell_command
 from training.data_formats import guess_format
 from training.public_paths import ROOT, public
-from training.published_weights import weights_sha256
 from training.run_metrics import KEYS
 
 TERMS = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
@@ -168,6 +167,8 @@ def exported_from(folder: Path) -> Path | None:
 
 def check_exported_weights(exported: Path, source: Path) -> None:
     """Raises ValueError: the export `exported` is not of the weights in `source`."""
+    from modeling_simfle.configuration_simfle import weights_sha256
+
     if read_json(exported / "exports.json").get("model_weights_sha256") != weights_sha256(source):
         raise ValueError(f"{exported} was exported from other weights than those in {source}; export them again.")
 

@@ -60,9 +60,9 @@ def main(argv=None) -> None:
 
 def evaluate(model, processor, device, faces, label_map, data, evaluation, output_dir) -> dict:
     """Writes the three files, and returns metrics.json's content."""
+    from modeling_simfle.configuration_simfle import weights_sha256
     from training.fer_datasets import match_labels
     from training.label_map import class_probabilities, map_outputs, measured_classes
-    from training.published_weights import weights_sha256
     from training.run_metrics import (
         classification_measures,
         draw_confusion_matrix,

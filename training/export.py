@@ -79,9 +79,9 @@ def check_output_dir(name: str, overwrite: bool) -> Path:
 
 def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportArguments) -> dict:
     """Writes every file of the export into an empty folder, and returns exports.json's content."""
+    from modeling_simfle.configuration_simfle import file_sha256, weights_sha256
     from training.model_setup import load_classifier
     from training.onnx_export import eager_classifier, load_plain_folder, onnx_classifier, save_plain_folder, write_onnx
-    from training.published_weights import file_sha256, weights_sha256
 
     check_extras()
     simfle, simfle_processor, _ = load_classifier(source)

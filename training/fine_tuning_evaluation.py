@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from modeling_simfle.configuration_simfle import check_weights
 from training.features import BadImageCount, compute_outputs
-from training.published_weights import check_weights
 from training.run_guard import BadImages
 
 RESULTS = ("metrics.json", "predictions.csv")  # of a run that has ended

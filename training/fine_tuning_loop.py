@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from modeling_simfle import SimFLEForImageClassification
+from modeling_simfle.configuration_simfle import weights_sha256
 from training.fine_tuning_data import (
     Augmentation,
     AugmentedFaces,
@@ -24,7 +25,6 @@ from training.fine_tuning_data import (
     mix,
 )
 from training.fine_tuning_evaluation import RESULTS, epoch_accuracies, is_reported, predict
-from training.published_weights import weights_sha256
 from training.run_guard import BadImages, any_process, check_same_step, gather_problems
 from training.run_metrics import (
     classification_measures,

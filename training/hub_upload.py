@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.published_weights import file_sha256
 from training.staging import Staged, StagedFile, belongs_to_weights
 
 # By HTTP status, for people.
@@ -129,6 +128,8 @@ def verify(published: Published, repo_id: str, files: tuple[StagedFile, ...]) ->
         ValueError: a file that is missing or another one, or a download that failed.
     """
     from huggingface_hub import snapshot_download
+
+    from modeling_simfle.configuration_simfle import file_sha256
 
     token, names = read_token(), [file.name for file in files]
     with tempfile.TemporaryDirectory(prefix="simfle_verify") as cache:

@@ -66,8 +66,8 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
     """Classifier, metrics.json, predictions.csv and run.json for every (folder, percent of labels, seed) of `runs`."""
     import torch
 
+    from modeling_simfle.configuration_simfle import weights_sha256
     from training.linear_heads import few_shot_indices, one_thread, train_heads
-    from training.published_weights import weights_sha256
     from training.run_state import save_model
 
     kept, eval_features = frozen.features(frozen.eval_faces, "evaluation_features")

@@ -160,7 +160,7 @@ def load_weights(kind, source: str, needed: str = "", **options):
     import torch
     from safetensors import SafetensorError
 
-    from training.published_weights import check_weights
+    from modeling_simfle.configuration_simfle import check_weights
 
     folder = Path(source)
     check_weights(folder)

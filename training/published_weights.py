@@ -1,10 +1,9 @@
 """
-Weights as a published folder holds them: float16 on disk, float32 when loaded, with hashes in metrics.json.
+Weights as a published folder holds them: float16 on disk, float32 when loaded.
 
-Parts that write or read such folders share this: the plain folder of export.py, assemble_release.py, load_classifier.
+Parts that write such folders share this: the plain folder of export.py, assemble_release.py.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -38,44 +37,3 @@ def save_halves(model, folder: Path, max_shard_size: int | None = None) -> None:
             raise ValueError(f"{path.name} is larger than {max_shard_size} bytes: one tensor is; give larger shards.")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     write_json(folder / "config.json", {**config, "dtype": "float32"})
-
-
-def weights_sha256(folder: Path) -> dict[str, str]:
-    """The hash of every .safetensors file at the top of a folder, by its name."""
-    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def check_weights(folder: Path) -> None:
-    """
-    Compares the weights with the hashes in the metrics.json beside them; does nothing where that holds none.
-
-    Raises:
-        ValueError: a file that is missing, was changed or cut off, or that metrics.json does not know.
-    """
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); get the whole folder again.") from error
-    expected = metrics.get("weights_sha256") if isinstance(metrics, dict) else None
-    if not expected:
-        return
-    found = weights_sha256(folder)
-    if found != expected:
-        names = sorted(set(found) | set(expected))
-        wrong = ", ".join(name for name in names if found.get(name) != expected.get(name))
-        raise ValueError(
-            f"{folder}: {wrong} is not the file whose hash stands in metrics.json (changed, cut off, or of another"
-            " version); get the whole folder again."
-        )

@@ -16,7 +16,6 @@ from training.card_facts import read_facts, read_json
 from training.card_notes import impact, with_kept
 from training.model_card import EXAMPLE, LICENSE_FILE, with_repo_id, write_card
 from training.public_paths import public
-from training.published_weights import file_sha256, weights_sha256
 from training.run_state import write_json
 from training.weight_licences import source_license
 
@@ -64,6 +63,8 @@ def stage(folder: Path, target: Path, repo_id: str) -> Staged:
     Raises:
         ValueError: no folder of a model, an unfinished run, or a listed file that is a link: it may lead anywhere.
     """
+    from modeling_simfle.configuration_simfle import file_sha256
+
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give the folder of a finished run, or a published one.")
     with_code = "auto_map" in read_json(folder / CONFIG)
@@ -95,6 +96,8 @@ def complete_run(folder: Path, target: Path, repo_id: str) -> None:
     Raises:
         ValueError: a folder that nothing was trained in.
     """
+    from modeling_simfle.configuration_simfle import weights_sha256
+
     kept = with_kept(folder)
     metrics = read_json(target / METRICS, optional=True)
     if not metrics.get("recipe"):

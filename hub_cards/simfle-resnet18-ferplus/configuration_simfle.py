@@ -1,6 +1,7 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """Configuration of SimFLE (Moon, Jang, Park, arXiv 2303.07648): every field travels with the weights."""
 
+import hashlib
 import json
 import math
 import os
@@ -50,6 +51,48 @@ def save_remote_code(folder: str | os.PathLike, json_name: str, auto_map: dict[s
     temporary = folder / f"{json_name}.tmp"
     temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(temporary, folder / json_name)
+
+
+def weights_sha256(folder: Path) -> dict[str, str]:
+    """The hash of every .safetensors file at the top of a folder, by its name."""
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_weights(folder: str | os.PathLike) -> None:
+    """
+    Compares a published folder's weights with the hashes in its metrics.json; does nothing where that holds none.
+
+    Raises:
+        ValueError: a file that is missing, was changed or cut off, or that metrics.json does not know.
+    """
+    folder = Path(folder)
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); get the whole folder again.") from error
+    expected = metrics.get("weights_sha256") if isinstance(metrics, dict) else None
+    if not expected:
+        return
+    found = weights_sha256(folder)
+    if found != expected:
+        names = sorted(set(found) | set(expected))
+        wrong = ", ".join(name for name in names if found.get(name) != expected.get(name))
+        raise ValueError(
+            f"{folder}: {wrong} is not the file whose hash stands in metrics.json (changed, cut off, or of another"
+            " version); get the whole folder again, or delete metrics.json if the weights are meant to be other ones."
+        )
 
 
 @strict

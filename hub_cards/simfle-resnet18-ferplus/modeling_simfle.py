@@ -31,7 +31,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention, ImageClassifierOutputWithNoAttention
 from transformers.utils import ModelOutput, logging
 
-from .configuration_simfle import SimFLEConfig
+from .configuration_simfle import SimFLEConfig, check_weights
 from .facemae_simfle import (
     FaceMAE,
     FaceMAELinear,
@@ -220,6 +220,13 @@ class SimFLEPreTrainedModel(PreTrainedModel):
     input_modalities = ["image"]
     # The parts that read their own parameters outside a leaf module's forward must stay on one device.
     _no_split_modules = ["FaceMAEEncoder", "FaceMAEDecoder", "ProjectionHead", "ChannelGrouping"]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As Transformers', but for a ValueError where a local folder's weights are not those of its metrics.json."""
+        if pretrained_model_name_or_path is not None:
+            check_weights(pretrained_model_name_or_path)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):

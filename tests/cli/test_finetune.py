@@ -12,13 +12,13 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification
+from modeling_simfle.configuration_simfle import weights_sha256
 from tests.new_process import ROOT
 from tests.official_layouts import write_ferplus_parquet
 from tests.tiny import FIELDS, tiny_config
 from training import fine_tuning_loop, finetune
 from training.fer_datasets import EXPRESSIONS
 from training.model_setup import load_classifier
-from training.published_weights import weights_sha256
 from training.run_metrics import KEYS
 from training.script_arguments import read_recipe
 from training.synthetic_faces import write_image_folder

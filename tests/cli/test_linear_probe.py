@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
+from modeling_simfle.configuration_simfle import weights_sha256
 from training import linear_probe
 from training.fer_datasets import EXPRESSIONS
 from training.model_setup import load_processor
-from training.published_weights import weights_sha256
 from training.run_metrics import KEYS
 from training.synthetic_faces import write_image_folder
 

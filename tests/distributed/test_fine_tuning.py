@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from modeling_simfle.configuration_simfle import weights_sha256
 from tests.distributed.launcher import launch
-from training.published_weights import weights_sha256
 from training.run_state import list_checkpoints
 
 

@@ -9,9 +9,9 @@ import sys
 import pytest
 from accelerate.state import AcceleratorState
 
+from modeling_simfle.configuration_simfle import weights_sha256
 from tests.new_process import ROOT
 from training import finetune
-from training.published_weights import weights_sha256
 from training.run_state import list_checkpoints
 
 

@@ -73,7 +73,8 @@ def test_what_the_plain_folder_holds(assembled):
 
 def test_shards_have_at_most_the_size_that_is_asked_for(tmp_path):
     from modeling_simfle import SimFLEConfig
-    from training.published_weights import save_halves, weights_sha256
+    from modeling_simfle.configuration_simfle import weights_sha256
+    from training.published_weights import save_halves
 
     torch.manual_seed(0)
     model = SimFLEModel(SimFLEConfig(hidden_sizes=[64, 128, 256, 512], depths=[1, 1, 1, 1], use_local_branch=False))

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from transformers import pipeline
 
 from tests.hub.published_folders import call, read, spoil
 from training import evaluate_classifier, predict
@@ -31,6 +32,9 @@ def test_weights_that_are_not_those_of_metrics_json(damage, copied, faces, scrip
     flags = ["--model", copied, "--dataset", faces, "--output_dir", copied.parent / "out"]
     with pytest.raises(ValueError, match="get the whole folder again"):
         call(evaluate_classifier, *flags)
+    for trust in (False, True):  # by the package, and by the folder's own code
+        with pytest.raises(ValueError, match="get the whole folder again"):
+            pipeline("image-classification", model=str(copied), trust_remote_code=trust)
 
 
 @pytest.mark.parametrize("size", [0, 100, 20_000])

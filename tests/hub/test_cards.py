@@ -94,7 +94,8 @@ def test_figures_of_the_card_are_those_of_metrics_json(folder):
         wanted += [metrics["accuracy_without_repeats"], *metrics["accuracy_without_repeats_interval"]]
     wanted += [metrics["mean_class_accuracy"], metrics["macro_f1"]]
     wanted += [metrics["expected_calibration_error"]] if "expected_calibration_error" in metrics else []
-    wanted += [row[name] for row in metrics["per_class"].values() for name in ("precision", "recall", "f1")]
+    for row in metrics["per_class"].values():
+        wanted += [row["precision"], row["recall"], *row.get("recall_interval", ()), row["f1"]]
     assert len(found) == len(wanted)
     assert found == pytest.approx([100 * value for value in wanted], abs=0.0051)
     counts = re.findall(r"^\| (\w+) \| ([\d, |]+) \|$", section, re.MULTILINE)

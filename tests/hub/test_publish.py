@@ -16,13 +16,13 @@ import torch
 from huggingface_hub import HfApi, constants
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
+from modeling_simfle.configuration_simfle import file_sha256
 from tests.hub.from_hub import hub_environment, logits_from_hub
 from tests.hub.hub_server import Handler
 from tests.hub.hub_state import REPO, STAYS, TOKEN
 from tests.hub.published_folders import note_weights
 from tests.new_process import ROOT
 from training.model_card import EXAMPLE, LICENSE_FILE
-from training.published_weights import file_sha256
 from training.staging import code_names
 from training.synthetic_faces import draw_face
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from modeling_simfle import SimFLEForImageClassification
+from modeling_simfle.configuration_simfle import file_sha256
 from tests.hub.from_hub import hub_environment
 from tests.hub.hub_state import REPO, TOKEN
 from training import publish
 from training.fresh_process import compare_in_new_process
 from training.model_card import EXAMPLE, LICENSE_FILE
-from training.published_weights import file_sha256
 from training.staging import stage
 
 
