@@ -13,14 +13,18 @@ import os
 import platform
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from training.face_data import BadImage, Faces
+from training.run_guard import any_process
 from training.script_arguments import ignore_stop_signals
 
 
@@ -87,14 +91,39 @@ def store_key(faces: Faces, image_side: int) -> str:
     return digest.hexdigest()[:24]
 
 
-def store_faces(faces: Faces, cache_dir: Path, image_side: int, num_workers: int) -> StoredFaces | Faces:
+def store_faces_once(
+    accelerator, faces: Faces, cache_dir: Path, image_side: int, num_workers: int
+) -> StoredFaces | Faces:
     """
-    The faces from a store, which is built where there is none; the faces as they are where it does not fit.
+    `store_faces` by one process of each machine first (the cache may be its own), then by the others.
+
+    All meet every second meanwhile: that decoding millions of pictures takes long is no process that does not answer.
+    """
+    where, found = (faces, cache_dir, image_side, num_workers), None
+    if accelerator.is_local_main_process:
+        found = store_faces(*where, beat=lambda: any_process(accelerator, True))
+    while any(any_process(accelerator, False)):
+        pass
+    return store_faces(*where) if found is None else found
+
+
+def store_faces(
+    faces: Faces, cache_dir: Path, image_side: int, num_workers: int, beat: Callable[[], object] = lambda: None
+) -> StoredFaces | Faces:
+    """
+    The faces from a store, which is built where there is none, or a damaged one; the faces as they are where it does
+    not fit.
 
     Args:
-        cache_dir: where stores live. image_side: longest side of a stored picture, in pixels.
+        cache_dir: where stores live. image_side: longest side of a stored picture, in pixels. beat: called each second.
     """
     folder = cache_dir / store_key(faces, image_side)
+    if folder.is_dir():
+        try:
+            return StoredFaces(faces, folder)
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            print(f"--cache_images: {folder} is damaged ({error}); it is built again", file=sys.stderr)
+            shutil.rmtree(folder)
     if not folder.is_dir():
         sample = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), 64)).astype(int))
         needed = len(faces) * np.mean([Decoded(faces, image_side)[int(i)][0].nbytes for i in sample])
@@ -107,27 +136,37 @@ def store_faces(faces: Faces, cache_dir: Path, image_side: int, num_workers: int
                 file=sys.stderr,
             )
             return faces
-        build_store(faces, folder, image_side, num_workers)
+        build_store(faces, folder, image_side, num_workers, beat)
     return StoredFaces(faces, folder)
 
 
-def build_store(faces: Faces, folder: Path, image_side: int, num_workers: int) -> None:
+def build_store(
+    faces: Faces, folder: Path, image_side: int, num_workers: int, beat: Callable[[], object] = lambda: None
+) -> None:
     """Decodes every picture once, into a temporary folder that is then renamed."""
-    temporary = folder.with_name(f"{folder.name}.{platform.node()}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # its own alone: another run may be building beside it
+    own = f"{folder.name}.{platform.node()}."
+    for left in folder.parent.glob(f"{own}*.tmp"):  # of a process that was killed here; another may be building beside
+        if not psutil.pid_exists(int(left.name.removeprefix(own).removesuffix(".tmp"))):
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = folder.with_name(f"{own}{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     sizes: list[tuple[int, ...]] = []
     problems: dict[int, str] = {}
     loader = DataLoader(
         Decoded(faces, image_side),
-        batch_size=64,
+        batch_size=16,
         num_workers=num_workers,
         collate_fn=list,
         worker_init_fn=ignore_stop_signals,
     )
     bar = tqdm(total=len(faces), desc="decoding", disable=not sys.stderr.isatty(), leave=False, unit="image")
+    last_beat = time.monotonic()
     with open(temporary / "pixels.bin", "wb") as file:
         for batch in loader:
+            if time.monotonic() - last_beat > 1:
+                beat()
+                last_beat = time.monotonic()
             for pixels, problem in batch:
                 if problem:
                     problems[len(sizes)] = problem

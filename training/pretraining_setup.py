@@ -112,15 +112,15 @@ def make_sampler(accelerator, faces, run: PretrainingArguments, step: int, shuff
 
 def make_feeder(accelerator, config, processor, faces, sampler, run: PretrainingArguments, data: DatasetArguments):
     """Loader, cache and views: in the workers on the CPU, on the device where there is an accelerator."""
-    from training.image_store import StoredFaces, store_faces
+    from training.image_store import StoredFaces, store_faces_once
     from training.pretraining_data import MakeViews, PretrainingSet, as_it_is, make_loader
     from training.pretraining_loop import Feeder
 
     image_side = run.image_side or 2 * run.view_size
     pictures = None
     if run.cache_images:
-        with accelerator.local_main_process_first():  # of each machine: the cache may be its own
-            faces = store_faces(faces, Path(run.cache_dir).expanduser(), image_side, data.num_workers)
+        cache_dir = Path(run.cache_dir).expanduser()
+        faces = store_faces_once(accelerator, faces, cache_dir, image_side, data.num_workers)
     on_device = accelerator.device.type != "cpu"
     if on_device and isinstance(faces, StoredFaces):
         pictures = faces.on_device(accelerator.device)

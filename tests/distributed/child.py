@@ -9,7 +9,7 @@ import time
 import psutil
 import torch
 
-from training import pretrain, pretraining_loop
+from training import image_store, pretrain, pretraining_loop
 from training.script_arguments import run_main
 
 RANK = int(os.environ["RANK"])
@@ -41,6 +41,15 @@ def main() -> None:
                     process.send_signal(signal.Signals[fault.removeprefix("everybody_")])
         step(self, number, request)
 
+    decode = image_store.Decoded.__getitem__
+
+    def slow_decode(self, index):
+        if torch.utils.data.get_worker_info() is not None:
+            time.sleep(0.2)
+        return decode(self, index)
+
+    if fault == "slow_store":
+        image_store.Decoded.__getitem__ = slow_decode
     pretraining_loop.PretrainingLoop.step = faulty_step
     pretrain.main(flags)
 

@@ -1,6 +1,10 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """Pictures decoded once: equal pixels, bad pictures still named, another data set never met."""
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +47,21 @@ def test_two_machines_may_build_one_store(folder, tmp_path):
         build_store(faces, place, 64, 0)
     assert [path.name for path in place.parent.iterdir()] == ["key"]
     assert np.array_equal(StoredFaces(faces, place).pixels(3, 64), faces.pixels(3, 64))
+
+
+def test_a_damaged_store_is_built_again_and_what_a_killed_process_left_is_removed(folder, tmp_path, capsys):
+    faces = picture_faces([folder])
+    place = tmp_path / "cache" / store_key(faces, 64)
+    store_faces(faces, tmp_path / "cache", 64, 0)
+    for name, content in (("pixels.bin", b"short"), ("index.json", b'{"image_side": 64')):
+        (place / name).write_bytes(content)
+        ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+        left = place.with_name(f"{place.name}.{platform.node()}.{ended.stdout.strip()}.tmp")
+        left.mkdir()
+        stored = store_faces(faces, tmp_path / "cache", 64, 0)
+        assert np.array_equal(stored.pixels(3, 64), faces.pixels(3, 64))
+        assert f"{place} is damaged" in capsys.readouterr().err
+        assert not left.exists()
 
 
 def test_a_changed_file_or_another_side_makes_another_store(folder):
