@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
+MOST_HEADER = 100_000_000  # bytes, safetensors' own limit
 DEFAULT = "(the default)"  # of a field that a config leaves out
 # What makes the batch of a process.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
@@ -75,7 +76,7 @@ def find_flaw(checkpoint: Path) -> str:
         for name in ("model.safetensors", "momentum.safetensors"):
             with open(checkpoint / name, "rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(length))
+                header = json.loads(file.read(min(length, MOST_HEADER)))
                 end = max(
                     (entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0
                 )
@@ -83,7 +84,7 @@ def find_flaw(checkpoint: Path) -> str:
                 return f"{name} is cut off"
     except FileNotFoundError as error:
         return f"{os.path.basename(error.filename)} is missing"
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         return f"damaged: {error}"
     return ""
 

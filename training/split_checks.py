@@ -58,10 +58,8 @@ def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
         np.array([picture_hash(encoded(faces, index)) for index in range(len(faces))])
         for faces in (train_faces, eval_faces)
     )
-    repeats = np.isin(evaluation, train)
-    eval_faces.repeats_training = (
-        repeats if eval_faces.repeats_training is None else eval_faces.repeats_training | repeats
-    )
+    known, repeats = eval_faces.repeats_training, np.isin(evaluation, train)
+    eval_faces.repeats_training = repeats if known is None else known | repeats
     return train_faces.select(np.flatnonzero(~np.isin(train, evaluation)))
 
 

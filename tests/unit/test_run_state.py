@@ -3,6 +3,7 @@
 
 import json
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -72,6 +73,8 @@ def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
     [
         ("model.safetensors", lambda old: old[:-10], "model.safetensors is cut off"),
         ("momentum.safetensors", lambda old: old[:4], "damaged: unpack requires"),
+        ("momentum.safetensors", lambda old: b"\xff" * 99, "damaged: "),
+        ("momentum.safetensors", lambda old: struct.pack("<Q", 2) + b"[]", "damaged: "),
         ("momentum.safetensors", None, "momentum.safetensors is missing"),
         ("training_state.json", lambda old: old[:-9], "damaged: "),
         ("training_state.json", lambda old: b"{}", "damaged: 'step'"),
