@@ -105,8 +105,8 @@ def test_predictions_leave_out_bad_images_up_to_the_limit(classifier, tmp_path, 
         (linear_probe, ["--model", "/no/such", "--dataset", "{faces}", "--output_dir", "{out}"], "/no/such"),
         (
             linear_probe,
-            ["--model", "{pretrained}", "--dataset", "{faces}", "--eval_split", "test", "--output_dir", "{out}"],
-            "has no split 'test'; found validation, train",
+            ["--model", "{pretrained}", "--dataset", "{faces}", "--eval_split", "best", "--output_dir", "{out}"],
+            "has no split 'best'; found validation, train",
         ),
     ],
 )
