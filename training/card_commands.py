@@ -6,12 +6,14 @@ differs, or without a recipe all its arguments.
 import importlib
 import re
 import shlex
+import typing
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 import yaml
 
 from training.public_paths import join_words, public, public_path
+from training.script_arguments import as_meant
 
 # The script of each method that ends in weights.
 SCRIPTS = {
@@ -68,11 +70,12 @@ def command_of_run(path, values: dict, command: str, training: dict) -> str:
     Raises:
         ValueError: the recipe has another value than the run was made with, so it is not the run's.
     """
-    script, values = SCRIPTS[training["method"]], public(values)
+    script = SCRIPTS[training["method"]]
+    hints = {name: hint for kind in script_dataclasses(script) for name, hint in typing.get_type_hints(kind).items()}
+    values = public({name: as_meant(value, hints[name]) if name in hints else value for name, value in values.items()})
     start, flags = split_command(command, script)
     flags = {"recipe": [public_path(str(path))], **flags}
-    # Runs record the precision that they had, where the flag leaves it to accelerate's config.
-    expected = {**script_defaults(script), "mixed_precision": "no", **values}
+    expected = {**script_defaults(script), **values}
     for name, used in of_a_first_start(training["arguments"]).items():
         if name in FREE:
             continue
@@ -101,12 +104,16 @@ def split_command(command: str, script: str) -> tuple[list[str], dict[str, list[
     return words[:end], flags
 
 
+def script_dataclasses(script: str) -> list[type]:
+    """A script's argument dataclasses. By its name: a part imports no script, and of this one only these are read."""
+    names = vars(importlib.import_module(f"training.{script}")).values()
+    return [kind for kind in names if isinstance(kind, type) and is_dataclass(kind)]
+
+
 def script_defaults(script: str) -> dict:
     """A script's arguments with their defaults, by name."""
-    # By its name: a part imports no script, and of this one only the dataclasses at its top are read.
-    kinds = [kind for kind in vars(importlib.import_module(f"training.{script}")).values() if is_dataclass(kind)]
     found = {}
-    for kind in kinds:
+    for kind in script_dataclasses(script):
         for argument in fields(kind):
             make = argument.default_factory
             found[argument.name] = argument.default if make is MISSING else make()

@@ -68,7 +68,7 @@ class FineTuningArguments:
     resume_from_checkpoint: str | None = field(default=None, metadata={"help": "latest, or a checkpoint's folder"})
 
     def __post_init__(self):
-        check_chooses(self.eval_split)
+        check_chooses(self.eval_split, self.eval_dataset)
         for name in ("per_device_train_batch_size", "num_train_epochs", "view_size", "early_view_size"):
             check_range(name, getattr(self, name), 1)
         for name in ("base_learning_rate", "weight_decay", "warmup_epochs", "mixup_alpha", "zoom", "shift", "jitter"):
@@ -102,7 +102,8 @@ def main(argv=None) -> None:
     from training.run_guard import breakdown_in_a_sentence
 
     accelerator = Accelerator(mixed_precision=run.mixed_precision)
-    run.mixed_precision = accelerator.mixed_precision
+    if accelerator.mixed_precision != "no":  # the flag's, or that of accelerate's config
+        run.mixed_precision = accelerator.mixed_precision
     torch.manual_seed(run.seed)
     model, processor = make_model(model_arguments, processor_arguments, run, train_faces.class_names)
     arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(run)}

@@ -52,8 +52,8 @@ class Run:
         """Equal for runs that differ in their seed alone; a name given to the encoder stands for its model."""
         free = {*FREE, "model"} if self.name else set(FREE)
         settings = {name: value for name, value in self.arguments.items() if name not in free}
-        if not settings:
-            settings = {"protocol": self.metrics.get("protocol")}
+        if not settings or self.metrics.get("method") == "linear probe":  # its protocol says what chose, and how
+            settings["protocol"] = self.metrics.get("protocol")
         described = (self.metrics.get(name) for name in ("method", "split"))
         row = (self.kind, self.encoder, *described, self.dataset["fingerprint"], self.label_percent)
         return (*row, json.dumps(settings, sort_keys=True))

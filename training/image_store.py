@@ -15,10 +15,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -26,6 +26,8 @@ from tqdm import tqdm
 from training.face_data import BadImage, Faces
 from training.run_guard import any_process
 from training.script_arguments import ignore_stop_signals
+
+ABANDONED = 24 * 3600  # seconds without a write
 
 
 class StoredFaces:
@@ -97,7 +99,7 @@ def store_faces_once(
     """
     `store_faces` by one process of each machine first (the cache may be its own), then by the others.
 
-    All meet every second meanwhile: that decoding millions of pictures takes long is no process that does not answer.
+    All meet every second of the decoding, which for millions of pictures takes longer than a process may be silent.
     """
     where, found = (faces, cache_dir, image_side, num_workers), None
     if accelerator.is_local_main_process:
@@ -121,9 +123,9 @@ def store_faces(
     if folder.is_dir():
         try:
             return StoredFaces(faces, folder)
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (FileNotFoundError, ValueError, KeyError, IndexError) as error:  # other errors pass, and the store stays
             print(f"--cache_images: {folder} is damaged ({error}); it is built again", file=sys.stderr)
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
         sample = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), 64)).astype(int))
         needed = len(faces) * np.mean([Decoded(faces, image_side)[int(i)][0].nbytes for i in sample])
@@ -144,12 +146,12 @@ def build_store(
     faces: Faces, folder: Path, image_side: int, num_workers: int, beat: Callable[[], object] = lambda: None
 ) -> None:
     """Decodes every picture once, into a temporary folder that is then renamed."""
-    own = f"{folder.name}.{platform.node()}."
-    for left in folder.parent.glob(f"{own}*.tmp"):  # of a process that was killed here; another may be building beside
-        if not psutil.pid_exists(int(left.name.removeprefix(own).removesuffix(".tmp"))):
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = folder.with_name(f"{own}{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in folder.parent.glob(f"{folder.name}.*.tmp"):  # of a killed process; others, on any machine, write on
+        with suppress(FileNotFoundError):
+            if time.time() - (left / "pixels.bin").stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+    temporary = folder.with_name(f"{folder.name}.{platform.node()}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # its own alone: another run may be building beside it
     temporary.mkdir(parents=True)
     sizes: list[tuple[int, ...]] = []
     problems: dict[int, str] = {}

@@ -40,7 +40,7 @@ class ProbeArguments(FrozenEncoderArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        check_chooses(self.eval_split)
+        check_chooses(self.eval_split, self.eval_dataset)
         for name in ("per_device_train_batch_size", "num_train_epochs"):
             check_range(name, getattr(self, name), 1)
         check_range("base_learning_rate", self.base_learning_rate, 0)

@@ -96,9 +96,8 @@ class Monitor:
         masks["group_ids"] = torch.arange(len(pixels)) % config.num_channel_groups
         maps, visible = [], torch.zeros(config.num_patches, device=pixels.device)
         with batch_statistics(model):
-            for start in range(0, len(pixels), 64):
-                part = pixels[start : start + 64]
-                drawn = {name: values[start : start + 64].to(pixels.device) for name, values in masks.items()}
+            for places in torch.arange(len(pixels)).chunk(math.ceil(len(pixels) / 64)):  # alike in size
+                part, drawn = pixels[places], {name: values[places].to(pixels.device) for name, values in masks.items()}
                 maps.append(model.channel_grouping(model.encoder(part).last_hidden_state))
                 visible += (1 - model.local_branch(part, **drawn)["mask"]).sum(0)
         similarity = channel_similarity(torch.cat(maps))

@@ -112,7 +112,8 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
         ],
     )
     run.gradient_accumulation_steps = accelerator.gradient_accumulation_steps
-    run.mixed_precision = accelerator.mixed_precision
+    if accelerator.mixed_precision != "no":  # the flag's, or that of accelerate's config
+        run.mixed_precision = accelerator.mixed_precision
     if run.sync_batchnorm and accelerator.device.type == "cpu":
         raise ValueError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
     return accelerator
@@ -216,7 +217,8 @@ def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: d
         if run.resume_from_checkpoint:
             accelerator.print("no checkpoint found; starting from step 0")
         return 0, 0, {}
-    found = load_checkpoint(checkpoint, model, optimizer, state)
+    compared = {name: value for name, value in state.items() if name != "mixed_precision"}
+    found = load_checkpoint(checkpoint, model, optimizer, compared)
     step = found["step"] * found["global_batch_size"] // state["global_batch_size"]
     accelerator.print(f"resuming from step {step}")
     if found["num_processes"] != accelerator.num_processes:
@@ -224,10 +226,10 @@ def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: d
             f"the checkpoint was made by {found['num_processes']} processes with {found['global_batch_size']} images a"
             f" step at step {found['step']}; this run has {accelerator.num_processes} with {state['global_batch_size']}"
         )
-    if found.get("mixed_precision") != accelerator.mixed_precision:
+    precision = found.get("mixed_precision", accelerator.mixed_precision)
+    if precision != accelerator.mixed_precision:
         accelerator.print(
-            f"the checkpoint was made with mixed_precision {found.get('mixed_precision')}; this run has"
-            f" {accelerator.mixed_precision}"
+            f"the checkpoint was made with mixed_precision {precision}; this run has {accelerator.mixed_precision}"
         )
     return step, found["bad_images"], found.get("scaler", {})
 

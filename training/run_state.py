@@ -73,7 +73,8 @@ def find_flaw(checkpoint: Path) -> str:
     """What keeps a checkpoint from being read, as far as sizes tell; "" if nothing does."""
     try:
         images_seen(checkpoint)
-        for name in ("model.safetensors", "momentum.safetensors"):
+        required = {"model.safetensors", "momentum.safetensors"}
+        for name in sorted(required.union(path.name for path in checkpoint.glob("*.safetensors"))):
             with open(checkpoint / name, "rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))
                 header = json.loads(file.read(min(length, MOST_HEADER)))
@@ -84,7 +85,7 @@ def find_flaw(checkpoint: Path) -> str:
                 return f"{name} is cut off"
     except FileNotFoundError as error:
         return f"{os.path.basename(error.filename)} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         return f"damaged: {error}"
     return ""
 
@@ -104,9 +105,13 @@ def abandon_later_checkpoints(output_dir: Path, resumed: Path) -> None:
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | None:
     """`latest` or a checkpoint's folder; None where `latest` finds none."""
     if resume_from_checkpoint == "latest":
-        for path in sorted((output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8)):
-            if flaw := find_flaw(path):
-                print(f"{path} is passed over: {flaw}", file=sys.stderr)
+        found = sorted((output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8))
+        flaws = {path.name: flaw for path in found if (flaw := find_flaw(path))}
+        if flaws and len(flaws) == len(found):
+            told = "; ".join(f"{name}: {flaw}" for name, flaw in flaws.items())
+            raise ValueError(f"no checkpoint of {output_dir} can be read ({told}); mend one, or give a new folder.")
+        for name, flaw in flaws.items():
+            print(f"checkpoint {name} is passed over: {flaw}", file=sys.stderr)
         return (list_checkpoints(output_dir) or [None])[-1]
     path = Path(resume_from_checkpoint)
     if flaw := find_flaw(path):
@@ -185,7 +190,7 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
     from safetensors.torch import load_file
 
     state = json.loads((folder / "training_state.json").read_text(encoding="utf-8"))
-    free = {"num_processes", "global_batch_size", "mixed_precision"}
+    free = {"num_processes", "global_batch_size"}
     if state.get("num_processes") != expected.get("num_processes"):
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
@@ -205,7 +210,7 @@ def first_difference(name: str, found, wanted) -> tuple:
     """The first key, as name.key, in which two mappings differ, with both values; other values as they are."""
     if not isinstance(found, dict) or not isinstance(wanted, dict):
         return name, found, wanted
-    key = next(key for key in [*wanted, *found] if found.get(key) != wanted.get(key))
+    key = next(key for key in [*wanted, *found] if found.get(key, DEFAULT) != wanted.get(key, DEFAULT))
     return first_difference(f"{name}.{key}", found.get(key, DEFAULT), wanted.get(key, DEFAULT))
 
 

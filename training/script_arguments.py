@@ -163,17 +163,20 @@ def run_main(script: str, main) -> None:
     """Runs a script's main: a bad input becomes one sentence on stderr and status 1, without a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows a line when it is said, not at the end
+    stuck = False
     try:
         try:
             main()
         finally:
-            end_workers()
+            stuck = end_workers()
     except (ValueError, OSError) as error:
         sentence = f"{script}: {' '.join(str(error).split())}"
-        leave_processes(1, sentence)
+        leave_processes(1, sentence, at_once=stuck)
         sys.exit(sentence)
     except KeyboardInterrupt:
         sys.exit(f"{script}: interrupted")
+    if stuck:
+        leave_processes(0, at_once=True)
 
 
 def ignore_stop_signals(_) -> None:
@@ -182,29 +185,36 @@ def ignore_stop_signals(_) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def end_workers() -> None:
+def end_workers() -> bool:
     """
     Kills the loaders' workers: at the end of the process a hung one would be waited for, and of a dead one torch's
     handler of SIGCHLD would tell late, as a traceback out of whatever runs by then.
+
+    Returns:
+        Whether one outlives that, as in a disk's or a network's call that does not return.
     """
     previous = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
     with suppress(RuntimeError):  # what the handler has to tell already
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for worker in multiprocessing.active_children():
+    workers = multiprocessing.active_children()
+    for worker in workers:
         worker.kill()
-        worker.join()
+    for worker in workers:
+        worker.join(5)
     signal.signal(signal.SIGCHLD, previous)
+    return any(worker.is_alive() for worker in workers)
 
 
-def leave_processes(status: int, message: str = "") -> None:
+def leave_processes(status: int, message: str = "", at_once: bool = False) -> None:
     """
-    Ends a process of several at once, while all that belongs to the group still lives; does nothing in one alone.
+    Ends a process of several at once, while all that belongs to the group still lives; does nothing in one alone,
+    unless `at_once` says that something would be waited for.
 
     Destroying a gloo group (torch 2.13) holds the GIL and waits for a thread that may want it: a process could wait for
     ever at its end.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if at_once or int(os.environ.get("WORLD_SIZE", 1)) > 1:
         if message:
             print(message, file=sys.stderr)
         sys.stdout.flush()

@@ -29,12 +29,13 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
     return train_faces, eval_faces
 
 
-def check_chooses(eval_split: str) -> None:
-    """Raises ValueError: the epoch would be chosen on a test split, and its figure say nothing."""
-    if eval_split in spellings("test"):
+def check_chooses(eval_split: str, eval_dataset: str | None) -> None:
+    """Raises ValueError: the epoch would be chosen on a test split (or a file of one), and its figure say nothing."""
+    file = Path(eval_dataset or "")
+    if eval_split in spellings("test") or (file.suffix == ".parquet" and file.stem in spellings("test")):
         raise ValueError(
-            f"--eval_split {eval_split}: the epoch is chosen on it; give a validation split, and measure the test split"
-            " once, by evaluate_classifier.py."
+            f"--eval_split {eval_split} of {eval_dataset or '--dataset'}: the epoch is chosen on it; give a validation"
+            " split, and measure the test split once, by evaluate_classifier.py."
         )
 
 
@@ -51,8 +52,8 @@ def check_apart(train_faces: Faces, eval_faces: Faces) -> None:
 
 def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     """
-    What `load_ferplus` does for splits that lie together: training faces without those that equal a validation one.
-    Evaluation faces that equal a training one are marked (`repeats_training`).
+    What `load_ferplus` does for splits that lie together: training faces without those that equal a validation one, and
+    evaluation faces that equal a training one marked (`repeats_training`).
     """
     train, evaluation = (
         np.array([picture_hash(encoded(faces, index)) for index in range(len(faces))])
@@ -60,6 +61,8 @@ def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     )
     known, repeats = eval_faces.repeats_training, np.isin(evaluation, train)
     eval_faces.repeats_training = repeats if known is None else known | repeats
+    if eval_faces.split not in spellings("validation"):
+        return train_faces
     return train_faces.select(np.flatnonzero(~np.isin(train, evaluation)))
 
 

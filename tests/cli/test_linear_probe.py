@@ -167,7 +167,11 @@ def test_the_target_encoder(flags, faces, pretrained, classifier, tmp_path):
         (["--seeds", "0,0"], "--seeds 0 0 names one twice"),
         (["--sweep_learning_rates", -1], r"--sweep_learning_rates -1.0 must be in \[0"),
         (["--num_train_epochs", 0], r"--num_train_epochs 0 must be in \[1"),
-        (["--eval_split", "test"], "--eval_split test: the epoch is chosen on it; give a validation split"),
+        (
+            ["--eval_split", "test"],
+            "--eval_split test of --dataset: the epoch is chosen on it; give a validation",
+        ),
+        (["--eval_dataset", "x/test.parquet"], r"of x/test\.parquet: the epoch is chosen on it"),
     ],
 )
 def test_bad_values(more, sentence, flags, faces, tmp_path):

@@ -191,6 +191,14 @@ def test_flags_beside_the_recipe_are_shown(copied, tmp_path):
     assert "image_std" not in found and "num_workers" not in found
 
 
+def test_a_recipe_says_what_the_script_takes_it_for(copied, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(RECIPE + "base_learning_rate: 5e-2\n")  # a text to YAML 1.1
+    assert read_facts(copied, [tmp_path / "tiny.yaml"]).recipe[0]["recipe"].endswith("tiny.yaml")
+    (tmp_path / "tiny.yaml").write_text(RECIPE + "base_learning_rate: 6e-2\n")
+    with pytest.raises(ValueError, match=r"has base_learning_rate=0\.06, but the run was made with 0\.05"):
+        read_facts(copied, [tmp_path / "tiny.yaml"])
+
+
 def test_how_far_a_run_went_and_what_ended_it(copied, scratch, tmp_path):
     change_arguments(copied, num_train_epochs=3, max_train_minutes=2.5)
     section = read_section(make_card(copied), "Training procedure")

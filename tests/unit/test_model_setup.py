@@ -69,6 +69,16 @@ def test_missing_weights_are_refused(run, without_encoder, tmp_path):
         load_weights(SimFLEModel, str(other))
 
 
+def test_counts_of_batches_may_be_missing(run, tmp_path):
+    for path in run.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights = load_file(run / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
+    assert len(kept) < len(weights)
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    load_weights(SimFLEModel, str(tmp_path))
+
+
 def test_scripts_refuse_them_before_anything_is_measured(without_encoder, faces, pretraining_flags, tmp_path):
     with pytest.raises(ValueError, match="weights of a SimFLEModel"):
         knn_probe.main(["--model", str(without_encoder), "--dataset", str(faces), "--output_dir", str(tmp_path / "o")])

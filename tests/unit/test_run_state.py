@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import struct
 
 import numpy as np
@@ -75,6 +76,7 @@ def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
         ("momentum.safetensors", lambda old: old[:4], "damaged: unpack requires"),
         ("momentum.safetensors", lambda old: b"\xff" * 99, "damaged: "),
         ("momentum.safetensors", lambda old: struct.pack("<Q", 2) + b"[]", "damaged: "),
+        ("average.safetensors", lambda old: old[:-1], "average.safetensors is cut off"),
         ("momentum.safetensors", None, "momentum.safetensors is missing"),
         ("training_state.json", lambda old: old[:-9], "damaged: "),
         ("training_state.json", lambda old: b"{}", "damaged: 'step'"),
@@ -82,7 +84,8 @@ def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
 )
 def test_a_damaged_checkpoint_is_passed_over_and_named(run, tmp_path, capsys, name, content, flaw):
     for step in (1, 2):
-        save_checkpoint(tmp_path, step, run[0], SimFLEImageProcessor(), run[1], {}, 2)
+        average = {"average": {"weight": torch.ones(9)}}
+        save_checkpoint(tmp_path, step, run[0], SimFLEImageProcessor(), run[1], {}, 2, average)
     file = tmp_path / "checkpoints" / "step_00000002" / name
     old = file.read_bytes()
     file.unlink()
@@ -92,6 +95,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(run, tmp_path, capsys, na
     assert f"step_00000002 is passed over: {flaw}" in capsys.readouterr().err
     with pytest.raises(ValueError, match=f"is no complete checkpoint .{re.escape(flaw)}"):
         find_checkpoint(tmp_path, str(file.parent))
+    shutil.rmtree(tmp_path / "checkpoints" / "step_00000001")
+    with pytest.raises(ValueError, match=r"no checkpoint of .* can be read .step_00000002: .* mend one, or give a new"):
+        find_checkpoint(tmp_path, "latest")  # not from step 0, over what is there
 
 
 def test_the_field_of_a_config_that_differs_is_named(run, tmp_path):

@@ -2,11 +2,14 @@
 """Flags and recipes: types checked, wrong ones named, flags over the recipe."""
 
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 
+from tests.new_process import ROOT
 from training.script_arguments import check_range, parse_arguments, run_main
 
 
@@ -129,3 +132,19 @@ def test_run_main_makes_bad_input_one_sentence():
 
     with pytest.raises(RuntimeError):
         run_main("pretrain", bug)
+
+
+def test_a_worker_that_outlives_a_kill_holds_nothing_up():
+    """As one in a call of a dead disk does: the sentence comes, and the process ends without waiting for it."""
+    code = """
+import multiprocessing
+from types import SimpleNamespace
+from training.script_arguments import run_main
+worker = SimpleNamespace(kill=lambda: None, join=lambda timeout: None, is_alive=lambda: True)
+multiprocessing.active_children = lambda: [worker]
+def main():
+    raise ValueError("it hangs")
+run_main("script", main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (1, "script: it hangs\n")
