@@ -28,6 +28,8 @@ from training.fer_datasets import (
 from training.fer_layouts import SPLITS, list_images
 from training.folder_splits import SPLIT_SYNONYMS, spellings, split_folder, split_names
 
+FINGERPRINTED = 1000  # pictures of a data set
+
 
 class BadImage(ValueError):
     """A picture that cannot be decoded. The message names it and says why."""
@@ -124,9 +126,9 @@ class Faces:
     def sample(self, count: int) -> list:
         """Up to `count` pictures, evenly spaced; unreadable ones are left out (they are named where they are used)."""
         images = []
-        for index in np.unique(np.linspace(0, len(self) - 1, min(len(self), count)).astype(int)):
+        for index in evenly(len(self), count):
             try:
-                images.append(self.image(int(index)))
+                images.append(self.image(index))
             except BadImage:
                 continue
         return images
@@ -134,13 +136,24 @@ class Faces:
     def fingerprint(self) -> str:
         """A hash of the number of pictures and of up to 1,000 of them: tells whether a run resumes on its own data."""
         digest = hashlib.sha256(str(len(self)).encode())
-        for index in np.unique(np.linspace(0, len(self) - 1, min(len(self), 1000)).astype(int)):
-            row = self.rows[int(index)]
+        for index in evenly(len(self), FINGERPRINTED):
+            row = self.rows[index]
             cell = row[self.image_column]
             digest.update(cell["bytes"] if cell["bytes"] is not None else os.path.basename(cell["path"]).encode())
             if self.box_column is not None:
                 digest.update(str(row[self.box_column]).encode())
         return digest.hexdigest()[:16]
+
+    def picture_sizes(self) -> list[int]:
+        """Bytes of those files that the fingerprint knows by their names alone, -1 where missing; [] for a table's."""
+        cells = (self.rows[index][self.image_column] for index in evenly(len(self), FINGERPRINTED))
+        paths = [cell["path"] for cell in cells if cell["bytes"] is None]
+        return [os.path.getsize(path) if os.path.exists(path) else -1 for path in paths]
+
+
+def evenly(length: int, count: int) -> list[int]:
+    """Up to `count` of range(length), evenly spaced."""
+    return np.unique(np.linspace(0, length - 1, min(length, count)).astype(int)).tolist()
 
 
 def read_image(cell: dict, name: str):

@@ -33,7 +33,7 @@ from training.run_metrics import (
     write_metrics,
     write_predictions,
 )
-from training.run_state import MetricsLog, load_checkpoint, save_checkpoint, save_model
+from training.run_state import PICTURE_SIZES, MetricsLog, load_checkpoint, save_checkpoint, save_model
 
 # Arguments that may differ between a run and the one that goes on from it; the data has its fingerprints.
 FREE = (
@@ -102,6 +102,7 @@ class FineTuning:
         self.shared |= {"dataset_fingerprint": train_faces.fingerprint(), "num_processes": accelerator.num_processes}
         self.shared["eval_dataset_fingerprint"] = eval_faces.fingerprint()
         self.shared["global_batch_size"] = self.global_batch_size
+        self.shared[PICTURE_SIZES] = train_faces.picture_sizes() + eval_faces.picture_sizes()
         self.state: dict = {**self.shared, "epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
         self.bare_model = model.to(device)
         self.optimizer = make_optimizer(model, run, run.base_learning_rate * self.global_batch_size / 256)
@@ -116,7 +117,8 @@ class FineTuning:
     def resume(self, checkpoint: Path | None) -> None:
         """Loads weights, their average, momentum and position. Raises ValueError naming what differs."""
         if checkpoint is not None:
-            self.state |= load_checkpoint(checkpoint, self.bare_model, self.optimizer, self.shared)
+            limit = self.data.max_bad_images
+            self.state |= load_checkpoint(checkpoint, self.bare_model, self.optimizer, self.shared, limit)
             if self.average is not None:
                 self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
             self.bad_images = BadImages(self.data.max_bad_images, self.state["bad_images"], self.bad_images.says)

@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from training.face_data import BadImage, Faces
+from training.face_data import BadImage, Faces, evenly
 from training.run_guard import any_process
 from training.script_arguments import ignore_stop_signals
 
@@ -127,8 +127,7 @@ def store_faces(
             print(f"--cache_images: {folder} is damaged ({error}); it is built again", file=sys.stderr)
             shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
-        sample = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), 64)).astype(int))
-        needed = len(faces) * np.mean([Decoded(faces, image_side)[int(i)][0].nbytes for i in sample])
+        needed = len(faces) * np.mean([Decoded(faces, image_side)[i][0].nbytes for i in evenly(len(faces), 64)])
         cache_dir.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(cache_dir).free
         if needed > 0.9 * free:

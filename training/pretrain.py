@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
-from training.face_data import DatasetArguments, open_faces
+from training.face_data import DatasetArguments, evenly, open_faces
 from training.hub_arguments import HubArguments, push_run
 from training.model_setup import ModelArguments, ProcessorArguments, make_processor, read_config
 from training.pretraining_setup import (
@@ -87,8 +87,7 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
     bank = open_faces(data, run.monitor_dataset, "train", with_labels=True)
     queries = open_faces(data, run.monitor_dataset, "validation", with_labels=True)
     queries.labels = match_labels(queries.class_names, queries.labels, bank.class_names)
-    kept = np.unique(np.linspace(0, len(bank) - 1, min(len(bank), run.monitor_images)).astype(int))
-    return bank.select(kept), queries
+    return bank.select(np.array(evenly(len(bank), run.monitor_images))), queries
 
 
 def make_accelerator(run: PretrainingArguments, output_dir: Path):
@@ -137,18 +136,19 @@ def pretrain(
     """Set-up, the loop and the end of a run. Returns the loop."""
     from training.pretraining_loop import PretrainingLoop
     from training.run_guard import StepGuard, check_same_step
-    from training.run_state import abandon_later_checkpoints, save_model, versions
+    from training.run_state import PICTURE_SIZES, abandon_later_checkpoints, save_model, versions
 
     shuffle_buffer = data.shuffle_buffer if data.streaming else None
     state = {**describe_state(accelerator, config, processor, faces, run), "shuffle_buffer": shuffle_buffer}
     model, optimizer = make_model_and_optimizer(config, start_from, run)
-    step, bad_images, scaler_state = resume(accelerator, run, checkpoint, model, optimizer, state)
+    step, bad_images, scaler_state = resume(accelerator, run, checkpoint, model, optimizer, state, data.max_bad_images)
     check_same_step(accelerator, step)
     sampler = make_sampler(accelerator, faces, run, step, shuffle_buffer)
     if accelerator.is_main_process:
         if checkpoint is not None:
             abandon_later_checkpoints(output_dir, checkpoint)
         about = {"arguments": arguments, "versions": versions(), "num_images": len(faces), **state}
+        del about[PICTURE_SIZES]
         write_progress(output_dir, about, step, sampler.last_step)
         if step >= sampler.last_step:
             print(f"the run is already finished at step {step}; nothing to do but to save the model")
@@ -188,6 +188,8 @@ def write_progress(output_dir: Path, about: dict, step: int, planned_steps: int)
 
 def describe_state(accelerator, config, processor, faces, run: PretrainingArguments) -> dict:
     """What a checkpoint must share with the run that resumes from it. Raises ValueError: too few faces for a batch."""
+    from training.run_state import PICTURE_SIZES
+
     batch_size = run.per_device_train_batch_size * run.gradient_accumulation_steps * accelerator.num_processes
     if len(faces) < batch_size:
         raise ValueError(
@@ -197,6 +199,7 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
     return {
         "config": {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"},
         "dataset_fingerprint": faces.fingerprint(),
+        PICTURE_SIZES: faces.picture_sizes(),
         "seed": run.seed,
         "view_size": run.view_size,
         "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
@@ -209,7 +212,9 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
     }
 
 
-def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: dict) -> tuple[int, list | int, dict]:
+def resume(
+    accelerator, run, checkpoint: Path | None, model, optimizer, state: dict, max_bad_images: int
+) -> tuple[int, list | int, dict]:
     """Loads the checkpoint, if there is one; returns its step, in this run's batches, bad images, and fp16's scaler."""
     from training.run_state import load_checkpoint
 
@@ -218,7 +223,7 @@ def resume(accelerator, run, checkpoint: Path | None, model, optimizer, state: d
             accelerator.print("no checkpoint found; starting from step 0")
         return 0, 0, {}
     compared = {name: value for name, value in state.items() if name != "mixed_precision"}
-    found = load_checkpoint(checkpoint, model, optimizer, compared)
+    found = load_checkpoint(checkpoint, model, optimizer, compared, max_bad_images)
     step = found["step"] * found["global_batch_size"] // state["global_batch_size"]
     accelerator.print(f"resuming from step {step}")
     if found["num_processes"] != accelerator.num_processes:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
 MOST_HEADER = 100_000_000  # bytes, safetensors' own limit
+PICTURE_SIZES = "picture_sizes"  # of a checkpoint; see `Faces.picture_sizes`
 DEFAULT = "(the default)"  # of a field that a config leaves out
 # What makes the batch of a process.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
@@ -174,13 +175,14 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
+def load_checkpoint(folder: Path, model, optimizer, expected: dict, max_bad_images: int = 0) -> dict:
     """
     Loads a checkpoint into the model and the optimiser.
 
     Args:
         expected: what the run must share with the checkpoint, by name. On another number of processes the batch of a
             process, or that of all, must be the same.
+        max_bad_images: how many pictures may have another size than they had: files that broke since.
     Returns:
         The checkpoint's state, `step` among it.
     Raises:
@@ -190,9 +192,10 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
     from safetensors.torch import load_file
 
     state = json.loads((folder / "training_state.json").read_text(encoding="utf-8"))
-    free = {"num_processes", "global_batch_size"}
+    free = {"num_processes", "global_batch_size", PICTURE_SIZES}
     if state.get("num_processes") != expected.get("num_processes"):
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
+    check_pictures(folder, state.get(PICTURE_SIZES), expected.get(PICTURE_SIZES), max_bad_images)
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
         if name not in free and state.get(name) != value:
             name, found, value = first_difference(name, state.get(name), value)
@@ -204,6 +207,18 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict) -> dict:
         buffer = torch.empty_like(parameters[name], requires_grad=False)
         optimizer.state[parameters[name]]["momentum_buffer"] = buffer.copy_(tensor)
     return state
+
+
+def check_pictures(folder: Path, before: list | None, now: list | None, max_bad_images: int) -> None:
+    """Raises ValueError: more files than those that may be bad have another size than when the checkpoint was made."""
+    if before is None or now is None or len(before) != len(now):  # an earlier version's, or another set by its name
+        return
+    changed = sum(old != new for old, new in zip(before, now, strict=True))
+    if changed > max_bad_images:
+        raise ValueError(
+            f"{folder} was made with other pictures of the same names: {changed} of {len(now)} looked at have another"
+            " size; use the same to resume (as many as --max_bad_images may have broken since)."
+        )
 
 
 def first_difference(name: str, found, wanted) -> tuple:

@@ -64,6 +64,9 @@ class StreamedFaces(Faces):
                 break
         return images
 
+    def picture_sizes(self) -> list[int]:
+        return []
+
     def fingerprint(self) -> str:
         """A hash of the shards' names and sizes."""
         digest = hashlib.sha256(str(self.num_images).encode())

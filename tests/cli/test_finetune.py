@@ -181,6 +181,10 @@ def test_unreadable_pictures_count_once_and_the_data_may_move(flags, faces, tmp_
     metrics = read(tmp_path / "run")
     assert (metrics["num_bad_images"], metrics["num_images"], metrics["num_training_images"]) == (2, 15, 47)
     assert metrics["choices"] == 3
+    for number, path in enumerate(sorted((shutil.copytree(moved, tmp_path / "recut") / "train").rglob("*.png"))):
+        Image.new("RGB", (30 + number, 30)).save(path)
+    with pytest.raises(ValueError, match="made with other pictures of the same names"):
+        call(*common, "--dataset", tmp_path / "recut", *more, 2)
     write_image_folder(tmp_path / "other" / "validation", 8, seed=1, size=40)
     with pytest.raises(ValueError, match="made with eval_dataset_fingerprint"):
         call(*common, "--dataset", moved, "--eval_dataset", tmp_path / "other", *more, 2)

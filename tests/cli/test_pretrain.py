@@ -130,6 +130,18 @@ def test_resuming_with_other_settings_names_the_field(pretrained, pretraining_fl
         run(*pretraining_flags, *flags, "--output_dir", folder, "--resume_from_checkpoint", "latest")
 
 
+def test_resuming_on_other_pictures_of_the_same_names_is_refused(pretraining_flags, faces, tmp_path):
+    shutil.copytree(faces, tmp_path / "faces")
+    flags = [*pretraining_flags, "--dataset", tmp_path / "faces", "--output_dir", tmp_path / "o"]
+    run(*flags, "--max_train_steps", 1)
+    changed = sorted((tmp_path / "faces" / "train").rglob("*.png"))
+    for number, path in enumerate(changed):
+        Image.new("RGB", (40 + number, 40)).save(path)
+    sentence = rf"other pictures of the same names: {len(changed)} of {len(changed)} looked at have another size"
+    with pytest.raises(ValueError, match=sentence):
+        run(*flags, "--resume_from_checkpoint", "latest")
+
+
 def test_resuming_in_another_precision_is_allowed_and_said(pretraining_flags, tmp_path, capsys):
     flags = [*pretraining_flags, "--output_dir", tmp_path / "o"]
     run(*flags, "--max_train_steps", 3)
