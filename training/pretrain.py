@@ -231,12 +231,24 @@ def resume(
             f"the checkpoint was made by {found['num_processes']} processes with {found['global_batch_size']} images a"
             f" step at step {found['step']}; this run has {accelerator.num_processes} with {state['global_batch_size']}"
         )
+    if found["global_batch_size"] != state["global_batch_size"] and accelerator.is_main_process:
+        set_logs_aside(checkpoint.parents[1], found["global_batch_size"])
     precision = found.get("mixed_precision", accelerator.mixed_precision)
     if precision != accelerator.mixed_precision:
         accelerator.print(
             f"the checkpoint was made with mixed_precision {precision}; this run has {accelerator.mixed_precision}"
         )
     return step, found["bad_images"], found.get("scaler", {})
+
+
+def set_logs_aside(output_dir: Path, batch_size: int) -> None:
+    """Copies of the logs so far: theirs are steps of `batch_size` images, and the run drops lines by its own count."""
+    import shutil
+
+    for name in ("metrics", "monitor"):
+        log = output_dir / f"{name}.jsonl"
+        if log.exists():
+            shutil.copyfile(log, log.with_name(f"{name}_in_steps_of_{batch_size}.jsonl"))
 
 
 def make_monitor(accelerator, processor, faces, monitored, output_dir: Path, data: DatasetArguments):
