@@ -121,24 +121,16 @@ def save_weights(run: Path, folder: Path, release: ReleaseArguments) -> None:
     Raises:
         ValueError: a run of another kind of model, damaged weights, weights that float16 does not hold.
     """
-    import torch
-    from safetensors import SafetensorError
-
     import modeling_simfle
-    from modeling_simfle.configuration_simfle import check_weights
     from training.card_facts import read_json
-    from training.model_setup import load_processor
+    from training.model_setup import load_processor, load_weights
     from training.published_weights import save_halves
 
-    check_weights(run)
     config = read_json(run / "config.json")
     if config.get("model_type") != "simfle":
         raise ValueError(f"{run} holds a {config.get('model_type')} model; give a SimFLE one.")
     kind = "SimFLEModel" if release.encoder_only else config["architectures"][0]
-    try:
-        model = getattr(modeling_simfle, kind).from_pretrained(run, dtype=torch.float32).eval()
-    except SafetensorError as error:
-        raise ValueError(f"{run}: its weights are cut off or damaged ({error}); get them again.") from error
+    model = load_weights(getattr(modeling_simfle, kind), str(run)).eval()
     shard = int(release.max_shard_size[:-2]) * 1_000_000 if release.max_shard_size else None
     save_halves(model, folder, shard)
     load_processor(run).save_pretrained(folder)

@@ -163,8 +163,9 @@ def load_weights(kind, source: str, needed: str = "", **options):
     from modeling_simfle.configuration_simfle import check_weights
 
     folder = Path(source)
-    check_weights(folder)
-    if (folder / "config.json").is_file() and hasattr(kind, "config_class"):  # ours; an Auto class takes any model
+    if not hasattr(kind, "config_class"):  # an Auto class, for any model; our own classes check the weights themselves
+        check_weights(folder)
+    elif (folder / "config.json").is_file():
         read_config_file(folder, others=True)
     try:
         model, report = kind.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)

@@ -113,7 +113,8 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | Non
             raise ValueError(f"no checkpoint of {output_dir} can be read ({told}); mend one, or give a new folder.")
         for name, flaw in flaws.items():
             print(f"checkpoint {name} is passed over: {flaw}", file=sys.stderr)
-        return (list_checkpoints(output_dir) or [None])[-1]
+        sound = [path for path in found if path.name not in flaws]
+        return max(sound, key=lambda path: (images_seen(path), path.name), default=None)
     path = Path(resume_from_checkpoint)
     if flaw := find_flaw(path):
         raise ValueError(

@@ -124,15 +124,21 @@ def test_pretraining_from_a_stream_resumes_bit_for_bit(parquet, pretraining_flag
         pretrain.main([*flags, "--shuffle_buffer", "8"])
 
 
-def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path, capsys):
-    cells = [{"bytes": b"no image", "path": "bad.png"}]
-    for value in range(15):
+def write_sixteen(path, bad):
+    """A Parquet file of the bad cells first, then of readable pictures without names, 16 in all."""
+    cells = list(bad)
+    for value in range(16 - len(bad)):
         buffer = io.BytesIO()
         Image.new("RGB", (20, 20), (value, 0, 9)).save(buffer, "PNG")
         cells.append({"bytes": buffer.getvalue(), "path": None})
     rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
-    rows.to_parquet(tmp_path / "train.parquet")
-    flags = [*pretraining_flags, "--dataset", str(tmp_path / "train.parquet"), "--streaming", "true"]
+    rows.to_parquet(path)
+    return path
+
+
+def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path, capsys):
+    shard = write_sixteen(tmp_path / "train.parquet", [{"bytes": b"no image", "path": "bad.png"}])
+    flags = [*pretraining_flags, "--dataset", str(shard), "--streaming", "true"]
     pretrain.main([*flags, "--max_bad_images", "1", "--output_dir", str(tmp_path / "o")])
     assert "bad.png is not a readable image" in capsys.readouterr().err
     state = json.loads((tmp_path / "o" / "checkpoints" / "step_00000002" / "training_state.json").read_text())
@@ -140,15 +146,10 @@ def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path,
 
 
 def test_a_bad_picture_of_a_stream_counts_once_and_others_beside_it(pretraining_flags, tmp_path, capsys):
-    """Two epochs, two bad pictures without names: known by their bytes."""
-    cells = [{"bytes": content, "path": None} for content in (b"no image", b"nor this")]
-    for value in range(14):
-        buffer = io.BytesIO()
-        Image.new("RGB", (20, 20), (value, 0, 9)).save(buffer, "PNG")
-        cells.append({"bytes": buffer.getvalue(), "path": None})
-    rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
-    rows.to_parquet(tmp_path / "train.parquet")
-    flags = [*pretraining_flags, "--dataset", str(tmp_path / "train.parquet"), "--streaming", "true"]
+    """Three epochs, two bad pictures without names: known by their bytes."""
+    bad = [{"bytes": content, "path": None} for content in (b"no image", b"nor this")]
+    shard = write_sixteen(tmp_path / "train.parquet", bad)
+    flags = [*pretraining_flags, "--dataset", str(shard), "--streaming", "true"]
     flags += ["--num_train_epochs", "3", "--output_dir", str(tmp_path / "o")]
     pretrain.main([*flags, "--max_bad_images", "2"])
     assert capsys.readouterr().err.count("bad image ") == 2
