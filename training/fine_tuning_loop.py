@@ -150,9 +150,12 @@ class FineTuning:
                 (self.output_dir / name).unlink(missing_ok=True)
             self.metrics = MetricsLog(self.output_dir / "metrics.jsonl", self.step)
         started, before, ended = time.perf_counter(), self.state["seconds"], False
+        upcoming = self.load_epoch(self.state["epochs"])
         while not ended:
-            loss = self.train_epoch(self.state["epochs"])
+            loss = self.train_epoch(self.state["epochs"], *upcoming)
             self.state["epochs"] += 1
+            if self.state["epochs"] < self.run.num_train_epochs:  # its workers start while this one is evaluated
+                upcoming = self.load_epoch(self.state["epochs"])
             self.state["seconds"] = before + time.perf_counter() - started
             if self.accelerator.is_main_process:
                 self.evaluate_epoch(loss)
@@ -166,13 +169,8 @@ class FineTuning:
         ended, self.bad_images.known = broadcast_object_list(told)
         return ended
 
-    def train_epoch(self, epoch: int) -> float:
-        """
-        One pass over the training faces; returns its mean loss.
-
-        Raises:
-            ValueError: a loss that is not finite, too many bad images, or no batch that could be used.
-        """
+    def load_epoch(self, epoch: int):
+        """This process's keys of each batch of an epoch, and the batches, which its workers begin to make."""
         run = self.run
         size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
         dataset = AugmentedFaces(self.train_faces, self.processor, self.augmentation, size, run.seed)
@@ -181,12 +179,20 @@ class FineTuning:
             self.train_faces, epoch, run.per_device_train_batch_size, run.seed, run.class_balance == "sampling",
             rank, processes,
         )  # fmt: skip
-        loader = make_epoch_loader(dataset, batches, self.data.num_workers)
+        return batches, iter(make_epoch_loader(dataset, batches, self.data.num_workers))
+
+    def train_epoch(self, epoch: int, batches: list[list[tuple]], loader) -> float:
+        """
+        One pass over the training faces, as `load_epoch` has them; returns its mean loss.
+
+        Raises:
+            ValueError: a loss that is not finite, too many bad images, or no batch that could be used.
+        """
         quiet = not (self.accelerator.is_main_process and sys.stderr.isatty())
         self.model.train()
         total, done = torch.zeros((), device=self.accelerator.device), 0
-        title = f"epoch {epoch + 1}/{run.num_train_epochs}"
-        loaded = tqdm(loader, desc=title, disable=quiet, leave=False)
+        title = f"epoch {epoch + 1}/{self.run.num_train_epochs}"
+        loaded = tqdm(loader, desc=title, total=len(batches), disable=quiet, leave=False)
         for step, (keys, (indices, pixels, problems)) in enumerate(zip(batches, loaded, strict=True)):
             if self.must_skip(keys, indices, problems):
                 continue

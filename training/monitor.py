@@ -1,8 +1,8 @@
 """
-How a pretraining run is doing, before it and once an epoch: signs of collapse, the channel groups, the masks, a
+How a pretraining run is doing, before it and each --monitor_epochs: signs of collapse, the channel groups, the masks, a
 picture, and, where labelled faces are given, the k-nearest-neighbour accuracy of the encoder and of the target.
 
-Nothing here moves a weight, a running statistic or a random state. One line an epoch goes to monitor.jsonl.
+Nothing here moves a weight, a running statistic or a random state. Each time is a line of monitor.jsonl.
 """
 
 import copy

@@ -121,7 +121,8 @@ class PretrainingLoop:
                 at_end = done == self.sampler.last_step or self.guard.stop
                 if done % self.run.logging_steps == 0 or at_end:
                     self.log(done)
-                if done % self.sampler.steps_per_epoch == 0:
+                epoch, position = divmod(done, self.sampler.steps_per_epoch)
+                if position == 0 and (epoch % self.run.monitor_epochs == 0 or epoch == self.run.num_train_epochs):
                     self.watch(done)
                 if done % self.run.checkpointing_steps == 0 or at_end:
                     self.save(done)
@@ -199,7 +200,7 @@ class PretrainingLoop:
         self.accelerator.log(values, step=done)
 
     def watch(self, done: int) -> None:
-        """Before the first step and once an epoch: a line of monitor.jsonl."""
+        """Before the first step, each --monitor_epochs and after the last: a line of monitor.jsonl."""
         self.guard.settle()
         if self.is_main and not (done == 0 and self.monitored.has_lines()):
             started = time.perf_counter()

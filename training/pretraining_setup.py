@@ -41,6 +41,7 @@ class PretrainingArguments:
     monitor_images: int = field(
         default=10000, metadata={"help": "most faces of its train split that k-NN compares with"}
     )
+    monitor_epochs: int = field(default=1, metadata={"help": "a line of monitor.jsonl each so many epochs"})
     seed: int = field(default=0, metadata={"help": "of weights, order, views and masks"})
     logging_steps: int = field(default=10, metadata={"help": "a line of metrics.jsonl each so many steps"})
     checkpointing_steps: int = field(default=500, metadata={"help": "a checkpoint each so many steps"})
@@ -55,7 +56,7 @@ class PretrainingArguments:
             check_range(name, getattr(self, name), 1)
         for name in ("max_train_steps", "logging_steps", "checkpointing_steps", "checkpoints_total_limit"):
             check_range(name, getattr(self, name), 1)
-        for name in ("image_side", "monitor_images", "timeout_seconds"):
+        for name in ("image_side", "monitor_images", "monitor_epochs", "timeout_seconds"):
             check_range(name, getattr(self, name), 1)
         for name in ("base_learning_rate", "momentum", "weight_decay", "seed", "max_train_minutes"):
             check_range(name, getattr(self, name), 0)

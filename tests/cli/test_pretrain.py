@@ -202,6 +202,13 @@ def test_cached_images_and_the_monitor_leave_the_same_weights(pretrained, pretra
     assert (tmp_path / "built" / "pictures" / "epoch_0001.png").is_file()
 
 
+def test_the_monitor_looks_at_the_start_each_so_many_epochs_and_at_the_end(pretraining_flags, tmp_path):
+    flags = ["--num_train_epochs", 3, "--monitor_epochs", 2, "--output_dir", tmp_path / "o"]
+    run(*pretraining_flags, *flags)
+    lines = [json.loads(line) for line in (tmp_path / "o" / "monitor.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 2, 3]
+
+
 def test_a_dry_run_describes_the_run_and_leaves_nothing(pretraining_flags, tmp_path, capsys):
     run(*pretraining_flags, "--dry_run", "true", "--output_dir", tmp_path / "o", "--num_train_epochs", 5)
     said = capsys.readouterr().out

@@ -1,6 +1,7 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """Runs training/finetune.py's main with one fault in its second epoch. finetune_child.py FAULT FLAGS..."""
 
+import itertools
 import os
 import resource
 import signal
@@ -12,12 +13,12 @@ from training.script_arguments import run_main
 
 def main() -> None:
     fault, *flags = sys.argv[1:]
-    make_loader, save, epochs = fine_tuning_loop.make_epoch_loader, fine_tuning_loop.save_checkpoint, []
+    make_loader, save = fine_tuning_loop.make_epoch_loader, fine_tuning_loop.save_checkpoint
+    loaders, saves = itertools.count(1), itertools.count(1)  # one of each an epoch
 
     def faulty_loader(*arguments):
-        epochs.append(len(epochs) + 1)
-        loader = make_loader(*arguments)
-        return dying_batches(iter(loader)) if fault == "dead_worker" and epochs[-1] == 2 else loader
+        loader, is_second = make_loader(*arguments), next(loaders) == 2
+        return dying_batches(iter(loader)) if fault == "dead_worker" and is_second else loader
 
     def dying_batches(batches):
         yield next(batches)
@@ -26,7 +27,7 @@ def main() -> None:
         yield from batches
 
     def faulty_save(*arguments):
-        if fault == "full_disk" and epochs[-1] == 2:  # files may grow no further than a part of a checkpoint's weights
+        if next(saves) == 2 and fault == "full_disk":  # files may grow no further than a part of a checkpoint's weights
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         save(*arguments)
 
