@@ -209,12 +209,12 @@ def check_probe(path: Path, metrics: dict, run: Path, folder: Path) -> None:
 def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
     """
     Args:
-        source: the folder that an export was made of. trainings: of the weights.
+        source: the folder that an export was made of. trainings: of the weights, with the choices of their teachers.
     Returns:
         What was chosen before the weights are measured: split, source and fingerprint of the faces it was chosen on,
         and the number of choices.
     """
-    from training.card_facts import read_json
+    from training.card_facts import places_of, read_json
 
     if source:
         metrics = read_json(source / "metrics.json", optional=True)
@@ -228,6 +228,11 @@ def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
         }
         measured = {"split": arguments.get("eval_split"), "dataset": dataset}
         found += choices_elsewhere(measured, training.get("choices") or 0)
+        for place in places_of(arguments.get("teacher")):
+            taught = read_json(place / "metrics.json", optional=True)
+            if taught:
+                found += choices_elsewhere(taught, taught.get("choices", 0))
+                break
     return found
 
 

@@ -28,7 +28,7 @@ FREE = (
     *("monitor_dataset", "monitor_images", "max_bad_images", "compile", "timeout_seconds", "features_dir", "report_to"),
     *("dry_run", "resume_from_checkpoint"),
 )
-PLACES = ("dataset", "output_dir", "model")  # a recipe's own are examples: the run's are shown
+PLACES = ("dataset", "output_dir", "model", "teacher")  # a recipe's own are examples: the run's are shown
 
 
 def add_recipes(trainings: list[dict], paths) -> None:

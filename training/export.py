@@ -90,8 +90,8 @@ def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportA
     save_plain_folder(simfle.cpu(), simfle_processor, folder)
     model, processor = load_plain_folder(folder)
     (folder / "onnx").mkdir()
-    write_onnx(model, folder / FILES["onnx"], processor.size["height"])
-    calibration = calibrate(folder, processor, data, arguments)
+    write_onnx(model, folder / FILES["onnx"], processor.size["height"], halves=True)
+    calibration = calibrate(folder, model, processor, data, arguments)
     classifiers = {"eager": eager_classifier(model)}
     for name in ("onnx", "int8"):
         if (folder / FILES[name]).exists():
@@ -131,12 +131,12 @@ def export_versions() -> dict[str, str]:
     return {**versions(), **{name: metadata.version(name) for name in ("onnx", "onnxscript", "onnxruntime")}}
 
 
-def calibrate(folder: Path, processor, data: DatasetArguments, arguments: ExportArguments) -> dict | None:
+def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments: ExportArguments) -> dict | None:
     """Writes the int8 file and returns how it was calibrated; None, and no file, without --dataset."""
     import numpy as np
 
     from training.features import BadImageCount, ProcessedFaces, batches_of
-    from training.onnx_export import write_int8
+    from training.onnx_export import write_int8, write_onnx
 
     if not data.dataset:
         print("no --dataset: no int8 file, which takes training faces, and no accuracy")
@@ -150,7 +150,9 @@ def calibrate(folder: Path, processor, data: DatasetArguments, arguments: Export
     if not batches:
         raise ValueError(f"{faces.source} has fewer than {batch_size} readable faces; lower the batch size.")
     method, reduce_range = arguments.calibration_method, arguments.reduce_range
-    write_int8(folder / FILES["onnx"], folder / FILES["int8"], batches, method, reduce_range)
+    with tempfile.TemporaryDirectory() as whole:  # BatchNorm folded, as the quantiser wants it
+        write_onnx(model, Path(whole) / "model.onnx", processor.size["height"])
+        write_int8(Path(whole) / "model.onnx", folder / FILES["int8"], batches, method, reduce_range)
     return {
         "calibration_method": method,
         "reduce_range": reduce_range,

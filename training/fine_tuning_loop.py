@@ -25,6 +25,7 @@ from training.fine_tuning_data import (
     mix,
 )
 from training.fine_tuning_evaluation import RESULTS, epoch_accuracies, is_reported, predict
+from training.feature_store import weights_hash
 from training.run_guard import BadImages, any_process, check_same_step, gather_problems
 from training.run_metrics import (
     classification_measures,
@@ -34,6 +35,7 @@ from training.run_metrics import (
     write_predictions,
 )
 from training.run_state import PICTURE_SIZES, MetricsLog, load_checkpoint, save_checkpoint, save_model
+from training.teacher import load_teacher
 
 # Arguments that may differ between a run and the one that goes on from it; the data has its fingerprints.
 FREE = (
@@ -103,6 +105,8 @@ class FineTuning:
         self.shared["eval_dataset_fingerprint"] = eval_faces.fingerprint()
         self.shared["global_batch_size"] = self.global_batch_size
         self.shared[PICTURE_SIZES] = train_faces.picture_sizes() + eval_faces.picture_sizes()
+        self.teacher = load_teacher(run.teacher, names, processor, device) if run.teacher else None
+        self.shared["teacher_weights"] = weights_hash(self.teacher) if run.teacher else None
         self.state: dict = {**self.shared, "epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
         self.bare_model = model.to(device)
         self.optimizer = make_optimizer(model, run, run.base_learning_rate * self.global_batch_size / 256)
@@ -227,10 +231,15 @@ class FineTuning:
             tensor.to(self.accelerator.device, non_blocking=True) for tensor in (pixels, self.targets[indices])
         )
         pixels, targets = mix(pixels, targets, run.mixup_alpha, generator)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if self.teacher is not None:
+            with torch.no_grad(), self.accelerator.autocast():
+                answers = self.teacher(pixels).logits.float().softmax(1)
+            targets = torch.lerp(targets, answers, run.teacher_weight)
         share = schedule(epoch + (step + 1) / self.steps_per_epoch, run.warmup_epochs, run.num_train_epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * share
-        logits = self.model(pixels.contiguous(memory_format=torch.channels_last)).logits.float()
+        logits = self.model(pixels).logits.float()
         loss = F.cross_entropy(logits, targets, weight=self.weights)
         self.accelerator.backward(loss)
         self.optimizer.step()

@@ -49,6 +49,10 @@ class FineTuningArguments:
     class_balance: Literal["none", "sampling", "weights"] = field(
         default="none", metadata={"help": "rare classes drawn as often as others, or weighted in the loss"}
     )
+    teacher: str | None = field(
+        default=None, metadata={"help": "folder or Hub id of a classifier of the same classes: its answers are targets"}
+    )
+    teacher_weight: float = field(default=0.5, metadata={"help": "share of the teacher's answers in every target"})
     mixup_alpha: float = field(default=0.0, metadata={"help": "of mixup's beta distribution; 0 is none"})
     rotation: float = field(default=15.0, metadata={"help": "augmentation: degrees to both sides"})
     zoom: float = field(default=0.15, metadata={"help": "augmentation: share of the side, to both sides"})
@@ -73,7 +77,8 @@ class FineTuningArguments:
             check_range(name, getattr(self, name), 1)
         for name in ("base_learning_rate", "weight_decay", "warmup_epochs", "mixup_alpha", "zoom", "shift", "jitter"):
             check_range(name, getattr(self, name), 0)
-        for name in ("momentum", "label_smoothing", "random_erasing", "ema_decay", "layer_decay"):
+        shares = ("momentum", "label_smoothing", "random_erasing", "ema_decay", "layer_decay", "teacher_weight")
+        for name in shares:
             check_range(name, getattr(self, name), 0, 1)
         check_range("early_epochs", self.early_epochs, 0, self.num_train_epochs)
         check_range("early_stopping_patience", self.early_stopping_patience, 1)

@@ -80,28 +80,34 @@ class Logits(nn.Module):
         return self.model(pixel_values).logits
 
 
-def write_onnx(model: nn.Module, file: Path, size: int) -> None:
+def write_onnx(model: nn.Module, file: Path, size: int, halves: bool = False) -> None:
     """
     Writes one ONNX file with the weights in it, batch and both sides of the picture free, and checks it.
 
-    Torch's exporter folds BatchNorm into the convolutions.
+    Torch's exporter folds BatchNorm into the convolutions; with `halves`, whatever runs the file does that.
 
     Args:
         model: a stock classifier, float32, in eval mode. size: side of the pictures in pixels, for the trace.
+        halves: see `store_halves`; for a model whose weights were float16.
     Raises:
         ValueError: a file whose logits are not eager's.
     """
     import onnx
+    from onnxscript import optimizer
 
     program = torch.onnx.export(
         Logits(model).eval(),
         (torch.zeros(2, 3, size, size),),
         dynamo=True,
         verbose=False,
+        optimize=not halves,
         input_names=["pixel_values"],
         output_names=["logits"],
         dynamic_shapes={"pixel_values": {0: "batch_size", 2: "height", 3: "width"}},
     )
+    if halves:  # what the exporter's optimising does, but for BatchNorm
+        for clean in (optimizer.inline, optimizer.fold_constants, optimizer.remove_unused_nodes):
+            clean(program.model)
     graph = program.model_proto
     # The exporter notes its stack traces, with the paths of the machine that it ran on.
     for part in (
@@ -113,9 +119,35 @@ def write_onnx(model: nn.Module, file: Path, size: int) -> None:
         *graph.graph.value_info,
     ):
         del part.metadata_props[:]
+    if halves:
+        store_halves(graph.graph)
     onnx.save(graph, file)
     onnx.checker.check_model(str(file), full_check=True)
     check_against_eager(file, model, size)
+
+
+def store_halves(graph) -> None:
+    """
+    Weights that float16 holds exactly become float16 in the file, cast to float32 when it is loaded: half the size, and
+    the same numbers.
+
+    Args:
+        graph: onnx.GraphProto, changed in place.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if weight.data_type != TensorProto.FLOAT or values.ndim < 2:
+            continue
+        name, halves = weight.name, values.astype(np.float16)
+        if np.array_equal(halves.astype(np.float32), values):
+            weight.CopyFrom(numpy_helper.from_array(halves, f"{name}_float16"))
+            casts.append(helper.make_node("Cast", [weight.name], [name], f"{name}_cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 @torch.no_grad()

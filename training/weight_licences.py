@@ -64,9 +64,9 @@ def sources(folder: Path) -> list[Path]:
     """Where the folders may lie that a folder's weights were made from, the nearest first."""
     if is_export(folder):
         return places_of(read_json(folder / "exports.json")["model"])
-    started = read_json(folder / "run.json", optional=True).get("arguments", {}).get("model")
     trainings = read_json(folder / "metrics.json", optional=True).get("recipe") or []
-    names = [started, *(training["arguments"].get("model") for training in reversed(trainings))]
+    runs = [read_json(folder / "run.json", optional=True), *reversed(trainings)]
+    names = [run.get("arguments", {}).get(flag) for run in runs for flag in ("model", "teacher")]
     return [place for name in names for place in places_of(name)]
 
 

@@ -143,10 +143,15 @@ def test_choices_count_where_they_were_made(tuned_run, assembled, faces, tmp_pat
     assert f"(epochs, recipes): 3. Choices made on split `validation` of faces: {chosen}." in section
     assert "held back" not in section
     # An export of it, measured on the split that its epochs were chosen on.
+    trained_by = metrics["recipe"][-1:]
     trained = [{"split": "validation", "dataset": metrics["dataset"] | {"fingerprint": place["fingerprint"]}}]
     before = assemble_release.choices_before(tmp_path / "measured", metrics["recipe"])
     assert [entry["choices"] for entry in before if assemble_release.is_same_split(entry, trained[0])] == [chosen]
     assert "choices_elsewhere" not in read(assembled["classifier"] / METRICS)
+    # Those of a teacher, on its own split.
+    taught = [training | {"arguments": training["arguments"] | {"teacher": str(tuned_run)}} for training in trained_by]
+    before = assemble_release.choices_before(None, taught)
+    assert [entry["choices"] for entry in before] == [chosen, chosen]
 
 
 def test_the_licence_of_the_source_goes_with_runs_and_exports(assembled, tuned_run, faces, tmp_path):

@@ -1,0 +1,82 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""finetune.py --teacher: another classifier's answers in the targets."""
+
+import json
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from training import finetune
+
+
+def call(*arguments):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    finetune.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def flags(faces, config_file):
+    flags = ["--model_config", config_file, "--dataset", faces, "--view_size", 64, "--num_workers", 0]
+    return [*flags, "--per_device_train_batch_size", 24, "--num_train_epochs", 1]
+
+
+@pytest.fixture(scope="module")
+def teacher(flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    call(*flags, "--seed", 1, "--view_size", 48, "--output_dir", folder)
+    return folder
+
+
+def test_the_teachers_answers_are_the_targets_by_their_share(flags, teacher, tmp_path):
+    runs = {"alone": [], "none": ["--teacher_weight", 0], "all": ["--teacher_weight", 1]}
+    runs["all, other labels"] = [*runs["all"], "--label_smoothing", 0.5]
+    for name, more in runs.items():
+        if more:
+            more = [*more, "--teacher", teacher]
+        call(*flags, *more, "--output_dir", tmp_path / name)
+    weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in runs}
+    assert weights["alone"] == weights["none"]
+    assert weights["all"] == weights["all, other labels"]
+    assert weights["all"] != weights["alone"]
+
+
+def test_a_resume_with_another_teacher_is_refused(flags, teacher, tmp_path):
+    flags = [*flags, "--num_train_epochs", 2, "--teacher", teacher, "--output_dir", tmp_path / "run"]
+    call(*flags, "--max_train_minutes", 0)
+    state = tmp_path / "run" / "run.json"
+    assert json.loads(state.read_text())["arguments"]["teacher"] == str(teacher)
+    other = tmp_path / "other"
+    call(*flags[:-4], "--seed", 2, "--output_dir", other)
+    with pytest.raises(ValueError, match="teacher"):
+        call(*flags, "--teacher", other, "--resume_from_checkpoint", "latest")
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--teacher_weight", 2], r"--teacher_weight 2\.0 must be in \[0, 1\]"),
+        (
+            ["--do_grayscale", "true", "--image_mean", 0.5, "--image_std", 0.25],
+            "has do_grayscale False, and this run True; both must see one picture",
+        ),
+        (["--image_std", 0.3], r"has image_std \(0.2769, 0.2473, 0.2412\), and this run"),
+    ],
+)
+def test_teachers_that_do_not_fit(flags, teacher, more, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        call(*flags, *more, "--teacher", teacher, "--output_dir", tmp_path / "run")
+
+
+def test_a_teacher_of_other_classes_and_an_encoder(flags, teacher, pretrained, tmp_path):
+    with pytest.raises(ValueError, match="not a classifier"):
+        call(*flags, "--teacher", pretrained[0], "--output_dir", tmp_path / "run")
+    config = json.loads((teacher / "config.json").read_text())
+    names = {index: name.upper() for index, name in config["id2label"].items()}
+    other = tmp_path / "teacher"
+    other.mkdir()
+    for path in teacher.glob("*.*"):
+        (other / path.name).write_bytes(path.read_bytes())
+    changed = {**config, "id2label": names, "label2id": {name: int(index) for index, name in names.items()}}
+    (other / "config.json").write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match="knows NEUTRAL, .*; the faces have neutral"):
+        call(*flags, "--teacher", other, "--output_dir", tmp_path / "run")
