@@ -66,7 +66,7 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
     """
     from training.card_checks import check_card
     from training.card_facts import exported_from, read_facts
-    from training.card_notes import impact, with_kept
+    from training.card_notes import told, with_kept
     from training.model_card import choose_license, copy_license_file, write_card
     from training.public_paths import public_path
     from training.run_state import write_json
@@ -90,7 +90,7 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
             save_weights(run, staged, release)
         metrics = measure(run, staged, Path(folder) / "evaluation", data, release)
         metrics |= describe(staged, output, metrics, trainings, before, release.more_choices)
-        noted = {**({"source_license": came_with} if came_with else {}), **impact(card)}
+        noted = {**({"source_license": came_with} if came_with else {}), **told(card)}
         write_json(staged / "metrics.json", metrics | noted)
         if source:
             copy_license_file(source, staged, card)
@@ -209,16 +209,16 @@ def check_probe(path: Path, metrics: dict, run: Path, folder: Path) -> None:
 def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
     """
     Args:
-        source: the folder that an export was made of. trainings: of the weights, with the choices of their teachers.
+        source: the folder that an export was made of. trainings: of the weights; their teachers' choices count as far
+            as the teachers are here.
     Returns:
         What was chosen before the weights are measured: split, source and fingerprint of the faces it was chosen on,
         and the number of choices.
     """
-    from training.card_facts import places_of, read_json
+    from training.card_facts import places_of
 
     if source:
-        metrics = read_json(source / "metrics.json", optional=True)
-        return [*choices_elsewhere(metrics, metrics.get("choices", 0)), *metrics.get("choices_elsewhere", [])]
+        return choices_of(source)
     found = []
     for training in trainings:
         arguments, fingerprint = training["arguments"], training["dataset_fingerprint"]
@@ -229,11 +229,20 @@ def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
         measured = {"split": arguments.get("eval_split"), "dataset": dataset}
         found += choices_elsewhere(measured, training.get("choices") or 0)
         for place in places_of(arguments.get("teacher")):
-            taught = read_json(place / "metrics.json", optional=True)
-            if taught:
-                found += choices_elsewhere(taught, taught.get("choices", 0))
+            if (place / "metrics.json").is_file():
+                found += choices_of(place)
                 break
     return found
+
+
+def choices_of(folder: Path) -> list[dict]:
+    """All choices, as `choices_before` has them, that made a run's or a published folder's weights."""
+    from training.card_facts import read_facts, read_json
+
+    metrics = read_json(folder / "metrics.json", optional=True)
+    if "recipe" not in metrics:
+        return choices_before(None, read_facts(folder).recipe)
+    return [*choices_elsewhere(metrics, metrics.get("choices", 0)), *metrics.get("choices_elsewhere", [])]
 
 
 def choices_elsewhere(metrics: dict, number: int) -> list[dict]:

@@ -10,15 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.card_facts import read_facts, read_json
-from training.model_card import CardArguments, make_card, write_card
+from training.model_card import TOLD, CardArguments, make_card, write_card
 from training.public_paths import public
 from training.run_state import write_json
 from training.script_arguments import matches_type
 
 NOTES = "card.json"
 LICENCE = ("license", "license_name", "license_link")
-IMPACT = ("hardware", "assumed_watts")
-FLAGS = ("training_recipes", *LICENCE, "datasets", "data_terms", "base_model", *IMPACT)
+FLAGS = ("training_recipes", *LICENCE, "datasets", "data_terms", "base_model", *TOLD)
 
 
 def with_kept(folder: Path, given: CardArguments | None = None) -> CardArguments:
@@ -76,14 +75,14 @@ def write_own_card(folder: Path, output: Path, given: CardArguments) -> Path | N
 def note_figures(folder: Path, arguments: CardArguments) -> None:
     """Puts what the flags say of the trainings into a published folder's metrics.json, where it says nothing yet."""
     metrics = read_json(folder / "metrics.json")
-    added = {**impact(arguments), **metrics, "recipe": read_facts(folder, arguments.training_recipes).recipe}
+    added = {**told(arguments), **metrics, "recipe": read_facts(folder, arguments.training_recipes).recipe}
     if added != metrics:
         write_json(folder / "metrics.json", added)
 
 
-def impact(arguments: CardArguments) -> dict:
-    """What metrics.json says of the machine, as far as the flags do."""
-    return {name: public(value) for name in IMPACT if (value := getattr(arguments, name))}
+def told(arguments: CardArguments) -> dict:
+    """What metrics.json keeps of the flags."""
+    return {name: public(value) for name in TOLD if (value := getattr(arguments, name))}
 
 
 def put_aside(path: Path, text: str, known: str | None) -> Path | None:

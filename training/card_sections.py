@@ -14,6 +14,7 @@ from training.public_paths import public
 SETTINGS = (
     *("view_size", "early_view_size", "early_epochs", "num_train_epochs", "per_device_train_batch_size"),
     *("base_learning_rate", "warmup_epochs", "layer_decay", "weight_decay", "labels", "label_smoothing"),
+    *("teacher", "teacher_weight"),
     *("class_balance", "mixup_alpha", "rotation", "zoom", "shift", "jitter", "flip", "random_erasing", "ema_decay"),
     *("use_local_branch", "masking", "cache_features", "which", "estimate_batch_norm", "ferplus_protocol"),
     *("mixed_precision", "seed", "early_stopping_patience", "max_train_steps"),
@@ -47,15 +48,16 @@ def table(header, rows) -> str:
 
 
 def headline(facts: Facts) -> str:
-    """One sentence for the summary."""
-    if not facts.is_measured:
-        return "What it is worth for classifying expressions was not measured in this folder."
+    """One sentence for the summary, and the remarks that the folder has."""
     metrics = facts.metrics
+    remarks = f" {metrics['remarks']}" if metrics.get("remarks") else ""
+    if not facts.is_measured:
+        return f"What it is worth for classifying expressions was not measured in this folder.{remarks}"
     how = "With a linear probe it names" if metrics.get("method") == "linear probe" else "It names"
     wanted = "the majority's expression" if facts.is_ferplus else "the labelled expression"
     return (
         f"{how} {wanted} for {percent(metrics['accuracy'])} of {metrics['num_images']:,} images of the"
-        f" split `{metrics['split']}`; see Evaluation."
+        f" split `{metrics['split']}`; see Evaluation.{remarks}"
     )
 
 
@@ -115,7 +117,8 @@ def training_procedure(facts: Facts) -> str:
     for number, training in enumerate(facts.recipe, 1):
         arguments = training["arguments"]
         is_ferplus = "ferplus" in (training.get("data_format"), arguments.get("data_format"))
-        known = {n: arguments.get(n) for n in SETTINGS if is_ferplus or n != "ferplus_protocol"}
+        idle = {"ferplus_protocol": not is_ferplus, "teacher_weight": not arguments.get("teacher")}
+        known = {name: arguments.get(name) for name in SETTINGS if not idle.get(name)}
         settings = ", ".join(f"`{name}` {value}" for name, value in known.items() if value is not None)
         versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
         fingerprint = training["dataset_fingerprint"]

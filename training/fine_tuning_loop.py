@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from modeling_simfle import SimFLEForImageClassification
 from modeling_simfle.configuration_simfle import weights_sha256
+from training.feature_store import weights_hash
 from training.fine_tuning_data import (
     Augmentation,
     AugmentedFaces,
@@ -25,7 +27,6 @@ from training.fine_tuning_data import (
     mix,
 )
 from training.fine_tuning_evaluation import RESULTS, epoch_accuracies, is_reported, predict
-from training.feature_store import weights_hash
 from training.run_guard import BadImages, any_process, check_same_step, gather_problems
 from training.run_metrics import (
     classification_measures,
@@ -37,10 +38,10 @@ from training.run_metrics import (
 from training.run_state import PICTURE_SIZES, MetricsLog, load_checkpoint, save_checkpoint, save_model
 from training.teacher import load_teacher
 
-# Arguments that may differ between a run and the one that goes on from it; the data has its fingerprints.
+# Arguments that may differ between a run and the one that goes on from it; data and teacher have their hashes.
 FREE = (
     *("output_dir", "max_train_minutes", "resume_from_checkpoint", "early_stopping_patience"),
-    *("dataset", "eval_dataset", "num_workers", "max_bad_images"),
+    *("dataset", "eval_dataset", "teacher", "num_workers", "max_bad_images"),
 )
 
 
@@ -106,7 +107,9 @@ class FineTuning:
         self.shared["global_batch_size"] = self.global_batch_size
         self.shared[PICTURE_SIZES] = train_faces.picture_sizes() + eval_faces.picture_sizes()
         self.teacher = load_teacher(run.teacher, names, processor, device) if run.teacher else None
-        self.shared["teacher_weights"] = weights_hash(self.teacher) if run.teacher else None
+        self.shared["teacher_sha256"] = weights_hash(self.teacher) if self.teacher is not None else None
+        if self.teacher is None:
+            del self.shared["teacher_weight"]
         self.state: dict = {**self.shared, "epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
         self.bare_model = model.to(device)
         self.optimizer = make_optimizer(model, run, run.base_learning_rate * self.global_batch_size / 256)
@@ -173,7 +176,7 @@ class FineTuning:
         ended, self.bad_images.known = broadcast_object_list(told)
         return ended
 
-    def load_epoch(self, epoch: int):
+    def load_epoch(self, epoch: int) -> tuple[list[list[tuple]], Iterator]:
         """This process's keys of each batch of an epoch, and the batches, which its workers begin to make."""
         run = self.run
         size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
@@ -185,7 +188,7 @@ class FineTuning:
         )  # fmt: skip
         return batches, iter(make_epoch_loader(dataset, batches, self.data.num_workers))
 
-    def train_epoch(self, epoch: int, batches: list[list[tuple]], loader) -> float:
+    def train_epoch(self, epoch: int, batches: list[list[tuple]], loader: Iterator) -> float:
         """
         One pass over the training faces, as `load_epoch` has them; returns its mean loss.
 

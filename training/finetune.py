@@ -18,6 +18,7 @@ from training.hub_arguments import HubArguments, push_run
 from training.model_setup import (
     ModelArguments,
     ProcessorArguments,
+    check_model,
     load_processor,
     load_weights,
     make_processor,
@@ -73,6 +74,8 @@ class FineTuningArguments:
 
     def __post_init__(self):
         check_chooses(self.eval_split, self.eval_dataset)
+        if self.teacher:
+            check_model(self.teacher, "--teacher ")
         for name in ("per_device_train_batch_size", "num_train_epochs", "view_size", "early_view_size"):
             check_range(name, getattr(self, name), 1)
         for name in ("base_learning_rate", "weight_decay", "warmup_epochs", "mixup_alpha", "zoom", "shift", "jitter"):
@@ -117,7 +120,8 @@ def main(argv=None) -> None:
     if accelerator.is_main_process and not tuning.is_finished():
         fingerprints = {"train": train_faces.fingerprint(), "eval": eval_faces.fingerprint()}
         about = {"arguments": arguments, "versions": versions(), "dataset_fingerprint": fingerprints}
-        about |= {name: tuning.shared[name] for name in ("num_processes", "global_batch_size")}
+        kept = ("num_processes", "global_batch_size", "teacher_sha256")
+        about |= {name: tuning.shared[name] for name in kept if tuning.shared[name]}
         write_json(output_dir / "run.json", about)
     with breakdown_in_a_sentence():
         tuning.train()

@@ -34,6 +34,7 @@ MEASURES = {  # of metrics.json, by the Hub's metric and the name shown
     "mean_class_accuracy": ("recall", "Mean class accuracy (mean recall)"),
     "macro_f1": ("f1", "Macro F1"),
 }
+TOLD = ("hardware", "assumed_watts", "remarks")  # arguments that a published folder's metrics.json keeps
 CODE_PLACE = "Apache-2.0, in this folder and in the package `simfle`"
 
 
@@ -68,6 +69,7 @@ class CardArguments:
     )
     hardware: str | None = field(default=None, metadata={"help": "what the training ran on, in words"})
     assumed_watts: float | None = field(default=None, metadata={"help": "assumed draw, for an estimate of the energy"})
+    remarks: str | None = field(default=None, metadata={"help": "sentences for the summary, behind the figures"})
 
     def __post_init__(self):
         check_range("assumed_watts", self.assumed_watts, 0, low_included=False)
@@ -96,7 +98,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
     """
     arguments, source = choose_license(folder, arguments or CardArguments())
     facts = read_facts(folder, arguments.training_recipes)
-    for name in ("hardware", "assumed_watts"):  # a published folder has them in metrics.json
+    for name in TOLD:  # a published folder has them in metrics.json
         facts.metrics.setdefault(name, public(getattr(arguments, name)))
     model = arguments.repo_id or public_path(str(Path(folder).resolve()))
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(

@@ -84,7 +84,7 @@ def write_onnx(model: nn.Module, file: Path, size: int, halves: bool = False) ->
     """
     Writes one ONNX file with the weights in it, batch and both sides of the picture free, and checks it.
 
-    Torch's exporter folds BatchNorm into the convolutions; with `halves`, whatever runs the file does that.
+    Torch's exporter folds BatchNorm into the convolutions; with `halves`, ONNX Runtime does that when it loads.
 
     Args:
         model: a stock classifier, float32, in eval mode. size: side of the pictures in pixels, for the trace.
@@ -105,7 +105,7 @@ def write_onnx(model: nn.Module, file: Path, size: int, halves: bool = False) ->
         output_names=["logits"],
         dynamic_shapes={"pixel_values": {0: "batch_size", 2: "height", 3: "width"}},
     )
-    if halves:  # what the exporter's optimising does, but for BatchNorm
+    if halves:  # of the exporter's optimising, what leaves BatchNorm alone
         for clean in (optimizer.inline, optimizer.fold_constants, optimizer.remove_unused_nodes):
             clean(program.model)
     graph = program.model_proto
@@ -128,8 +128,8 @@ def write_onnx(model: nn.Module, file: Path, size: int, halves: bool = False) ->
 
 def store_halves(graph) -> None:
     """
-    Weights that float16 holds exactly become float16 in the file, cast to float32 when it is loaded: half the size, and
-    the same numbers.
+    Weights of two dimensions and more that float16 holds exactly become float16 in the file, cast to float32 when it is
+    loaded: half the size, and the same numbers. Vectors, which are small, stay as they are.
 
     Args:
         graph: onnx.GraphProto, changed in place.

@@ -122,7 +122,7 @@ class PretrainingLoop:
                 if done % self.run.logging_steps == 0 or at_end:
                     self.log(done)
                 epoch, position = divmod(done, self.sampler.steps_per_epoch)
-                if position == 0 and (epoch % self.run.monitor_epochs == 0 or epoch == self.run.num_train_epochs):
+                if position == 0 and (epoch % self.run.monitor_epochs == 0 or done == self.sampler.last_step):
                     self.watch(done)
                 if done % self.run.checkpointing_steps == 0 or at_end:
                     self.save(done)

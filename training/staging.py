@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.card_facts import read_facts, read_json
-from training.card_notes import impact, with_kept
+from training.card_notes import told, with_kept
 from training.model_card import EXAMPLE, LICENSE_FILE, with_repo_id, write_card
 from training.public_paths import public
 from training.run_state import write_json
@@ -102,7 +102,7 @@ def complete_run(folder: Path, target: Path, repo_id: str) -> None:
     metrics = read_json(target / METRICS, optional=True)
     if not metrics.get("recipe"):
         added = {"recipe": read_facts(folder, kept.training_recipes).recipe, "weights_sha256": weights_sha256(target)}
-        added |= impact(kept)
+        added |= told(kept)
         came_with = source_license(folder)  # the folders that it is read from stay here
         write_json(target / METRICS, {**added, **({"source_license": came_with} if came_with else {}), **metrics})
     card = target / CARD

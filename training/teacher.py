@@ -1,5 +1,8 @@
 """A teacher for fine-tuning: a classifier whose answers to the same pictures are part of the targets (distillation)."""
 
+import numpy as np
+import torch
+
 from training.model_setup import load_classifier
 
 
@@ -12,15 +15,12 @@ def load_teacher(source: str, class_names, processor, device):
     Raises:
         ValueError: no classifier, or one of other classes or of pictures prepared in another way.
     """
-    import numpy as np
-    import torch
-
     teacher, its_processor, _ = load_classifier(source)
     names = [teacher.config.id2label[index] for index in range(teacher.config.num_labels)]
     if names != list(class_names):
         raise ValueError(f"--teacher {source} knows {', '.join(names)}; the faces have {', '.join(class_names)}.")
     for name in ("do_grayscale", "image_mean", "image_std"):
-        wanted, found = getattr(processor, name), getattr(its_processor, name, None)
+        wanted, found = getattr(processor, name), getattr(its_processor, name, False)  # stock ones take no colour out
         if np.ravel(found).tolist() != np.ravel(wanted).tolist():
             raise ValueError(
                 f"--teacher {source} has {name} {found}, and this run {wanted}; both must see one picture."

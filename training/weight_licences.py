@@ -1,5 +1,6 @@
 """
-The licence of weights travels with what is made of them: runs that start from a folder, and exports of one.
+The licence of weights travels with what is made of them: runs that start from a folder or learn from its answers, and
+exports of one.
 
 A folder states its licence in the YAML of its README.md; assemble_release.py notes the one that came with the weights
 in metrics.json, under `source_license`, because the folders that it came from stay behind. A licence here is a mapping

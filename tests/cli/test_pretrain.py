@@ -207,6 +207,10 @@ def test_the_monitor_looks_at_the_start_each_so_many_epochs_and_at_the_end(pretr
     run(*pretraining_flags, *flags)
     lines = [json.loads(line) for line in (tmp_path / "o" / "monitor.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 2, 3]
+    short = ["--max_train_steps", 6, "--output_dir", tmp_path / "short"]
+    run(*pretraining_flags, *flags[:-2], *short)
+    lines = [json.loads(line) for line in (tmp_path / "short" / "monitor.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1]
 
 
 def test_a_dry_run_describes_the_run_and_leaves_nothing(pretraining_flags, tmp_path, capsys):

@@ -2,11 +2,12 @@
 """finetune.py --teacher: another classifier's answers in the targets."""
 
 import json
+import shutil
 
 import pytest
 from accelerate.state import AcceleratorState
 
-from training import finetune
+from training import finetune, make_card
 
 
 def call(*arguments):
@@ -40,20 +41,32 @@ def test_the_teachers_answers_are_the_targets_by_their_share(flags, teacher, tmp
     assert weights["all"] != weights["alone"]
 
 
-def test_a_resume_with_another_teacher_is_refused(flags, teacher, tmp_path):
-    flags = [*flags, "--num_train_epochs", 2, "--teacher", teacher, "--output_dir", tmp_path / "run"]
-    call(*flags, "--max_train_minutes", 0)
-    state = tmp_path / "run" / "run.json"
-    assert json.loads(state.read_text())["arguments"]["teacher"] == str(teacher)
-    other = tmp_path / "other"
-    call(*flags[:-4], "--seed", 2, "--output_dir", other)
-    with pytest.raises(ValueError, match="teacher"):
-        call(*flags, "--teacher", other, "--resume_from_checkpoint", "latest")
+def test_a_run_goes_on_with_the_teacher_that_it_had(flags, teacher, tmp_path):
+    teachers, run = tmp_path / "teachers", tmp_path / "run"
+    shutil.copytree(teacher, teachers / "first")
+    flags = [*flags, "--num_train_epochs", 2, "--output_dir", run]
+    call(*flags, "--teacher", teachers / "first", "--max_train_minutes", 0)
+    about = json.loads((run / "run.json").read_text())
+    assert about["arguments"]["teacher"] == str(teachers / "first")
+    assert len(about["teacher_sha256"]) == 64
+    (teachers / "first").rename(teachers / "moved")
+    call(*flags[:-2], "--seed", 2, "--output_dir", teachers / "first")  # another one at the same place
+    with pytest.raises(ValueError, match=f"teacher_sha256 '{about['teacher_sha256']}', not"):
+        call(*flags, "--teacher", teachers / "first", "--resume_from_checkpoint", "latest")
+    with pytest.raises(ValueError, match=r"teacher_sha256 .*, not None"):
+        call(*flags, "--resume_from_checkpoint", "latest")
+    call(*flags, "--teacher", teachers / "moved", "--resume_from_checkpoint", "latest")
+    assert json.loads((run / "metrics.json").read_text())["choices"] == 2
+    make_card.main([str(run)])
+    assert "`teacher_weight` 0.5" in (run / "README.md").read_text()
+    make_card.main([str(teachers / "moved")])
+    assert "`teacher_weight`" not in (teachers / "moved" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
+        (["--teacher", "no/such model"], "--teacher no/such model is no folder here"),
         (["--teacher_weight", 2], r"--teacher_weight 2\.0 must be in \[0, 1\]"),
         (
             ["--do_grayscale", "true", "--image_mean", 0.5, "--image_std", 0.25],
@@ -64,7 +77,7 @@ def test_a_resume_with_another_teacher_is_refused(flags, teacher, tmp_path):
 )
 def test_teachers_that_do_not_fit(flags, teacher, more, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
-        call(*flags, *more, "--teacher", teacher, "--output_dir", tmp_path / "run")
+        call(*flags, "--teacher", teacher, *more, "--output_dir", tmp_path / "run")
 
 
 def test_a_teacher_of_other_classes_and_an_encoder(flags, teacher, pretrained, tmp_path):
@@ -78,5 +91,5 @@ def test_a_teacher_of_other_classes_and_an_encoder(flags, teacher, pretrained, t
         (other / path.name).write_bytes(path.read_bytes())
     changed = {**config, "id2label": names, "label2id": {name: int(index) for index, name in names.items()}}
     (other / "config.json").write_text(json.dumps(changed))
-    with pytest.raises(ValueError, match="knows NEUTRAL, .*; the faces have neutral"):
+    with pytest.raises(ValueError, match=r"knows NEUTRAL, .*; the faces have neutral"):
         call(*flags, "--teacher", other, "--output_dir", tmp_path / "run")

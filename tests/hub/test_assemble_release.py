@@ -19,6 +19,7 @@ from training.card_checks import check_card
 from training.card_sections import read_section
 from training.export import FILES
 from training.synthetic_faces import write_image_folder
+from training.weight_licences import source_license
 
 METRICS = "metrics.json"
 
@@ -152,12 +153,16 @@ def test_choices_count_where_they_were_made(tuned_run, assembled, faces, tmp_pat
     taught = [training | {"arguments": training["arguments"] | {"teacher": str(tuned_run)}} for training in trained_by]
     before = assemble_release.choices_before(None, taught)
     assert [entry["choices"] for entry in before] == [chosen, chosen]
+    taught[0]["arguments"]["teacher"] = str(tmp_path / "measured")  # a published one has its own beside the run's
+    assert [entry["choices"] for entry in assemble_release.choices_before(None, taught)] == [chosen, 3, chosen]
 
 
 def test_the_licence_of_the_source_goes_with_runs_and_exports(assembled, tuned_run, faces, tmp_path):
     base, run = shutil.copytree(tuned_run, tmp_path / "base"), shutil.copytree(tuned_run, tmp_path / "run")
     (base / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\nTheirs.\n")
     about = read(run / "run.json")
+    (run / "run.json").write_text(json.dumps({**about, "arguments": about["arguments"] | {"teacher": str(base)}}))
+    assert source_license(run)["license"] == "cc-by-nc-4.0"
     (run / "run.json").write_text(json.dumps({**about, "arguments": about["arguments"] | {"model": str(base)}}))
     call(assemble_release, run, tmp_path / "out" / "encoder", "--encoder_only")
     shutil.rmtree(base)

@@ -18,7 +18,7 @@ from training.staging import stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")  # the client's own
 RECIPE = "# command:  python training/pretrain.py --dataset FACES\nview_size: 64\n"
-IMPACT = ["--hardware", "a laptop in /home/bob", "--assumed_watts", 30]
+TOLD = ["--hardware", "a laptop in /home/bob", "--assumed_watts", 30, "--remarks", "No better than chance."]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def staged_card(run, target):
 
 
 def test_flags_of_a_card_are_published(run, recipe, tmp_path):
-    call(make_card, run, *IMPACT, "--training_recipes", recipe, "--data_terms", "Drawn by code.")
+    call(make_card, run, *TOLD, "--training_recipes", recipe, "--data_terms", "Drawn by code.")
     card = staged_card(run, tmp_path / "sent" / "name")
     assert "- hardware: a laptop in ~\n" in card and "bob" not in card
     assert f"`example_face.png` lies there too (`hf download {REPO} example_face.png --local-dir .`): a face" in card
@@ -49,6 +49,7 @@ def test_flags_of_a_card_are_published(run, recipe, tmp_path):
     assert "Drawn by code." in (tmp_path / "sent" / "name" / "LICENSE").read_text()
     metrics = read(tmp_path / "sent" / "name" / "metrics.json")
     assert (metrics["hardware"], metrics["assumed_watts"]) == ("a laptop in ~", 30)
+    assert read_section(card, "Summary").split("\n\n")[0].endswith(" No better than chance.")
     # A card that is made on the way has them too, and so has a later one.
     (run / "README.md").unlink()
     assert "- hardware: a laptop in ~\n" in staged_card(run, tmp_path / "again" / "name")
@@ -62,7 +63,7 @@ def test_flags_of_a_card_are_published(run, recipe, tmp_path):
 
 def test_flags_of_a_card_are_assembled(pretrained, recipe, tmp_path):
     run = shutil.copytree(pretrained[0], tmp_path / "run")
-    call(make_card, run, *IMPACT, "--training_recipes", recipe, "--license", "cc0-1.0")
+    call(make_card, run, *TOLD, "--training_recipes", recipe, "--license", "cc0-1.0")
     call(assemble_release, run, tmp_path / "out", "--encoder_only", "--hardware", "two cores")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- hardware: two cores\n" in card and "recipe `tiny.yaml`" in card
@@ -72,7 +73,7 @@ def test_flags_of_a_card_are_assembled(pretrained, recipe, tmp_path):
 
 def test_a_published_folder_takes_what_it_does_not_say_yet(assembled, recipe, tmp_path):
     folder = shutil.copytree(assembled["encoder"], tmp_path / "encoder")
-    call(make_card, folder, *IMPACT, "--training_recipes", recipe)
+    call(make_card, folder, *TOLD, "--training_recipes", recipe)
     check_card(folder)
     assert "- hardware: a laptop in ~\n" in (folder / "README.md").read_text()
     assert not (folder / "card.json").exists()
@@ -123,7 +124,7 @@ def test_a_licence_file_leaves_the_hub_with_its_licence(hub, here, folder, capsy
 def test_a_card_that_was_corrected_by_hand_is_kept(folder, capsys):
     card = folder / "README.md"
     call(make_card, folder)
-    call(make_card, folder, *IMPACT)
+    call(make_card, folder, *TOLD)
     assert "kept" not in capsys.readouterr().out  # what is replaced was made by it
     for backup, words in (("README.md.bak", "Mine."), ("README.md.bak2", "Mine again.")):
         card.write_text(card.read_text() + words)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import pipeline
@@ -17,8 +18,16 @@ from tests.hub.drawn_classifier import save_classifier
 from tests.new_process import ROOT, run_alone
 from training import export
 from training.fer_datasets import EXPRESSIONS
-from training.onnx_export import check_against_eager, load_plain_folder, onnx_classifier, save_plain_folder
+from training.model_setup import load_processor
+from training.onnx_export import (
+    check_against_eager,
+    load_plain_folder,
+    onnx_classifier,
+    save_plain_folder,
+    store_halves,
+)
 from training.synthetic_faces import draw_face
+from training.teacher import load_teacher
 
 # Of probabilities: weights rounded to float16; and, trained in gray, the gray picture rounded to 8 bits, to which an
 # untrained encoder is as sensitive as to any noise.
@@ -135,6 +144,36 @@ def test_files_of_the_export(folders):
         assert exports[name]["sha256"] == hashlib.sha256((plain / file).read_bytes()).hexdigest()
         assert str(ROOT).encode() not in (plain / file).read_bytes()
         assert b"site-packages" not in (plain / file).read_bytes()
+
+
+def test_onnx_weights_are_float16_in_the_file_where_that_loses_nothing(folders):
+    _, plain, _ = folders
+    graph = onnx.load(plain / "onnx" / "model.onnx").graph
+    kinds = {len(weight.dims) > 1: set() for weight in graph.initializer if weight.data_type != TensorProto.INT64}
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.INT64:
+            kinds[len(weight.dims) > 1].add(weight.data_type)
+    assert kinds == {True: {TensorProto.FLOAT16}, False: {TensorProto.FLOAT}}
+    exact, inexact = np.full((2, 2), 0.5, np.float32), np.full((2, 2), 0.1, np.float32)
+    large = np.full((2, 2), 1e6, np.float32)
+    weights = [numpy_helper.from_array(v, n) for n, v in (("exact", exact), ("inexact", inexact), ("large", large))]
+    graph = helper.make_graph([], "graph", [], [], weights)
+    store_halves(graph)
+    assert [weight.name for weight in graph.initializer] == ["exact_float16", "inexact", "large"]
+    assert [(node.op_type, *node.input, *node.output) for node in graph.node] == [("Cast", "exact_float16", "exact")]
+    quantized = [node.op_type for node in onnx.load(plain / "onnx" / "model_quantized.onnx").graph.node]
+    assert "QuantizeLinear" in quantized and "BatchNormalization" not in quantized
+
+
+def test_a_plain_folder_may_teach(folders):
+    simfle, plain, _ = folders
+    processor = load_processor(simfle)
+    if processor.do_grayscale:
+        with pytest.raises(ValueError, match="has do_grayscale False, and this run True"):
+            load_teacher(str(plain), EXPRESSIONS, processor, "cpu")
+        return
+    teacher = load_teacher(str(plain), EXPRESSIONS, processor, "cpu")
+    assert not teacher.training and type(teacher).__name__ == "ResNetForImageClassification"
 
 
 def test_stock_processor_gives_equal_pixels(folders):
