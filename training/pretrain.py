@@ -115,7 +115,21 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
         run.mixed_precision = accelerator.mixed_precision
     if run.sync_batchnorm and accelerator.device.type == "cpu":
         raise ValueError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
+    if run.cuda_graph:
+        check_cuda_graph(accelerator)
     return accelerator
+
+
+def check_cuda_graph(accelerator) -> None:
+    """Raises ValueError where `--cuda_graph` has nothing to record, or more than it can."""
+    if accelerator.device.type != "cuda" or accelerator.num_processes > 1 or accelerator.mixed_precision == "fp16":
+        raise ValueError(
+            f"--cuda_graph is for one process on an NVIDIA GPU, in bf16 or float32; this run has"
+            f" {accelerator.num_processes} on {accelerator.device.type} with mixed_precision"
+            f" {accelerator.mixed_precision}; leave it out."
+        )
+    if accelerator.gradient_accumulation_steps > 1:
+        raise ValueError("--cuda_graph keeps one batch's gradients; leave out --gradient_accumulation_steps.")
 
 
 def check_trackers(report_to: str | None) -> None:
@@ -202,6 +216,7 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
         PICTURE_SIZES: faces.picture_sizes(),
         "seed": run.seed,
         "view_size": run.view_size,
+        "blur_sigma": None if run.blur_sigma == PretrainingArguments().blur_sigma else run.blur_sigma,
         "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
         **{name: getattr(run, name) for name in SHARED},
         "per_device_train_batch_size": run.per_device_train_batch_size,

@@ -8,7 +8,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.face_data import BadImage, Faces
 from training.script_arguments import ignore_stop_signals
-from training.views import ViewBatch, apply_views, draw_view, normalize, resize_whole, stack_views, view_generator
+from training.views import (
+    BLUR_SIGMA,
+    ViewBatch,
+    apply_views,
+    draw_view,
+    normalize,
+    resize_whole,
+    stack_views,
+    view_generator,
+)
 
 
 class PretrainingSet(Dataset):
@@ -18,11 +27,12 @@ class PretrainingSet(Dataset):
 
     Args:
         faces: the pictures. image_side: a picture with a longer side is made smaller first; in pixels.
-        with_pictures: false where every picture is on the device already.
+        with_pictures: false where every picture is on the device already. blur_sigma: see `draw_view`.
     """
 
-    def __init__(self, faces: Faces, image_side: int, seed: int, with_pictures: bool = True):
+    def __init__(self, faces: Faces, image_side: int, seed: int, with_pictures: bool = True, blur_sigma=BLUR_SIGMA):
         self.faces, self.image_side, self.seed, self.with_pictures = faces, image_side, seed, with_pictures
+        self.blur_sigma = blur_sigma
 
     def __getitems__(self, keys: list[tuple]) -> dict:
         """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
@@ -38,7 +48,7 @@ class PretrainingSet(Dataset):
             batch["images"] = pad_pictures(pictures)
         for view in (1, 2):
             drawn = [
-                draw_view(view_generator(self.seed, epoch, index, view), *picture.shape[:2])
+                draw_view(view_generator(self.seed, epoch, index, view), *picture.shape[:2], self.blur_sigma)
                 for (epoch, index, *_), picture in zip(keys, pictures)
             ]
             batch[f"view_{view}"] = stack_views(drawn)

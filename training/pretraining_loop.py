@@ -2,12 +2,14 @@
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from training.cuda_graph import GraphedPass
 from training.pretraining_data import cosine_learning_rate, draw_masks, to_device
 from training.run_guard import StepGuard, StopRequest
 from training.run_state import MetricsLog, save_checkpoint
@@ -98,6 +100,10 @@ class PretrainingLoop:
         self.sampler, self.run, self.state, self.guard, self.monitor = sampler, run, state, guard, monitor
         self.processor, self.output_dir = processor, Path(output_dir)
         self.bare_model = accelerator.unwrap_model(model)
+        self.forward_backward: Callable[[dict], torch.Tensor] = self.compute_gradients
+        if run.cuda_graph:
+            trained = [p for p in self.bare_model.parameters() if p.requires_grad]
+            self.forward_backward = GraphedPass(self.compute_gradients, trained)
         self.is_main = accelerator.is_main_process
         self.metrics = MetricsLog(self.output_dir / "metrics.jsonl", sampler.first_step) if self.is_main else None
         self.monitored = MetricsLog(self.output_dir / "monitor.jsonl", sampler.first_step) if self.is_main else None
@@ -145,11 +151,8 @@ class PretrainingLoop:
             inputs = batch["images"] | self.masks(step, micro, len(batch["indices"]))
             is_last = micro + 1 == run.gradient_accumulation_steps
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
-                output = self.model(**inputs)
-                self.accelerator.backward(output.loss)
+                losses.append(self.forward_backward(inputs))
             self.feeder.prefetch()
-            terms = [getattr(output, name) for name in LOSSES]
-            losses.append(torch.stack([output.loss.detach().new_zeros(()) if x is None else x.detach() for x in terms]))
             problems += batch["problems"]
             indices += batch["indices"]
         gradients = [p.grad for p in self.bare_model.parameters() if p.grad is not None]
@@ -161,6 +164,13 @@ class PretrainingLoop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.bare_model.update_target()
+
+    def compute_gradients(self, inputs: dict) -> torch.Tensor:
+        """Forward and backward of a micro-batch; returns the losses (5,), in the order of LOSSES, 0 for none."""
+        output = self.model(**inputs)
+        self.accelerator.backward(output.loss)
+        terms = [getattr(output, name) for name in LOSSES]
+        return torch.stack([output.loss.detach().new_zeros(()) if x is None else x.detach() for x in terms])
 
     def masks(self, step: int, micro: int, batch_size: int) -> dict:
         """Group ids and noise of one micro-batch, and what the processes share."""

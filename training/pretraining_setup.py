@@ -14,6 +14,10 @@ class PretrainingArguments:
 
     output_dir: str = field(default="", metadata={"help": "new folder; holds a loadable model at the end"})
     view_size: int = field(default=224, metadata={"help": "side of both views, in pixels; the saved processor's size"})
+    blur_sigma: list[float] = field(
+        default_factory=lambda: [0.1, 2.0],
+        metadata={"help": "of the views' blur, from and to, in pixels of the view"},
+    )
     per_device_train_batch_size: int = field(default=256, metadata={"help": "faces a process and micro-batch"})
     gradient_accumulation_steps: int = field(default=1, metadata={"help": "micro-batches an optimiser step"})
     num_train_epochs: int = field(default=100, metadata={"help": "epochs; the cosine ends with them"})
@@ -28,6 +32,9 @@ class PretrainingArguments:
         default=None, metadata={"help": "autocast; default that of accelerate's config, else no"}
     )
     compile: bool = field(default=False, metadata={"help": "torch.compile the model: minutes first, faster steps then"})
+    cuda_graph: bool = field(
+        default=False, metadata={"help": "record forward and backward once, replay them: faster where the host is slow"}
+    )
     sync_batchnorm: bool = field(default=False, metadata={"help": "BatchNorm over all processes (GPUs only; slower)"})
     global_grouping: bool = field(default=False, metadata={"help": "channel similarity S over all processes"})
     cache_images: bool = field(default=False, metadata={"help": "decode once into a memory-mapped file, if it fits"})
@@ -60,6 +67,10 @@ class PretrainingArguments:
             check_range(name, getattr(self, name), 1)
         for name in ("base_learning_rate", "momentum", "weight_decay", "seed", "max_train_minutes"):
             check_range(name, getattr(self, name), 0)
+        if len(self.blur_sigma) != 2 or not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
+            raise ValueError(f"--blur_sigma {self.blur_sigma} must be two numbers above 0, the smaller one first.")
+        if self.cuda_graph and (self.compile or self.sync_batchnorm):
+            raise ValueError("--cuda_graph records one plain pass; leave out --compile and --sync_batchnorm.")
         if self.compile and self.sync_batchnorm:
             raise ValueError(
                 "--compile breaks its graph at every BatchNorm of --sync_batchnorm; leave one of them out."
@@ -126,7 +137,7 @@ def make_feeder(accelerator, config, processor, faces, sampler, run: Pretraining
     if on_device and isinstance(faces, StoredFaces):
         pictures = faces.on_device(accelerator.device)
     make_views = MakeViews(processor, config.facemae_image_size if config.use_local_branch else None, run.view_size)
-    dataset = PretrainingSet(faces, image_side, run.seed, with_pictures=pictures is None)
+    dataset = PretrainingSet(faces, image_side, run.seed, pictures is None, tuple(run.blur_sigma))
     in_worker = as_it_is if on_device else make_views
     loader = make_loader(dataset, sampler, data.num_workers, in_worker, run.timeout_seconds)
     return Feeder(loader, accelerator.device, make_views if on_device else None, pictures)

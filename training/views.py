@@ -72,14 +72,19 @@ def draw_crop(generator: np.random.Generator, height: int, width: int) -> tuple[
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
-def draw_view(generator: np.random.Generator, height: int, width: int) -> ViewParameters:
-    """Draws one view of a picture of this size. Every number is drawn, used or not, so that draws stay aligned."""
+def draw_view(generator: np.random.Generator, height: int, width: int, blur_sigma=BLUR_SIGMA) -> ViewParameters:
+    """
+    Draws one view of a picture of this size. Every number is drawn, used or not, so that draws stay aligned.
+
+    Args:
+        height, width: of the picture. blur_sigma: least and most of the blur, in pixels of the view.
+    """
     crop = draw_crop(generator, height, width)
     flip, jitter, grayscale = generator.random(3) < (FLIP_PROBABILITY, JITTER_PROBABILITY, GRAYSCALE_PROBABILITY)
     brightness, contrast, saturation = generator.uniform(1 - JITTER_STRENGTH, 1 + JITTER_STRENGTH, 3)
     hue = generator.uniform(-HUE_STRENGTH, HUE_STRENGTH)
     order = tuple(int(i) for i in generator.permutation(4))
-    sigma = generator.uniform(*BLUR_SIGMA)
+    sigma = generator.uniform(*blur_sigma)
     return ViewParameters(
         crop, bool(flip), bool(jitter), brightness, contrast, saturation, hue, order, bool(grayscale), sigma
     )

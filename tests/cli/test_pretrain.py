@@ -254,6 +254,9 @@ def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_
         (["--dataset", "/no/such/folder"], "does not exist; --dataset takes a folder"),
         (["--per_device_train_batch_size", "1"], "cannot train: BatchNorm needs at least 2 images"),
         (["--compile", "true", "--sync_batchnorm", "true"], "--compile breaks its graph at every BatchNorm"),
+        (["--compile", "true", "--cuda_graph", "true"], "--cuda_graph records one plain pass; leave out --compile"),
+        (["--blur_sigma", "0.5"], r"--blur_sigma \[0.5\] must be two numbers above 0"),
+        (["--blur_sigma", "2", "0.1"], r"--blur_sigma \[2.0, 0.1\] must be two numbers above 0, the smaller one first"),
         (["--per_device_train_batch_size", "64"], "has 48 images, fewer than one batch of 64; use a smaller"),
         (["--num_train_epochs", "0"], "--num_train_epochs 0 must be in"),
         (["--base_learning_rate", "-1"], "--base_learning_rate -1.0 must be in"),
@@ -269,6 +272,12 @@ def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_
 def test_bad_settings(pretraining_flags, tmp_path, flags, sentence):
     with pytest.raises((ValueError, OSError), match=sentence):
         run(*pretraining_flags, "--output_dir", tmp_path / "o", *flags)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU")
+def test_a_cuda_graph_without_a_gpu_is_refused_with_a_sentence(pretraining_flags, tmp_path):
+    with pytest.raises(ValueError, match="--cuda_graph is for one process on an NVIDIA GPU, in bf16 or float32; this"):
+        run(*pretraining_flags, "--output_dir", tmp_path / "o", "--cuda_graph", "true")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,12 @@ def test_draws_have_the_methods_ranges_and_probabilities():
     assert {v.jitter_order for v in views} == set(permutations(range(4)))
 
 
+def test_another_range_of_the_blur_leaves_the_other_draws_alone():
+    first, sharp = (draw_view(view_generator(0, 0, 5, 1), 48, 48, *range_) for range_ in ((), ((0.03, 0.57),)))
+    assert sharp.sigma == pytest.approx(0.03 + (first.sigma - 0.1) / 1.9 * 0.54)
+    assert replace(sharp, sigma=first.sigma) == first
+
+
 @pytest.mark.parametrize("height,width", [(1, 1), (1, 300), (300, 1), (2, 3), (48, 48)])
 def test_crop_lies_in_the_picture_whatever_its_size(height, width):
     for index in range(200):

@@ -1,0 +1,66 @@
+"""Forward and backward of a batch as one CUDA graph: the host launches it at once, not its thousands of operations."""
+
+import gc
+from collections.abc import Callable
+
+import torch
+
+WARM_UP = 3  # batches done as usual first, so that cuBLAS and cuDNN have their workspaces before the recording
+
+
+class GraphedPass:
+    """
+    Calls a function of a batch; from the fourth batch on as a recorded graph of the same operations.
+
+    Everything that the function draws or decides on the host is fixed by the recording, so it must do neither. The
+    gradients lie in the graph's own memory: after a call they are those of that batch, never added to earlier ones.
+
+    Args:
+        function: batch, tensors by name -> a tensor without gradient, having left gradients in the parameters.
+        parameters: all that it leaves gradients in.
+    """
+
+    def __init__(self, function: Callable[[dict], torch.Tensor], parameters):
+        self.function, self.parameters = function, list(parameters)
+        # One stream for warm-up and recording: a gradient is added up on the stream where it was first.
+        self.stream = torch.cuda.Stream()
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.num_calls = 0
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """
+        Args:
+            batch: as the first one, in names, shapes and memory layouts.
+        Returns:
+            The function's tensor; a later call overwrites it.
+        """
+        self.num_calls += 1
+        if self.num_calls <= WARM_UP:
+            here = torch.cuda.current_stream()
+            self.stream.wait_stream(here)
+            with torch.cuda.stream(self.stream):
+                output = self.function(batch)
+            here.wait_stream(self.stream)
+            return output
+        if self.graph is None:
+            self.record(batch)
+            assert self.graph is not None
+        for name, tensor in self.batch.items():
+            tensor.copy_(batch[name], non_blocking=True)
+        self.graph.replay()
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient  # `zero_grad` has let go of it
+        return self.output
+
+    def record(self, batch: dict[str, torch.Tensor]) -> None:
+        """Nothing is computed here; the batch gives the shapes."""
+        self.batch = {name: tensor.clone() for name, tensor in batch.items()}
+        for parameter in self.parameters:
+            parameter.grad = None
+        gc.collect()  # what is left of the warm-up
+        graph = torch.cuda.CUDAGraph()
+        # The loader's thread pins memory meanwhile, which the strict mode would take for a fault of the recording.
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            self.output = self.function(self.batch)
+        self.gradients = [parameter.grad for parameter in self.parameters]
+        self.graph = graph
