@@ -121,12 +121,12 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
 
 
 def check_cuda_graph(accelerator) -> None:
-    """Raises ValueError where `--cuda_graph` has nothing to record, or more than it can."""
-    if accelerator.device.type != "cuda" or accelerator.num_processes > 1 or accelerator.mixed_precision == "fp16":
+    """Raises ValueError where `--cuda_graph` has nothing to record, more than it can, or what was not measured."""
+    kind, processes = accelerator.device.type, accelerator.num_processes
+    if kind != "cuda" or processes > 1 or accelerator.mixed_precision != "bf16":
         raise ValueError(
-            f"--cuda_graph is for one process on an NVIDIA GPU, in bf16 or float32; this run has"
-            f" {accelerator.num_processes} on {accelerator.device.type} with mixed_precision"
-            f" {accelerator.mixed_precision}; leave it out."
+            f"--cuda_graph is for one process on an NVIDIA GPU, in bf16; this run has {processes} on {kind} with"
+            f" mixed_precision {accelerator.mixed_precision}; leave it out."
         )
     if accelerator.gradient_accumulation_steps > 1:
         raise ValueError("--cuda_graph keeps one batch's gradients; leave out --gradient_accumulation_steps.")

@@ -1,4 +1,6 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+import copy
+
 import pytest
 import torch
 
@@ -7,39 +9,36 @@ from tests.tiny import tiny_config, tiny_inputs
 from training.cuda_graph import WARM_UP, GraphedPass
 
 
-def train(graphed: bool, num_steps: int, mixed: bool = False) -> tuple[torch.Tensor, dict]:
-    """Losses of each step and the weights and buffers after them, of SGD-and-EMA steps on other inputs each time."""
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_recorded_pass_computes_what_the_plain_one_does(mixed):
+    """Step by step from the same weights: apart, two trainings drift by the loss's own instability."""
     torch.manual_seed(0)
     model = SimFLEForPreTraining(tiny_config()).cuda().train().to(memory_format=torch.channels_last)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, fused=True)
+    optimizer = torch.optim.SGD(parameters, lr=0.002, momentum=0.9, fused=True)
 
-    def compute_gradients(inputs):
+    def compute_gradients(model, inputs):
         with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
             loss = model(**inputs).loss
         loss.backward()
         return loss.detach()
 
-    forward_backward = GraphedPass(compute_gradients, parameters) if graphed else compute_gradients
-    losses = []
-    for step in range(num_steps):
+    graphed, losses = GraphedPass(lambda inputs: compute_gradients(model, inputs), parameters), set()
+    for step in range(WARM_UP + 5):
         inputs = {name: tensor.cuda() for name, tensor in tiny_inputs(16, seed=step).items()}
-        losses.append(forward_backward(inputs).clone())
+        plain = copy.deepcopy(model)
+        plain_loss, loss = compute_gradients(plain, inputs), graphed(inputs).clone()
+        torch.testing.assert_close(loss, plain_loss, rtol=1e-2 if mixed else 1e-3, atol=0)
+        for (name, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
+            assert (one.grad is None) == (other.grad is None), name
+            if one.grad is not None:  # bfloat16, and TF32 in cuDNN's convolutions, round them
+                difference = (one.grad - other.grad).norm() / other.grad.norm().clamp(min=1e-6)
+                assert difference < (0.1 if mixed else 0.02), (step, name, float(difference))
+        for (name, one), other in zip(model.named_buffers(), plain.buffers(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3, msg=f"{step}: {name}")
+        losses.add(float(loss))
         optimizer.step()
         optimizer.zero_grad()
         model.update_target()
-    return torch.stack(losses), model.state_dict()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("mixed", [False, True])
-def test_a_recorded_pass_computes_what_the_plain_one_does(mixed):
-    losses, state = train(False, WARM_UP + 6, mixed)
-    graphed_losses, graphed_state = train(True, WARM_UP + 6, mixed)
-    torch.testing.assert_close(graphed_losses, losses, rtol=2e-2 if mixed else 1e-3, atol=0)
-    assert len(set(graphed_losses.tolist())) == len(losses)  # no step repeats an earlier one's
-    for name, tensor in state.items():
-        if name.endswith("num_batches_tracked"):
-            assert torch.equal(graphed_state[name], tensor), name
-        else:
-            torch.testing.assert_close(graphed_state[name], tensor, rtol=5e-2, atol=5e-3 if mixed else 1e-3, msg=name)
+    assert len(losses) == WARM_UP + 5  # no step repeats an earlier one's
