@@ -12,7 +12,7 @@ from training.public_paths import public
 
 # Arguments that a card names, where the training had them.
 SETTINGS = (
-    *("view_size", "early_view_size", "early_epochs", "num_train_epochs", "per_device_train_batch_size"),
+    *("view_size", "blur_sigma", "early_view_size", "early_epochs", "num_train_epochs", "per_device_train_batch_size"),
     *("base_learning_rate", "warmup_epochs", "layer_decay", "weight_decay", "labels", "label_smoothing"),
     *("teacher", "teacher_weight"),
     *("class_balance", "mixup_alpha", "rotation", "zoom", "shift", "jitter", "flip", "random_erasing", "ema_decay"),

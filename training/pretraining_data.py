@@ -48,7 +48,9 @@ class PretrainingSet(Dataset):
             batch["images"] = pad_pictures(pictures)
         for view in (1, 2):
             drawn = [
-                draw_view(view_generator(self.seed, epoch, index, view), *picture.shape[:2], blur_sigma=self.blur_sigma)
+                draw_view(
+                    view_generator(self.seed, epoch, index, view), picture.shape[0], picture.shape[1], self.blur_sigma
+                )
                 for (epoch, index, *_), picture in zip(keys, pictures)
             ]
             batch[f"view_{view}"] = stack_views(drawn)
