@@ -30,7 +30,7 @@ class GraphedPass:
     def __call__(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """
         Args:
-            batch: as the first one, in names, shapes and memory layouts.
+            batch: as the first one, in names, shapes and dtypes.
         Returns:
             The function's tensor; a later call overwrites it.
         """
@@ -43,16 +43,16 @@ class GraphedPass:
             here.wait_stream(self.stream)
             return output
         if self.graph is None:
-            self.record(batch)
-            assert self.graph is not None
+            self.graph = self.record(batch)
         for name, tensor in self.batch.items():
+            assert (tensor.shape, tensor.dtype) == (batch[name].shape, batch[name].dtype), f"{name} changed"
             tensor.copy_(batch[name], non_blocking=True)
         self.graph.replay()
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient  # `zero_grad` has let go of it
         return self.output
 
-    def record(self, batch: dict[str, torch.Tensor]) -> None:
+    def record(self, batch: dict[str, torch.Tensor]) -> torch.cuda.CUDAGraph:
         """Nothing is computed here; the batch gives the shapes."""
         self.batch = {name: tensor.clone() for name, tensor in batch.items()}
         for parameter in self.parameters:
@@ -63,4 +63,4 @@ class GraphedPass:
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             self.output = self.function(self.batch)
         self.gradients = [parameter.grad for parameter in self.parameters]
-        self.graph = graph
+        return graph

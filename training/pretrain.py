@@ -115,7 +115,7 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
         run.mixed_precision = accelerator.mixed_precision
     if run.sync_batchnorm and accelerator.device.type == "cpu":
         raise ValueError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
-    if run.cuda_graph:
+    if run.cuda_graph and not run.dry_run:
         check_cuda_graph(accelerator)
     return accelerator
 
@@ -216,7 +216,7 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
         PICTURE_SIZES: faces.picture_sizes(),
         "seed": run.seed,
         "view_size": run.view_size,
-        "blur_sigma": None if run.blur_sigma == PretrainingArguments().blur_sigma else run.blur_sigma,
+        "blur_sigma": run.blur_sigma,
         "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
         **{name: getattr(run, name) for name in SHARED},
         "per_device_train_batch_size": run.per_device_train_batch_size,

@@ -1,5 +1,6 @@
 """A pretraining run's arguments, and what it is set up with: model and optimiser, order of the pictures, batches."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -67,7 +68,7 @@ class PretrainingArguments:
             check_range(name, getattr(self, name), 1)
         for name in ("base_learning_rate", "momentum", "weight_decay", "seed", "max_train_minutes"):
             check_range(name, getattr(self, name), 0)
-        if len(self.blur_sigma) != 2 or not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
+        if len(self.blur_sigma) != 2 or not 0 < self.blur_sigma[0] <= self.blur_sigma[1] < math.inf:
             raise ValueError(f"--blur_sigma {self.blur_sigma} must be two numbers above 0, the smaller one first.")
         if self.cuda_graph and (self.compile or self.sync_batchnorm):
             raise ValueError("--cuda_graph records one plain pass; leave out --compile and --sync_batchnorm.")

@@ -19,6 +19,7 @@ CHECKPOINTS = "checkpoints"
 MOST_HEADER = 100_000_000  # bytes, safetensors' own limit
 PICTURE_SIZES = "picture_sizes"  # of a checkpoint; see `Faces.picture_sizes`
 DEFAULT = "(the default)"  # of a field that a config leaves out
+EARLIER = {"blur_sigma": [0.1, 2.0]}  # of checkpoints that do not say it yet
 # What makes the batch of a process.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
@@ -198,8 +199,9 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict, max_bad_imag
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
     check_pictures(folder, state.get(PICTURE_SIZES), expected.get(PICTURE_SIZES), max_bad_images)
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
-        if name not in free and state.get(name) != value:
-            name, found, value = first_difference(name, state.get(name), value)
+        found = state.get(name, EARLIER.get(name))
+        if name not in free and found != value:
+            name, found, value = first_difference(name, found, value)
             raise ValueError(f"{folder} was made with {name} {found!r}, not {value!r}; use the same to resume.")
     model.load_state_dict(load_file(folder / "model.safetensors"))
     momentum, parameters = load_file(folder / "momentum.safetensors"), dict(model.named_parameters())

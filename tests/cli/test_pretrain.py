@@ -3,6 +3,8 @@
 
 import json
 import shutil
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
+from tests.new_process import ROOT
 from training import pretrain
 from training.run_state import list_checkpoints
+from training.script_arguments import read_recipe
 
 
 def run(*arguments):
@@ -121,6 +125,7 @@ def test_latest_without_a_checkpoint_starts_from_step_0_and_says_so(pretraining_
         (["--seed", 1], "seed"),
         (["--per_device_train_batch_size", 4], "per_device_train_batch_size"),
         (["--view_size", 32], "view"),
+        (["--blur_sigma", 0.03, 0.57], r"blur_sigma \[0.1, 2.0\], not \[0.03, 0.57\]"),
     ],
 )
 def test_resuming_with_other_settings_names_the_field(pretrained, pretraining_flags, tmp_path, flags, field):
@@ -128,6 +133,17 @@ def test_resuming_with_other_settings_names_the_field(pretrained, pretraining_fl
     shutil.copytree(pretrained[0], folder)
     with pytest.raises(ValueError, match=f"was made with {field}"):
         run(*pretraining_flags, *flags, "--output_dir", folder, "--resume_from_checkpoint", "latest")
+
+
+def test_a_checkpoint_that_does_not_say_its_blur_had_the_default(pretrained, pretraining_flags, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(pretrained[0], folder)
+    path = list_checkpoints(folder)[-1] / "training_state.json"
+    state = json.loads(path.read_text())
+    del state["blur_sigma"]
+    path.write_text(json.dumps(state))
+    run(*pretraining_flags, "--output_dir", folder, "--resume_from_checkpoint", "latest")
+    assert "resuming from step" in capsys.readouterr().out
 
 
 def test_resuming_on_other_pictures_of_the_same_names_is_refused(pretraining_flags, faces, tmp_path):
@@ -255,6 +271,8 @@ def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_
         (["--per_device_train_batch_size", "1"], "cannot train: BatchNorm needs at least 2 images"),
         (["--compile", "true", "--sync_batchnorm", "true"], "--compile breaks its graph at every BatchNorm"),
         (["--compile", "true", "--cuda_graph", "true"], "--cuda_graph records one plain pass; leave out --compile"),
+        (["--sync_batchnorm", "true", "--cuda_graph", "true"], "--cuda_graph records one plain pass; leave out"),
+        (["--blur_sigma", "1", "inf"], r"--blur_sigma \[1.0, inf\] must be two numbers above 0"),
         (["--blur_sigma", "0.5"], r"--blur_sigma \[0.5\] must be two numbers above 0"),
         (["--blur_sigma", "2", "0.1"], r"--blur_sigma \[2.0, 0.1\] must be two numbers above 0, the smaller one first"),
         (["--per_device_train_batch_size", "64"], "has 48 images, fewer than one batch of 64; use a smaller"),
@@ -274,10 +292,32 @@ def test_bad_settings(pretraining_flags, tmp_path, flags, sentence):
         run(*pretraining_flags, "--output_dir", tmp_path / "o", *flags)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU")
-def test_a_cuda_graph_without_a_gpu_is_refused_with_a_sentence(pretraining_flags, tmp_path):
-    with pytest.raises(ValueError, match="--cuda_graph is for one process on an NVIDIA GPU, in bf16; this run"):
-        run(*pretraining_flags, "--output_dir", tmp_path / "o", "--cuda_graph", "true")
+@pytest.mark.parametrize(
+    "change,sentence",
+    [
+        ({}, None),
+        ({"device": torch.device("cpu")}, "in bf16; this run has 1 on cpu with mixed_precision bf16; leave it out"),
+        ({"num_processes": 2}, "for one process on an NVIDIA GPU, in bf16; this run has 2 on cuda"),
+        ({"mixed_precision": "fp16"}, "this run has 1 on cuda with mixed_precision fp16"),
+        ({"gradient_accumulation_steps": 2}, "keeps one batch's gradients; leave out --gradient_accumulation_steps"),
+    ],
+)
+def test_where_a_cuda_graph_is_refused(change, sentence):
+    good = {"device": torch.device("cuda"), "num_processes": 1, "mixed_precision": "bf16"}
+    accelerator = SimpleNamespace(**{**good, "gradient_accumulation_steps": 1, **change})
+    with nullcontext() if sentence is None else pytest.raises(ValueError, match=sentence):
+        pretrain.check_cuda_graph(accelerator)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training" / "recipes").glob("pretrain_*.yaml")), ids=lambda p: p.stem)
+def test_recipes_are_read(path):
+    kinds = (pretrain.DatasetArguments, pretrain.ModelArguments, pretrain.ProcessorArguments)
+    assert read_recipe(path, (*kinds, pretrain.PretrainingArguments))["data_format"] in path.stem
+
+
+def test_a_cuda_graphs_recipe_is_described_anywhere(pretraining_flags, tmp_path, capsys):
+    run(*pretraining_flags, "--output_dir", tmp_path / "o", "--cuda_graph", "true", "--dry_run", "true")
+    assert "memory" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,12 @@ def test_a_recorded_pass_computes_what_the_plain_one_does(mixed):
         plain = copy.deepcopy(model)
         plain_loss, loss = compute_gradients(plain, inputs), graphed(inputs).clone()
         torch.testing.assert_close(loss, plain_loss, rtol=1e-2 if mixed else 1e-3, atol=0)
-        for (name, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
-            assert (one.grad is None) == (other.grad is None), name
-            if one.grad is not None:  # bfloat16, and TF32 in cuDNN's convolutions, round them
-                difference = (one.grad - other.grad).norm() / other.grad.norm().clamp(min=1e-6)
-                assert difference < (0.1 if mixed else 0.02), (step, name, float(difference))
+        gradients = [[p.grad for p in each.parameters() if p.requires_grad] for each in (model, plain)]
+        assert [g is None for g in gradients[0]] == [g is None for g in gradients[1]]
+        ours, theirs = ([g for g in each if g is not None] for each in gradients)
+        difference = torch.nn.utils.get_total_norm([one - other for one, other in zip(ours, theirs, strict=True)])
+        # Of all together: a bias before a BatchNorm has no gradient but rounding. bfloat16 and TF32 round the others.
+        assert difference < (0.2 if mixed else 1e-2) * torch.nn.utils.get_total_norm(theirs)
         for (name, one), other in zip(model.named_buffers(), plain.buffers(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3, msg=f"{step}: {name}")
         losses.add(float(loss))

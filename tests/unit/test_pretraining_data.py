@@ -2,6 +2,7 @@
 """What a training step sees: order, shares of processes, masks, pixels, the schedule; and BatchNorm estimation."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor, SimFLEModel
 from tests.tiny import tiny_config
-from training.face_data import picture_faces
+from training.face_data import DatasetArguments, picture_faces
 from training.features import BadImageCount, compute_outputs, estimate_batch_norm
 from training.pretraining_data import (
     MakeViews,
@@ -19,8 +20,9 @@ from training.pretraining_data import (
     cosine_learning_rate,
     draw_masks,
 )
+from training.pretraining_setup import PretrainingArguments, make_feeder
 from training.synthetic_faces import draw_face, write_image_folder
-from training.views import normalize
+from training.views import BLUR_SIGMA, normalize
 
 
 def sample(num_images=23, batch_size=2, accumulation=2, num_processes=2, rank=0, seed=0, first=0, last=10):
@@ -104,6 +106,20 @@ def test_huge_pictures_are_made_smaller_and_small_ones_stay(tmp_path):
     batch = PretrainingSet(picture_faces([tmp_path]), 100, seed=0).__getitems__([(0, 0), (0, 1)])
     assert batch["sizes"].tolist() == [[1, 100], [40, 50]]
     assert batch["images"].shape == (2, 40, 100, 3)
+
+
+def test_the_blurs_range_reaches_the_views(tmp_path):
+    draw_face(0, 0, 32).image.save(tmp_path / "face.png")
+    faces, accelerator = picture_faces([tmp_path]), SimpleNamespace(device=torch.device("cpu"))
+    for given, (low, high) in (({}, BLUR_SIGMA), ({"blur_sigma": [0.03, 0.57]}, (0.03, 0.57))):
+        run = PretrainingArguments(view_size=32, **given)
+        sampler = StepSampler(1, 1, 1, 1, 0, 0, last_step=1)
+        data = DatasetArguments(num_workers=0)
+        feeder = make_feeder(accelerator, tiny_config(), SimFLEImageProcessor(size=32), faces, sampler, run, data)
+        batch = feeder.batches._dataset.__getitems__([(epoch, 0) for epoch in range(100)])
+        sigma = torch.cat([batch["view_1"].sigma, batch["view_2"].sigma])
+        assert low <= sigma.min() < low + 0.1 * (high - low)
+        assert high - 0.1 * (high - low) < sigma.max() <= high + 1e-6
 
 
 def test_bad_images_are_fatal_only_beyond_the_limit(capsys):
