@@ -25,8 +25,8 @@ SCRIPTS = {
 # Arguments in which a run may differ from its recipe without a word: they move no weight.
 FREE = (
     *("num_workers", "logging_steps", "checkpointing_steps", "checkpoints_total_limit", "cache_images", "cache_dir"),
-    *("monitor_dataset", "monitor_images", "monitor_epochs", "max_bad_images", "compile", "timeout_seconds"),
-    *("features_dir", "report_to", "dry_run", "resume_from_checkpoint"),
+    *("monitor_dataset", "monitor_images", "monitor_epochs", "max_bad_images", "compile", "cuda_graph"),
+    *("timeout_seconds", "features_dir", "report_to", "dry_run", "resume_from_checkpoint"),
 )
 PLACES = ("dataset", "output_dir", "model", "teacher")  # a recipe's own are examples: the run's are shown
 

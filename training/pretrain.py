@@ -24,7 +24,10 @@ from training.pretraining_setup import (
 from training.script_arguments import leave_processes, parse_arguments, run_main
 
 # Arguments that a run and its checkpoint must share.
-SHARED = ("num_train_epochs", "base_learning_rate", "momentum", "weight_decay", "image_side", "global_grouping")
+SHARED = (
+    *("num_train_epochs", "base_learning_rate", "momentum", "weight_decay"),
+    *("image_side", "blur_sigma", "global_grouping"),
+)
 
 
 def main(argv=None) -> None:
@@ -216,7 +219,6 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
         PICTURE_SIZES: faces.picture_sizes(),
         "seed": run.seed,
         "view_size": run.view_size,
-        "blur_sigma": run.blur_sigma,
         "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
         **{name: getattr(run, name) for name in SHARED},
         "per_device_train_batch_size": run.per_device_train_batch_size,
