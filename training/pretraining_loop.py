@@ -219,7 +219,7 @@ class PretrainingLoop:
                 found = self.monitor(self.bare_model, epoch)
             self.monitored.write({"step": done, "epoch": epoch, **found})
             self.accelerator.log({f"monitor/{k}": float(v) for k, v in found.items() if v is not None}, step=done)
-            if found["collapsing"]:
+            if found["collapsing"] and done > 0:  # narrow projections before training are no sign
                 self.bar.write(f"step {done}: the projections are collapsing: {found}")
             self.logged_at += time.perf_counter() - started  # not the loop's time
 

@@ -268,7 +268,7 @@ def test_recipes_are_read(path):
 
 
 def test_layer_decay_and_weight_decay_by_parameter():
-    from training.fine_tuning_loop import make_optimizer
+    from training.fine_tuning_optimizer import make_optimizer
 
     model = SimFLEForImageClassification(tiny_config())
     run = finetune.FineTuningArguments(layer_decay=0.5, weight_decay=0.1)

@@ -22,7 +22,7 @@ from training.fine_tuning_data import (
     make_targets,
     mix,
 )
-from training.fine_tuning_loop import schedule
+from training.fine_tuning_optimizer import schedule
 
 NOTHING = Augmentation(rotation=0, zoom=0, shift=0, jitter=0, erasing=0, flip=False)
 
