@@ -124,14 +124,18 @@ class PretrainingLoop:
                 self.step(done, request)
                 done += 1
                 self.bar.update()
-                at_end = done == self.sampler.last_step or self.guard.stop
-                if done % self.run.logging_steps == 0 or at_end:
-                    self.log(done)
                 epoch, position = divmod(done, self.sampler.steps_per_epoch)
-                if position == 0 and (epoch % self.run.monitor_epochs == 0 or done == self.sampler.last_step):
+                if done % self.run.logging_steps == 0:
+                    self.log(done)
+                if position == 0 and epoch % self.run.monitor_epochs == 0:
                     self.watch(done)
-                if done % self.run.checkpointing_steps == 0 or at_end:
+                if done % self.run.checkpointing_steps == 0:
                     self.save(done)
+            if done > self.logged_step:
+                self.log(done)
+            self.save(done)
+            if request.signal is None:  # whoever sends one gives little time
+                self.watch(done)
         self.guard.settle()
         self.bar.close()
         self.stop_signal = request.signal
@@ -210,9 +214,9 @@ class PretrainingLoop:
         self.accelerator.log(values, step=done)
 
     def watch(self, done: int) -> None:
-        """Before the first step, each --monitor_epochs and after the last: a line of monitor.jsonl."""
+        """Before the first step, each --monitor_epochs and at the end: a line of monitor.jsonl, one for a step."""
         self.guard.settle()
-        if self.is_main and not (done == 0 and self.monitored.has_lines()):
+        if self.is_main and done > self.monitored.last_step:
             started = time.perf_counter()
             epoch = done // self.sampler.steps_per_epoch
             with torch.compiler.set_stance("force_eager"):  # its few batches are not worth compiling for

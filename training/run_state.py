@@ -236,23 +236,23 @@ class MetricsLog:
     """A .jsonl file: one JSON object a line. A resumed run drops the lines beyond its checkpoint's step first."""
 
     def __init__(self, path: Path, resumed_step: int):
-        self.path = path
+        self.path, self.last_step = path, -1
         if not self.path.exists():
             return
         kept = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                if json.loads(line)["step"] <= resumed_step:
+                step = json.loads(line)["step"]
+                if step <= resumed_step:
                     kept.append(line + "\n")
+                    self.last_step = step
             except (ValueError, KeyError):  # the line that was being written when the run was killed
                 continue
         temporary = self.path.with_name(self.path.name + ".tmp")
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, self.path)
 
-    def has_lines(self) -> bool:
-        return self.path.exists() and self.path.stat().st_size > 0
-
     def write(self, values: dict) -> None:
+        self.last_step = values["step"]
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")

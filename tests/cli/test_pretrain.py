@@ -1,6 +1,7 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """training/pretrain.py from the command line: what it leaves, resuming, and bad input."""
 
+import copy
 import json
 import shutil
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from tests.new_process import ROOT
 from training import pretrain
+from training.pretraining_loop import PretrainingLoop
 from training.run_state import list_checkpoints
 from training.script_arguments import read_recipe
 
@@ -168,12 +170,27 @@ def test_resuming_in_another_precision_is_allowed_and_said(pretraining_flags, tm
     assert [line["step"] for line in read_metrics(tmp_path / "o")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_gradient_accumulation_moves_the_schedule_and_the_target_once_a_step(pretraining_flags, tmp_path):
+def test_gradient_accumulation_is_one_step_of_the_mean_gradient(pretraining_flags, tmp_path, monkeypatch):
+    gradients, updates = [], []
+    compute, update = PretrainingLoop.compute_gradients, SimFLEForPreTraining.update_target
+
+    def recorded(loop, inputs):
+        twin = copy.deepcopy(loop.bare_model)  # BatchNorm counts what it sees
+        twin.zero_grad()
+        twin(**inputs).loss.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in twin.parameters() if p.grad is not None]))
+        return compute(loop, inputs)
+
+    monkeypatch.setattr(PretrainingLoop, "compute_gradients", recorded)
+    monkeypatch.setattr(SimFLEForPreTraining, "update_target", lambda model: (updates.append(1), update(model)))
     flags = ["--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 4, "--output_dir", tmp_path / "o"]
     run(*pretraining_flags, *flags)
     lines = read_metrics(tmp_path / "o")
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert lines[0]["learning_rate"] == pytest.approx(0.05 * 16 / 256)
+    assert len(updates) == 3, "the target moves once a step"
+    means = torch.stack(gradients).unflatten(0, (3, 4)).mean(1)
+    assert [line["gradient_norm"] for line in lines] == pytest.approx(means.norm(dim=1).tolist(), rel=1e-4)
     norm = SimFLEForPreTraining.from_pretrained(tmp_path / "o").encoder.resnet.embedder.embedder.normalization
     assert norm.num_batches_tracked == 3 * 4 * 3
 
