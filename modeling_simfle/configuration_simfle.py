@@ -165,6 +165,8 @@ class SimFLEConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.hidden_sizes = list(self.hidden_sizes)
         self.depths = list(self.depths)
+        if not isinstance(self.id2label, (dict, type(None))):
+            raise ValueError(f"id2label={self.id2label!r} must map the numbers from 0 to names; give a dict.")
         super().__post_init__(**kwargs)
         # @strict runs these again, but wraps what they raise in an error that is no ValueError.
         self.validate_choices()
@@ -203,6 +205,8 @@ class SimFLEConfig(PreTrainedConfig):
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
 
     def validate_choices(self):
+        if sorted(self.id2label) != list(range(len(self.id2label))):
+            raise ValueError(f"id2label={self.id2label} leaves numbers out; name every class from 0 on.")
         for field, choices in (
             ("layer_type", ("basic", "bottleneck")),
             ("grouping_initializer", ("constant", "normal")),

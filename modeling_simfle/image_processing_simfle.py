@@ -1,8 +1,10 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """SimFLE's image processor. Shapes: (H, W) an image as given, C channels, S the side of the square, B images."""
 
+import io
 import os
 import struct
+import urllib.request
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_backends import PilBackend
-from transformers.image_utils import SizeDict, load_image
+from transformers.image_utils import SizeDict
 from transformers.processing_utils import ImagesKwargs
 
 from .configuration_simfle import save_remote_code
@@ -43,7 +45,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(_to_8_bits(np.asarray(image))[0])
     elif image.mode in ("La", "P"):  # Pillow has no direct road from La, and warns on that from a transparent P
         image = image.convert("LA" if image.mode == "La" else "RGBA")
-    return image.convert("RGB")
+    rgb = image.convert("RGB")  # a copy where it was RGB
+    rgb.info.clear()  # Pillow 13 keeps the orientation there, and would have it applied once more
+    return rgb
 
 
 def resize_face(image: Image.Image, size: int, resample: int = Image.Resampling.BILINEAR) -> Image.Image:
@@ -72,12 +76,19 @@ def _to_8_bits(array: np.ndarray) -> tuple[np.ndarray, bool]:
     return array, kind == "f" and limit == 1
 
 
+def _fetch(place: str | os.PathLike):
+    """A path as it is, and what lies at a URL. Raises OSError, ValueError: nothing that can be had from there."""
+    if not isinstance(place, str) or not place.startswith(("http://", "https://")):
+        return place
+    request = urllib.request.Request(place, headers={"User-Agent": "simfle"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return io.BytesIO(answer.read())
+
+
 def _open(image, input_data_format: str | None) -> tuple[Image.Image, bool]:
     """Any single image as a Pillow image, and whether it was an array of floats in 0..1."""
-    if isinstance(image, str) and image.startswith(("http://", "https://")):
-        return load_image(image), False
     if isinstance(image, (str, os.PathLike)):
-        with Image.open(image) as opened:  # not load_image, which clips 16-bit files
+        with Image.open(_fetch(image)) as opened:  # not by load_image, which clips 16-bit files
             return to_rgb(opened), False
     if isinstance(image, Image.Image):
         return image, False
@@ -147,7 +158,7 @@ class SimFLEImageProcessor(PilBackend):
             value = np.ravel(np.array(kwargs[name], dtype=float))
             if kwargs.get("do_grayscale") and np.ptp(value) > 0:
                 raise ValueError(f"{name}={kwargs[name]} has unequal channels under do_grayscale; give one number.")
-            if value.size not in (1, 3) or (name == "image_std" and value.min() <= 0):
+            if value.size not in (1, 3) or not (np.isfinite(value).all() and (name == "image_mean" or value.min() > 0)):
                 raise ValueError(f"{name}={kwargs[name]} does not fit; give one or three numbers, deviations above 0.")
         if kwargs.get("do_center_crop") or kwargs.get("do_pad") or kwargs.get("data_format") == "channels_last":
             raise ValueError("do_center_crop, do_pad, data_format='channels_last' are not supported; leave them out.")

@@ -82,7 +82,7 @@ def main(argv=None) -> None:
         raise ValueError(f"{output_dir} is a file or not empty; give a new folder.")
     state_dict, epoch = read_checkpoint(Path(where.file))
     config = read_config(ModelArguments(model_config=arguments.model_config))
-    if "fc.weight" in state_dict:
+    if "fc.weight" in state_dict and state_dict["fc.weight"].ndim == 2:
         convert = convert_probe
         config.id2label = probe_labels(arguments.labels, len(state_dict["fc.weight"]))
         config.label2id = {name: i for i, name in config.id2label.items()}
@@ -117,7 +117,8 @@ def read_checkpoint(path: Path):
         reason = str(error).split("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is no PyTorch checkpoint, or is cut short: {reason}") from error
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not state_dict or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
+    named = isinstance(state_dict, dict) and all(isinstance(name, str) for name in state_dict)
+    if not state_dict or not named or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
         raise ValueError(
             f"{path} holds no state_dict of tensors; the released code saves epoch, state_dict, optimizer."
         )

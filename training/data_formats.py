@@ -5,6 +5,7 @@ from pathlib import Path
 
 from training.fer_datasets import SFEW_FOLDERS
 from training.fer_layouts import class_folders
+from training.ferplus import FERPLUS_TAGS
 
 
 def guess_format(path: Path, dataset: str) -> str:
@@ -12,12 +13,10 @@ def guess_format(path: Path, dataset: str) -> str:
     if path.is_dir() and (found := guess_owners_format(path)):
         return found
     if path.is_file() or (path.is_dir() and parquet_files(path)):
-        import pyarrow.parquet
-
         first = path if path.is_file() else parquet_files(path)[0]
         if first.suffix != ".parquet":
             raise ValueError(f"{dataset} is a file but no .parquet; give a folder of images, Parquet, or a Hub id.")
-        return "ferplus" if "votes" in pyarrow.parquet.read_schema(first).names else "parquet"
+        return "ferplus" if has_votes(first) else "parquet"
     if path.is_dir():
         return "imagefolder"
     if re.fullmatch(r"[\w.-]+/[\w.-]+", dataset) and not dataset.startswith("."):
@@ -41,3 +40,27 @@ def guess_owners_format(folder: Path) -> str | None:
 
 def parquet_files(folder: Path) -> list[Path]:
     return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+
+
+def has_votes(file: Path) -> bool:
+    """Whether a Parquet file has FER+'s column of votes. Raises ValueError: a file that is no Parquet."""
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.read_schema(file)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{file} is no Parquet file ({error}); get it again.") from error
+    kind = schema.field("votes").type if "votes" in schema.names else None
+    return kind is not None and pyarrow.types.is_struct(kind) and set(FERPLUS_TAGS) <= {field.name for field in kind}
+
+
+def load_parquet(files: list[Path]):
+    """The rows of Parquet files as a `datasets.Dataset`. Raises ValueError: damaged ones, or ones without a row."""
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        return datasets.load_dataset("parquet", data_files={"rows": [str(file) for file in files]}, split="rows")
+    except DatasetGenerationError as error:
+        names = ", ".join(map(str, files))
+        raise ValueError(f"{names} cannot be read, or holds no row ({error.__cause__ or error}).") from error

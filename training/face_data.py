@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from training.data_formats import guess_format, parquet_files
+from training.data_formats import guess_format, load_parquet, parquet_files
 from training.expressions import map_labels
 from training.face_squares import crop_box
 from training.fer_datasets import (
@@ -27,6 +27,7 @@ from training.fer_datasets import (
 )
 from training.fer_layouts import SPLITS, list_images
 from training.folder_splits import SPLIT_SYNONYMS, spellings, split_folder, split_names
+from training.script_arguments import check_range
 
 FINGERPRINTED = 1000  # pictures of a data set
 
@@ -60,6 +61,10 @@ class DatasetArguments:
     shuffle_buffer: int = field(default=10000, metadata={"help": "pictures among which a stream draws its next"})
     num_images: int | None = field(default=None, metadata={"help": "of an epoch, for a stream that does not say"})
     num_workers: int = field(default=2, metadata={"help": "processes that decode and augment"})
+
+    def __post_init__(self):
+        for name in ("max_bad_images", "num_workers"):
+            check_range(name, getattr(self, name), 0)
 
 
 class Faces:
@@ -101,13 +106,17 @@ class Faces:
         chosen.source, chosen.split = self.source, self.split
         return chosen
 
+    def cell(self, index) -> dict:
+        """Where picture `index` is: {"bytes", "path"}, neither where a table has none."""
+        return self.rows[index][self.image_column] or {"bytes": None, "path": None}
+
     def name(self, index) -> str:
         """The file's path, or the row's number where the picture has none."""
-        return self.rows[index][self.image_column]["path"] or f"row {index} of {self.source}, split {self.split!r}"
+        return self.cell(index)["path"] or f"row {index} of {self.source}, split {self.split!r}"
 
     def image(self, index):
         """Picture `index` as an upright 8-bit RGB PIL image, cropped to its box if it has one. Raises BadImage."""
-        image = read_image(self.rows[index][self.image_column], self.name(index))
+        image = read_image(self.cell(index), self.name(index))
         if self.box_column is None:
             return image
         try:
@@ -137,17 +146,16 @@ class Faces:
         """A hash of the number of pictures and of up to 1,000 of them: tells whether a run resumes on its own data."""
         digest = hashlib.sha256(str(len(self)).encode())
         for index in evenly(len(self), FINGERPRINTED):
-            row = self.rows[index]
-            cell = row[self.image_column]
-            digest.update(cell["bytes"] if cell["bytes"] is not None else os.path.basename(cell["path"]).encode())
+            cell = self.cell(index)
+            digest.update(cell["bytes"] if cell["bytes"] is not None else os.path.basename(cell["path"] or "").encode())
             if self.box_column is not None:
-                digest.update(str(row[self.box_column]).encode())
+                digest.update(str(self.rows[index][self.box_column]).encode())
         return digest.hexdigest()[:16]
 
     def picture_sizes(self) -> list[int]:
         """Bytes of those files that the fingerprint knows by their names alone, -1 where missing; [] for a table's."""
-        cells = (self.rows[index][self.image_column] for index in evenly(len(self), FINGERPRINTED))
-        paths = [cell["path"] for cell in cells if cell["bytes"] is None]
+        cells = (self.cell(index) for index in evenly(len(self), FINGERPRINTED))
+        paths = [cell["path"] for cell in cells if cell["bytes"] is None and cell["path"]]
         return [os.path.getsize(path) if os.path.exists(path) else -1 for path in paths]
 
 
@@ -162,6 +170,8 @@ def read_image(cell: dict, name: str):
 
     from modeling_simfle.image_processing_simfle import to_rgb
 
+    if cell["bytes"] is None and cell["path"] is None:
+        raise BadImage(f"{name} has no picture")
     try:
         with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
             return to_rgb(image)
@@ -276,11 +286,13 @@ def read_table(path: Path, dataset: str, data_format: str, split: str):
                 f"{dataset} is no folder here, and the Hub did not give split {split!r}: {error}"
             ) from error
     files = [path] if path.is_file() else parquet_files(path)
+    if not files:
+        raise ValueError(f"{path} holds no .parquet file.")
     named = [f for f in files if f.stem.split("-")[0] in spellings(split)]
     others = {name for names in SPLIT_SYNONYMS.values() for name in names}
     if path.is_dir() and not named and (len(files) > 1 or files[0].stem.split("-")[0] in others):
         raise ValueError(f"{path} has no {split}.parquet; found {', '.join(f.name for f in files)}.")
-    return datasets.load_dataset("parquet", data_files={"rows": [str(f) for f in named or files]}, split="rows")
+    return load_parquet(named or files)
 
 
 def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
@@ -291,11 +303,21 @@ def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
         if column not in rows.column_names:
             found = ", ".join(rows.column_names)
             raise ValueError(f"There is no column {column!r}; found {found}; name one by --{flag}_column.")
-    rows = rows.cast_column(arguments.image_column, datasets.Image(decode=False))
+    feature = rows.features[arguments.image_column]
+    try:
+        rows = rows.cast_column(arguments.image_column, datasets.Image(decode=False))
+    except (NotImplementedError, TypeError, ValueError) as error:  # pyarrow's errors are such
+        column = arguments.image_column
+        raise ValueError(f"Column {column!r} holds {feature}, no pictures; name another by --image_column.") from error
     if not with_labels:
         return Faces(rows, arguments.image_column)
-    feature, values = rows.features[arguments.label_column], rows[arguments.label_column]
+    feature, values = rows.features[arguments.label_column], rows[arguments.label_column][:]
     names = getattr(feature, "names", None)
+    missing = sum(value is None or (names is not None and value < 0) for value in values)
+    if missing:
+        raise ValueError(
+            f"{missing:,} of the {len(values):,} rows have no {arguments.label_column!r} (none, or -1); leave them out."
+        )
     given = [names[v] for v in values] if names else [str(v) for v in values]
     class_names, labels = map_labels(given, names or sorted(set(given), key=natural_key))
     return Faces(rows, arguments.image_column, class_names, labels)

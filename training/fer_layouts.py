@@ -5,6 +5,7 @@ a folder that is not as its owners packed it, and AffectNet's two layouts as lis
 
 import csv
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -205,11 +206,28 @@ def landmark_points(numbers, where: str) -> np.ndarray:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every file below the folder that bears an image's ending, sorted."""
+    """
+    Every file below the folder that bears an image's ending, sorted. Linked folders are entered, but for a link to one
+    that it lies in; hidden files and folders are left out.
+    """
     from PIL import Image
 
-    extensions = Image.registered_extensions()
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in extensions and p.is_file())
+    extensions, found = Image.registered_extensions(), []
+
+    def enter(place: str, above: frozenset) -> None:
+        within = above | {os.path.realpath(place)}
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    if not entry.is_symlink() or os.path.realpath(entry.path) not in within:
+                        enter(entry.path, within)
+                elif os.path.splitext(entry.name)[1].lower() in extensions and entry.is_file():
+                    found.append(Path(entry.path))
+
+    enter(str(folder), frozenset())
+    return sorted(found)
 
 
 def class_folders(folder: Path) -> list[str]:

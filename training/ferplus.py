@@ -82,12 +82,21 @@ def leading_votes(remaining: list[int]) -> list[int]:
     return [0] * len(EXPRESSIONS) if too_few or too_many else taken
 
 
-def picture_hash(encoded: bytes) -> str:
-    """A hash of the decoded gray pixels: equal pictures have equal hashes, whatever their encoding."""
+def picture_hash(cell: dict | None) -> str | None:
+    """
+    A hash of the decoded gray pixels: equal pictures have equal hashes, whatever their encoding. None for one that
+    cannot be read, which is named where it is used.
+
+    Args:
+        cell: {"bytes", "path"}.
+    """
     from PIL import Image
 
-    with Image.open(io.BytesIO(encoded)) as image:
-        return hashlib.sha256(np.asarray(image.convert("L")).tobytes()).hexdigest()
+    try:
+        with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
+            return hashlib.sha256(np.asarray(image.convert("L")).tobytes()).hexdigest()
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, AttributeError, Image.DecompressionBombError):
+        return None
 
 
 def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, with_labels: bool = True):
@@ -116,7 +125,7 @@ def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, wi
     else:
         parts = read_parquet_files(folder, splits)
     wanted = splits or [split for split in USAGES if split in parts]
-    found, hashes = datasets.DatasetDict(), dict[str, list[str]]()
+    found, hashes = datasets.DatasetDict(), dict[str, list[str | None]]()
     for split in wanted:
         rows = parts[split]
         kept = np.ones(len(rows), np.bool_)
@@ -125,8 +134,8 @@ def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, wi
         other = "validation" if split == "train" else "train"
         if other in parts and (with_labels or split == "train"):
             for name in {split, other} - set(hashes):
-                hashes[name] = [picture_hash(cell["bytes"]) for cell in parts[name]["image"]]
-            known = set(hashes[other])
+                hashes[name] = [picture_hash(cell) for cell in parts[name]["image"]]
+            known = set(hashes[other]) - {None}
             repeats = np.array([value in known for value in hashes[split]], np.bool_)
             kept &= ~repeats | (split != "train")
             if split != "train":
@@ -175,13 +184,14 @@ def read_parquet(path: Path):
     """One Parquet file as a `datasets.Dataset` whose images stay encoded."""
     import datasets
 
+    from training.data_formats import load_parquet
+
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing; FER+ has {' and '.join(FILES)}, or in Parquet form train.parquet and"
             " validation.parquet."
         )
-    rows = datasets.load_dataset("parquet", data_files={"rows": str(path)}, split="rows")
-    return rows.cast_column("image", datasets.Image(decode=False))
+    return load_parquet([path]).cast_column("image", datasets.Image(decode=False))
 
 
 def read_csv_files(folder: Path, splits) -> dict:

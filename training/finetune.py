@@ -83,6 +83,8 @@ class FineTuningArguments:
         shares = ("momentum", "label_smoothing", "random_erasing", "ema_decay", "layer_decay", "teacher_weight")
         for name in shares:
             check_range(name, getattr(self, name), 0, 1)
+        if self.ema_decay == 1:
+            raise ValueError("--ema_decay 1 would never move from the first weights; use less, as 0.998.")
         check_range("early_epochs", self.early_epochs, 0, self.num_train_epochs)
         check_range("early_stopping_patience", self.early_stopping_patience, 1)
         check_range("seed", self.seed, 0)

@@ -1,6 +1,7 @@
 """Finished runs below folders, by their metrics.json: read, checked, and grouped over seeds."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,16 +117,32 @@ def read_run(path: Path, name: str | None = None) -> Run:
     missing = [key for key in REQUIRED[kinds[-1]] if key not in metrics]
     if missing:
         raise ValueError(f"lacks {', '.join(missing)}")
-    for measure in MEASURES[kinds[-1]]:
-        if not isinstance(metrics.get(measure, 0.0), int | float):
-            raise ValueError(f"{measure} is {metrics[measure]!r}, not a number")
+    check_kinds(metrics, MEASURES[kinds[-1]])
     arguments, beside = metrics.get("arguments"), path.with_name("run.json")
     if arguments is None and beside.is_file():
         try:
-            arguments = json.loads(beside.read_text(encoding="utf-8")).get("arguments")
+            run = json.loads(beside.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"run.json beside it is not JSON ({error})") from error
+        arguments = run.get("arguments") if isinstance(run, dict) else run
+    if not isinstance(arguments, dict | None):
+        raise ValueError(f"its arguments are {arguments!r}, not a mapping")
     return Run(path, metrics, arguments or {}, name)
+
+
+def check_kinds(metrics: dict, measures: tuple[str, ...]) -> None:
+    """Raises ValueError: a value that is of another kind than the table takes."""
+    for name in (*measures, "label_percent"):
+        value = metrics.get(name, 0.0)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}, not a number")
+        interval = metrics.get(f"{name}_interval")
+        pair = interval if isinstance(interval, list) and len(interval) == 2 else [None]
+        if interval is not None and not all(isinstance(bound, int | float) for bound in pair):
+            raise ValueError(f"{name}_interval is {interval!r}, not two numbers")
+    for name, kind, said in (("dataset", dict, "a mapping"), ("choices", int, "a whole number")):
+        if not isinstance(metrics.get(name), kind | None):
+            raise ValueError(f"{name} is {metrics[name]!r}, not {said}")
 
 
 def group_runs(runs: list[Run]) -> tuple[list[list[Run]], list[tuple[Path, str]]]:

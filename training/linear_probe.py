@@ -7,7 +7,8 @@ The paper's protocol: 100 epochs, batch 1024, SGD with momentum 0.9, no weight d
 0.5 * batch / 256; RandomResizedCrop and flip for training, the whole face for evaluation. The epoch is chosen on
 --eval_split, which is a validation split: report a test split by evaluate_classifier.py, once.
 `--cache_features` computes the features of the whole faces once and tries several learning rates and weight decays,
-all at once; `--features_dir` keeps them for other runs. `--seeds 0 1 2` and `--few_shot 1 5 10` (percents of the
+all at once; `--features_dir` keeps them for other runs, and `--standardize_features` takes their scale out, which SGD
+feels: an untrained encoder's may be ten times a trained one's. `--seeds 0 1 2` and `--few_shot 1 5 10` (percents of the
 labels) use the same features: one folder a run, OUT/seed_0, or OUT/labels_10_percent/seed_0.
 """
 
@@ -31,6 +32,9 @@ class ProbeArguments(FrozenEncoderArguments):
     num_train_epochs: int = field(default=100, metadata={"help": "epochs"})
     base_learning_rate: float = field(default=0.5, metadata={"help": "of a batch of 256, constant"})
     cache_features: bool = field(default=False, metadata={"help": "features once, without augmentation"})
+    standardize_features: bool = field(
+        default=False, metadata={"help": "each cached feature by the training faces' mean and standard deviation"}
+    )
     sweep_learning_rates: list[float] = field(
         default_factory=lambda: [0.005, 0.05, 0.5], metadata={"help": "base learning rates tried on cached features"}
     )
@@ -44,6 +48,10 @@ class ProbeArguments(FrozenEncoderArguments):
         for name in ("per_device_train_batch_size", "num_train_epochs"):
             check_range(name, getattr(self, name), 1)
         check_range("base_learning_rate", self.base_learning_rate, 0)
+        if self.standardize_features and not self.cache_features:
+            raise ValueError(
+                "--standardize_features needs --cache_features: augmented pictures' features are not kept."
+            )
         for name in ("sweep_learning_rates", "sweep_weight_decays"):
             for value in getattr(self, name):
                 check_range(name, value, 0)
@@ -74,6 +82,9 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
     eval_features, eval_labels = eval_features.to(frozen.device), torch.from_numpy(frozen.eval_faces.labels[kept])
     fresh = torch.from_numpy(choosing_faces(frozen.eval_faces.repeats_training, kept)).to(frozen.device)
     cached = cache_features(frozen) if probe.cache_features else None
+    mean, deviation = feature_statistics(cached[1]) if probe.standardize_features else (0.0, 1.0)
+    if cached is not None:
+        cached = (cached[0], (cached[1] - mean) / deviation, cached[2])
     classifier = frozen.model.classifier
     for folder, percent, seed in runs:
         chosen = few_shot_indices(frozen.train_faces.labels, percent, seed)
@@ -81,11 +92,13 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
             epochs = augmented_batches(frozen, probe, chosen, seed)
         else:
             epochs = cached_batches(cached, probe, chosen, seed)
-        evaluation, settings = (eval_features[fresh], eval_labels[fresh.cpu()]), make_settings(probe)
+        evaluation = ((eval_features[fresh] - mean) / deviation, eval_labels[fresh.cpu()])
+        settings = make_settings(probe)
         with one_thread() if cached else nullcontext():
             best = train_heads(epochs, probe.num_train_epochs, evaluation, classifier.out_features, settings, seed)
         with torch.no_grad():
-            classifier.load_state_dict({name: best[name] for name in ("weight", "bias")})
+            weight = best["weight"] / deviation  # the classifier takes features as they are
+            classifier.load_state_dict({"weight": weight, "bias": best["bias"] - (weight * mean).sum(1)})
             predictions = classifier(eval_features).argmax(1).cpu().numpy()
         folder.mkdir(parents=True, exist_ok=True)
         save_model(folder, frozen.model, frozen.processor)
@@ -93,6 +106,12 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
         common = {"method": "linear probe", "protocol": describe_protocol(probe), "percent": percent, "seed": seed}
         found |= {"num_training_images": len(chosen), "weights_sha256": weights_sha256(folder)}
         frozen.write_results(folder, kept, predictions, **common, **found)
+
+
+def feature_statistics(features):
+    """Mean and standard deviation (C,) of features (N, C); 1 for one that does not vary."""
+    deviation, mean = features.std(0, correction=0), features.mean(0)
+    return mean, deviation.masked_fill(deviation == 0, 1)
 
 
 def choosing_faces(repeats_training, kept):
@@ -113,10 +132,13 @@ def make_settings(probe: ProbeArguments) -> list[tuple[float, float]]:
 
 
 def describe_protocol(probe: ProbeArguments) -> str:
+    pictures = "cached features" if probe.cache_features else "augmented images"
+    if probe.standardize_features:
+        pictures = f"standardized {pictures}"
     return (
-        f"linear probe, {'cached features' if probe.cache_features else 'augmented images'}, {probe.num_train_epochs}"
-        f" epochs, batch {probe.per_device_train_batch_size}, SGD momentum 0.9; epoch, learning rate and weight decay"
-        f" chosen on {probe.eval_split}, without pictures that repeat training ones where these are known"
+        f"linear probe, {pictures}, {probe.num_train_epochs} epochs, batch {probe.per_device_train_batch_size}, SGD"
+        f" momentum 0.9; epoch, learning rate and weight decay chosen on {probe.eval_split}, without pictures that"
+        " repeat training ones where these are known"
     )
 
 

@@ -30,6 +30,8 @@ class PredictionArguments:
         check_range("per_device_eval_batch_size", self.per_device_eval_batch_size, 1)
         if self.output and Path(self.output).suffix not in (".csv", ".json"):
             raise ValueError(f"--output {self.output} must end in .csv or .json.")
+        if self.output and not Path(self.output).absolute().parent.is_dir():
+            raise ValueError(f"--output {self.output}: there is no folder {Path(self.output).parent}; make it first.")
 
 
 def main(argv=None) -> None:

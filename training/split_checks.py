@@ -56,21 +56,27 @@ def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     evaluation faces that equal a training one marked (`repeats_training`).
     """
     train, evaluation = (
-        np.array([picture_hash(encoded(faces, index)) for index in range(len(faces))])
-        for faces in (train_faces, eval_faces)
+        [picture_hash(faces.cell(index)) for index in range(len(faces))] for faces in (train_faces, eval_faces)
     )
-    known, repeats = eval_faces.repeats_training, np.isin(evaluation, train)
+    known, repeats = eval_faces.repeats_training, is_among(evaluation, train)
     eval_faces.repeats_training = repeats if known is None else known | repeats
     if eval_faces.split not in spellings("validation"):
         return train_faces
-    return train_faces.select(np.flatnonzero(~np.isin(train, evaluation)))
+    return train_faces.select(np.flatnonzero(~is_among(train, evaluation)))
+
+
+def is_among(hashes: list, others: list) -> np.ndarray:
+    """(N,) bool: whether each hash is one of the others'; None, of an unreadable picture, is not."""
+    known = set(others) - {None}
+    return np.array([value in known for value in hashes], np.bool_)
 
 
 def picture_files(faces: Faces) -> set[str]:
     """The files of uncropped pictures (several faces may be cut from one); empty where they lie in a table."""
-    if faces.box_column is not None or faces.rows[0][faces.image_column]["bytes"] is not None:
+    if faces.box_column is not None or faces.cell(0)["bytes"] is not None:
         return set()
-    return {os.path.realpath(cell["path"]) for cell in faces.rows[faces.image_column] if cell["bytes"] is None}
+    cells = (cell for cell in faces.rows[faces.image_column] if cell and cell["bytes"] is None and cell["path"])
+    return {os.path.realpath(cell["path"]) for cell in cells}
 
 
 def same_faces(one: Faces, other: Faces) -> bool:
@@ -81,5 +87,7 @@ def same_faces(one: Faces, other: Faces) -> bool:
 
 
 def encoded(faces: Faces, index: int) -> bytes:
-    cell = faces.rows[index][faces.image_column]
+    cell = faces.cell(index)
+    if cell["bytes"] is None and not cell["path"]:
+        return b""
     return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()

@@ -298,6 +298,8 @@ class SimFLEModel(SimFLEPreTrainedModel):
                 f"pixel_values has shape {tuple(pixel_values.shape)}, but (batch, {self.config.num_channels}, height,"
                 " width) is expected; SimFLEImageProcessor makes it from pictures."
             )
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         outputs = self.resnet(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
         outputs = BaseModelOutputWithPoolingAndNoAttention(
             last_hidden_state=outputs.last_hidden_state,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
 from modeling_simfle.configuration_simfle import weights_sha256
-from training import linear_probe
+from training import evaluate_classifier, linear_probe
 from training.fer_datasets import EXPRESSIONS
 from training.model_setup import load_processor
 from training.run_metrics import KEYS
@@ -73,6 +73,20 @@ def test_seeds_and_shares_differ_and_one_run_repeats_them(runs, tmp_path):
     call(*common, "--seed", 1, "--output_dir", tmp_path / "one")  # no subfolder
     again = SimFLEForImageClassification.from_pretrained(tmp_path / "one").classifier.weight
     assert torch.equal(again, weights[100, 1])
+
+
+def test_standardized_features_do_not_feel_their_scale_and_the_classifier_takes_them_as_they_are(runs, tmp_path):
+    _, common = runs
+    call(*common, "--standardize_features", "--output_dir", tmp_path / "one")
+    metrics, faces = read(tmp_path / "one"), common[common.index("--dataset") + 1]
+    assert "standardized cached features" in metrics["protocol"]
+    flags = ["--model", tmp_path / "one", "--dataset", faces, "--num_workers", 0, "--output_dir", tmp_path / "again"]
+    evaluate_classifier.main([str(flag) for flag in (*flags, "--eval_split", "validation")])
+    assert read(tmp_path / "again")["confusion_matrix"] == metrics["confusion_matrix"]
+    features = 50 * torch.randn(64, 6) * torch.tensor([0, 1, 2, 3, 4, 5]) + 7
+    mean, deviation = linear_probe.feature_statistics(features)
+    scaled = (features - mean) / deviation
+    torch.testing.assert_close(scaled.std(0, correction=0), torch.tensor([0.0, 1, 1, 1, 1, 1]))
 
 
 def test_kept_features_are_used_again_without_a_picture_being_read(runs, tmp_path, monkeypatch, capsys):
@@ -171,6 +185,7 @@ def test_the_target_encoder(flags, faces, pretrained, classifier, tmp_path):
             ["--eval_split", "test"],
             "--eval_split test of --dataset: the epoch is chosen on it; give a validation",
         ),
+        (["--cache_features", "false", "--standardize_features"], "--standardize_features needs --cache_features"),
         (["--eval_dataset", "x/test.parquet"], r"of x/test\.parquet: the epoch is chosen on it"),
     ],
 )

@@ -120,20 +120,27 @@ def test_what_is_broken_unfinished_or_there_twice_is_named(tmp_path, capsys):
     for name, file in (("killed", "metrics.json.tmp"), ("begun", "run.json")):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_text("{}")
-    write_run(tmp_path / "word")
-    words = json.loads((tmp_path / "word" / "metrics.json").read_text()) | {"accuracy": "high"}
-    (tmp_path / "word" / "metrics.json").write_text(json.dumps(words))
+    wrong = {"accuracy": "high", "macro_f1": float("nan"), "label_percent": "x", "accuracy_interval": [1]}
+    wrong |= {"dataset": "x", "choices": "3", "arguments": "x"}
+    for name, value in wrong.items():
+        write_run(tmp_path / name)
+        words = json.loads((tmp_path / name / "metrics.json").read_text()) | {name: value}
+        (tmp_path / name / "metrics.json").write_text(json.dumps(words))
     call(tmp_path)
     text = capsys.readouterr().out
     assert len(table_rows(text)) == 1
     said = dict(line[2:].split(": ", 1) for line in text.split("## Not in the tables\n\n")[1].strip().splitlines())
     said = {path.split("/")[-2]: why for path, why in said.items()}
-    assert set(said) == {"twin", "half", "bare", "other", "killed", "begun", "word"}
+    assert set(said) == {"twin", "half", "bare", "other", "killed", "begun", *wrong}
     assert "half-written" in said["half"]
     assert said["bare"].startswith("lacks mean_class_accuracy, macro_f1")
     assert said["other"] == "neither accuracy nor normalized_mean_error is in it"
     assert "not finished" in said["killed"] and "not finished" in said["begun"]
-    assert said["word"] == "accuracy is 'high', not a number"
+    assert said["accuracy"] == "accuracy is 'high', not a number"
+    assert said["macro_f1"] == "macro_f1 is nan, not a number"
+    assert said["accuracy_interval"] == "accuracy_interval is [1], not two numbers"
+    assert said["dataset"] == "dataset is 'x', not a mapping"
+    assert said["choices"] == "choices is '3', not a whole number"
     assert said["twin"].endswith("counted once")
 
 

@@ -57,6 +57,12 @@ def test_bad_value_is_a_sentence_with_value_range_and_fix(fields, parts):
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize("names", [["a", "b"], "a", {0: "a", 2: "b"}, {1: "a", 2: "b"}])
+def test_class_names_are_numbered_from_0(names):
+    with pytest.raises(ValueError, match="id2label="):
+        tiny_config(id2label=names)
+
+
 @pytest.mark.parametrize("fields", [{"ema_decay": "0.9"}, {"num_channel_groups": 4.0}, {"norm_pix_loss": 1}])
 def test_wrong_type_is_refused(fields):
     with pytest.raises(StrictDataclassError, match=next(iter(fields))):

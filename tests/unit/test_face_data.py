@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modeling_simfle import SimFLEImageProcessor
 from tests import official_layouts as layouts
 from training.data_formats import guess_format
 from training.face_data import BadImage, DatasetArguments, open_faces, picture_faces
+from training.features import ProcessedFaces
 from training.fer_datasets import EXPRESSIONS, FERPLUS_TAGS
 from training.split_checks import check_apart, open_both
 from training.synthetic_faces import make_dataset, write_image_folder
@@ -277,6 +279,129 @@ def test_gray_rgba_16_bit_and_turned_pictures(tmp_path):
     gray_wanted = np.asarray(gray.convert("RGB").crop((30, 20, 78, 68)), int)
     for file, expected in zip(files, (gray_wanted, wanted, gray_wanted, wanted), strict=True):
         np.testing.assert_array_equal(pictures[str(file)], expected)
+
+
+def test_a_turned_picture_is_turned_once_on_every_road(tmp_path):
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8))
+    processor = SimFLEImageProcessor(size=24)
+    expected = processor(upright, return_tensors="np")["pixel_values"]
+    for orientation, undone in ((3, 3), (6, 2), (8, 4), (5, 5), (2, 0)):  # what a camera held so stores
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for ending in ("png", "webp", "tiff"):
+            file = tmp_path / f"{orientation}.{ending}"
+            upright.transpose(Image.Transpose(undone)).save(file, exif=exif, lossless=True)
+            faces = picture_faces([file])
+            read = faces.image(0)
+            assert not read.getexif(), "it would be turned again"
+            for picture in (file, str(file), Image.open(file), read, faces.sample(1)[0], read.resize((30, 40))):
+                found = processor(picture, return_tensors="np")["pixel_values"]
+                np.testing.assert_array_equal(found, expected, err_msg=f"{file} {picture}")
+            np.testing.assert_array_equal(ProcessedFaces(faces, processor)[0][1], expected[0])
+
+
+def test_linked_folders_are_entered_and_hidden_ones_are_not(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "set")
+    fear = tmp_path / "set" / "train" / "fear"
+    fear.rename(tmp_path / "elsewhere")
+    fear.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "set" / "train")  # a circle
+    hidden = tmp_path / "set" / "train" / ".git"
+    hidden.mkdir()
+    shutil.copy(next((tmp_path / "elsewhere").glob("*.png")), hidden / "a.png")
+    shutil.copy(hidden / "a.png", tmp_path / "elsewhere" / "._a.png")
+    assert np.bincount(faces_of(tmp_path / "set").labels).tolist() == [2] * 8
+    assert len(faces_of(tmp_path / "set", with_labels=False)) == 16
+
+
+def write_table(file, **columns):
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {"image": [{"bytes": png(value), "path": None} for value in range(4)]} | columns
+    file.parent.mkdir(exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.parent
+
+
+@pytest.mark.parametrize("values", [["fear", None, "anger", None], [0, None, 1, None]])
+def test_rows_without_a_label_are_no_class(tmp_path, values):
+    table = write_table(tmp_path / "set" / "train.parquet", label=values)
+    with pytest.raises(ValueError, match="2 of the 4 rows have no 'label'"):
+        faces_of(table)
+    assert len(faces_of(table, with_labels=False)) == 4
+
+
+@pytest.mark.parametrize("missing", [-1, None])
+def test_unlabelled_rows_of_a_class_label_column_are_no_class(tmp_path, missing):
+    import datasets
+
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(EXPRESSIONS))}
+    cells = [{"bytes": png(value), "path": None} for value in range(3)]
+    rows = datasets.Dataset.from_dict({"image": cells, "label": [0, missing, 7]}, features=datasets.Features(kinds))
+    rows.to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match="1 of the 3 rows have no 'label'"):
+        faces_of(tmp_path)
+
+
+def test_a_table_may_lack_a_picture(tmp_path):
+    cells = [{"bytes": png(0), "path": None}, None, {"bytes": None, "path": None}]
+    faces = faces_of(write_table(tmp_path / "set" / "train.parquet", image=cells, label=["a", "b", "a"]))
+    assert len(faces.fingerprint()) == 16 and faces.picture_sizes() == []
+    for index in (1, 2):
+        with pytest.raises(BadImage, match=f"row {index} of .* has no picture"):
+            faces.image(index)
+
+
+def test_tables_that_cannot_be_used_are_named(folder, tmp_path):
+    numbers = write_table(tmp_path / "numbers" / "train.parquet", image=[1, 2])
+    with pytest.raises(ValueError, match=r"Column 'image' holds .*int64.*, no pictures"):
+        faces_of(numbers, with_labels=False)
+    empty = write_table(tmp_path / "empty" / "train.parquet", image=[])
+    with pytest.raises(ValueError, match=r"empty/train\.parquet cannot be read, or holds no row"):
+        faces_of(empty, with_labels=False)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "train.parquet").write_bytes(b"no table at all")
+    with pytest.raises(ValueError, match=r"damaged/train\.parquet is no Parquet file"):
+        faces_of(tmp_path / "damaged", with_labels=False)
+    with pytest.raises(ValueError, match=r"holds no \.parquet file"):
+        faces_of(folder, data_format="parquet")
+    votes = write_table(tmp_path / "votes" / "train.parquet", votes=[3, 1, 4, 1], label=["a", "b", "a", "b"])
+    assert guess_format(votes, str(votes)) == "parquet"
+    assert len(faces_of(votes)) == 4
+
+
+def test_a_broken_ferplus_picture_is_named_where_it_is_used(tmp_path):
+    import datasets
+
+    write_ferplus(tmp_path)
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "train.parquet")).cast_column(
+        "image", datasets.Image(decode=False)
+    )
+    cells = rows["image"][:]
+    cells[2] = {"bytes": cells[2]["bytes"][:40], "path": None}
+    rows.remove_columns("image").add_column("image", cells, feature=datasets.Image()).to_parquet(
+        tmp_path / "train.parquet"
+    )
+    for with_labels in (True, False):
+        faces = faces_of(tmp_path, with_labels=with_labels)
+        broken = [index for index in range(len(faces)) if not is_readable(faces, index)]
+        assert len(broken) == 1
+    assert len(faces_of(tmp_path, "validation")) == 4
+
+
+def is_readable(faces, index):
+    try:
+        faces.image(index)
+    except BadImage:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["num_workers", "max_bad_images"])
+def test_negative_numbers_are_refused_at_once(name):
+    with pytest.raises(ValueError, match=rf"--{name} -1 must be in \[0"):
+        DatasetArguments(**{name: -1})
 
 
 def test_a_class_may_be_missing_from_validation_and_a_class_folder_may_be_empty(tmp_path):

@@ -4,7 +4,10 @@
 import io
 import json
 import sys
+import threading
 import warnings
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +193,20 @@ def test_broken_exif_means_no_orientation(exif):
     image = face()
     image.info["exif"] = exif
     assert np.array_equal(pixels(image), random_pixels())
+
+
+def test_a_picture_by_its_address_is_read_as_by_its_path(tmp_path):
+    Image.fromarray(np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000).save(tmp_path / "a.png")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert np.array_equal(run(f"{address}/a.png"), run(tmp_path / "a.png"))
+        with pytest.raises(ValueError, match=r"cannot be read .*404"):
+            run(f"{address}/b.png")
+        server.shutdown()
+    with pytest.raises(ValueError, match="cannot be read"):
+        run(f"{address}/a.png")
 
 
 def test_input_image_is_left_as_it_was():

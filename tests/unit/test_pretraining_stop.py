@@ -12,7 +12,7 @@ LAST_STEP, LOGGING_STEPS, STEPS_PER_EPOCH = 100, 10, 15
 
 
 class Loop(PretrainingLoop):
-    """The real `train`, whose steps do nothing but ask the guard, as on CUDA, and whose parts write down their steps."""
+    """The real `train`; its steps do nothing but ask the guard, as on CUDA, and its parts write down their steps."""
 
     def __init__(self, stop_at: int | None, signal: int | None):
         accelerator = SimpleNamespace(is_main_process=True, mixed_precision="bf16", num_processes=1)
