@@ -220,6 +220,7 @@ def save(tensors, config, dtype: str, is_probe: bool, output_dir: Path) -> None:
     import torch
 
     from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEImageProcessor
+    from training.run_state import share_weights
 
     if dtype == "keep":
         kept = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
@@ -235,6 +236,7 @@ def save(tensors, config, dtype: str, is_probe: bool, output_dir: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
     SimFLEImageProcessor().save_pretrained(temporary)
+    share_weights(temporary)
     (temporary / "README.md").write_text(f"---\nlicense: cc-by-nc-4.0\n---\n{LICENCE}\n", encoding="utf-8")
     if output_dir.exists():
         output_dir.rmdir()  # empty: checked above

@@ -17,6 +17,7 @@ from training.weight_licences import (
     CODE_TERMS,
     LICENSE_FILE,
     check_license,
+    is_non_commercial,
     source_license,
     stated_license,
     terms_of,
@@ -94,10 +95,15 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
 
     Raises:
         ValueError: a folder that holds no finished run, a recipe that is another run's, or a licence that may allow
-            more than that of the weights that these were made from.
+            more than that of the weights, or of FER+'s images, that these were made from.
     """
     arguments, source = choose_license(folder, arguments or CardArguments())
     facts = read_facts(folder, arguments.training_recipes)
+    if facts.is_ferplus and arguments.license != "other" and not is_non_commercial(arguments.stated):
+        raise ValueError(
+            f"the licence {arguments.license} may allow more than FER+'s images do, which are given for research; leave"
+            " --license out."
+        )
     for name in TOLD:  # a published folder has them in metrics.json
         facts.metrics.setdefault(name, public(getattr(arguments, name)))
     model = arguments.repo_id or public_path(str(Path(folder).resolve()))

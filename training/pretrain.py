@@ -8,7 +8,7 @@ The defaults are the paper's schedule (100 epochs, batch 256, learning rate 0.05
 
 import sys
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -87,6 +87,8 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
 
     from training.fer_datasets import match_labels
 
+    if run.monitor_dataset != data.dataset:  # of a format of its own
+        data = replace(data, data_format="auto")
     bank = open_faces(data, run.monitor_dataset, "train", with_labels=True)
     queries = open_faces(data, run.monitor_dataset, "validation", with_labels=True)
     queries.labels = match_labels(queries.class_names, queries.labels, bank.class_names)

@@ -7,7 +7,7 @@ Parts that write such folders share this: the plain folder of export.py, assembl
 import json
 from pathlib import Path
 
-from training.run_state import write_json
+from training.run_state import share_weights, write_json
 
 HEADER_ROOM = 200_000  # bytes that the names and shapes of a shard may take beside its tensors
 
@@ -32,6 +32,7 @@ def save_halves(model, folder: Path, max_shard_size: int | None = None) -> None:
                 f"{name} has values that float16 does not hold (above 65504); such a model stays as it is."
             )
     model.save_pretrained(folder, **options)
+    share_weights(folder)
     for path in folder.glob("*.safetensors"):
         if max_shard_size is not None and path.stat().st_size > max_shard_size:
             raise ValueError(f"{path.name} is larger than {max_shard_size} bytes: one tensor is; give larger shards.")

@@ -148,6 +148,7 @@ def save_checkpoint(
     for name, tensors in (more or {}).items():
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary / f"{name}.safetensors")
     write_json(temporary / "training_state.json", {**state, "step": step})
+    share_weights(temporary)
     for path in [*temporary.iterdir(), temporary]:
         flush(path)
     shutil.rmtree(final, ignore_errors=True)
@@ -163,10 +164,17 @@ def save_model(output_dir: Path, model, processor) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
     processor.save_pretrained(temporary)
+    share_weights(temporary)
     for path in temporary.iterdir():
         flush(path)
         os.replace(path, output_dir / path.name)
     temporary.rmdir()
+
+
+def share_weights(folder: Path) -> None:
+    """Gives weights the permissions of config.json: safetensors 0.8.0 writes files that their owner alone can read."""
+    for path in folder.glob("*.safetensors"):
+        path.chmod((folder / "config.json").stat().st_mode)
 
 
 def flush(path: Path) -> None:

@@ -18,6 +18,7 @@ from training import finetune
 from training.card_commands import add_recipes, read_recipe_file
 from training.card_facts import read_facts
 from training.card_sections import preprocessing, read_section
+from training.ferplus import FERPLUS_TAGS
 from training.make_card import main, make_card
 from training.model_card import CardArguments
 
@@ -136,12 +137,18 @@ def test_ferplus_is_known_by_its_data_and_not_by_its_name(scratch, tmp_path):
     assert "for research" not in text and "not noted here: ask their owners" in text
     faces = tmp_path / "faces"
     faces.mkdir()
-    pyarrow.parquet.write_table(pyarrow.table({"image": [b""], "votes": [[10] + [0] * 9]}), faces / "train.parquet")
+    pyarrow.parquet.write_table(
+        pyarrow.table({"image": [b""], "votes": [dict.fromkeys(FERPLUS_TAGS, 1)]}), faces / "train.parquet"
+    )
     change_arguments(folder, dataset=str(faces))
     text = make_card(folder)
     for words in FERPLUS_WORDS:
         assert words in text
     assert "datasets:\n- ferplus\n" in text
+    for loose in ("cc0-1.0", "apache-2.0"):
+        with pytest.raises(ValueError, match=rf"{loose} may allow more than FER\+'s images do"):
+            make_card(folder, CardArguments(license=loose))
+    assert ModelCard(make_card(folder, CardArguments(license="cc-by-nc-4.0"))).data.license == "cc-by-nc-4.0"
 
 
 def test_a_recipe_stands_for_its_run(copied, tmp_path):

@@ -20,6 +20,7 @@ from training.run_state import (
     load_checkpoint,
     prepare_output_dir,
     save_checkpoint,
+    save_model,
     write_json,
 )
 
@@ -54,6 +55,15 @@ def test_a_checkpoint_brings_everything_back(run, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     with pytest.raises(ValueError, match="was made with seed 3, not 4; use the same to resume"):
         load_checkpoint(folder, other, other_optimizer, {"seed": 4})
+
+
+def test_weights_can_be_read_by_whom_the_folder_is_for(run, tmp_path):
+    model, optimizer = run
+    save_checkpoint(tmp_path, 1, model, SimFLEImageProcessor(), optimizer, {}, 1)
+    save_model(tmp_path, model, SimFLEImageProcessor())
+    files = [*tmp_path.rglob("*.safetensors")]
+    assert len(files) == 3
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "config.json").stat().st_mode}
 
 
 def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
