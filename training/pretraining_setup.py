@@ -44,7 +44,10 @@ class PretrainingArguments:
         default=None, metadata={"help": "longest side of a decoded picture, in pixels; default twice the view's"}
     )
     monitor_dataset: str | None = field(
-        default=None, metadata={"help": "labelled faces with train and validation: k-NN accuracy each --monitor_epochs"}
+        default=None,
+        metadata={
+            "help": "labelled faces (train, validation; their format is guessed): k-NN accuracy each --monitor_epochs"
+        },
     )
     monitor_images: int = field(
         default=10000, metadata={"help": "most faces of its train split that k-NN compares with"}

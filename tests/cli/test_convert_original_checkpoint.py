@@ -186,6 +186,19 @@ def test_a_checkpoint_without_a_state_dict(files, tmp_path, content):
         convert(write(tmp_path / "other.tar", content), tmp_path / "out", files[1])
 
 
+@pytest.mark.parametrize(
+    "content,sentence",
+    [
+        ({"state_dict": {1: torch.ones(2)}}, "holds no state_dict of tensors"),
+        ({"fc.weight": torch.tensor(3.0)}, "does not fit the model"),
+    ],
+    ids=str,
+)
+def test_tensors_that_are_no_model(files, tmp_path, content, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        convert(write(tmp_path / "other.tar", content), tmp_path / "out", files[1])
+
+
 def test_other_bad_input(files, tmp_path, script):
     file, config, _ = files
     with pytest.raises(FileNotFoundError, match="does not exist; give a checkpoint file"):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from tests.new_process import ROOT
+from tests.unit.test_face_data import write_ferplus
 from training import pretrain
 from training.pretraining_loop import PretrainingLoop
 from training.run_state import list_checkpoints
@@ -233,6 +234,15 @@ def test_cached_images_and_the_monitor_leave_the_same_weights(pretrained, pretra
     assert "estimated_knn_accuracy" in lines[0]
     assert {"encoder_knn_accuracy", "target_encoder_knn_accuracy", "mask_entropy", "effective_rank"} <= set(lines[1])
     assert (tmp_path / "built" / "pictures" / "epoch_0001.png").is_file()
+
+
+def test_the_monitors_faces_may_be_of_another_format(pretraining_flags, tmp_path):
+    write_ferplus(tmp_path / "set", num_train=16, num_validation=16)
+    flags = ["--data_format", "imagefolder", "--monitor_dataset", tmp_path / "set", "--output_dir", tmp_path / "o"]
+    run(*pretraining_flags, *flags, "--max_train_steps", 1)
+    lines = [json.loads(line) for line in (tmp_path / "o" / "monitor.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1]
+    assert lines[1]["knn_images"] == 16
 
 
 def test_the_monitor_looks_at_the_start_each_so_many_epochs_and_at_the_end(pretraining_flags, tmp_path):
