@@ -157,7 +157,7 @@ def evaluation(facts: Facts) -> str:
     parts = [
         f"Split `{metrics['split']}` of {source.get('source', 'a data set')} (fingerprint"
         f" {source.get('fingerprint', 'not noted')}), {metrics['num_images']:,} images. Protocol:"
-        f" {protocol(facts)}. {choices(metrics)}"
+        f" {metrics['protocol']}. {choices(metrics)}"
         + (f" {HELD_BACK}" if facts.is_ferplus and metrics["split"] != "test" else ""),
         table(["measure", "value"], measures(metrics)),
         "Each class:",
@@ -182,11 +182,6 @@ def evaluation(facts: Facts) -> str:
         f"The same figures again (seed {metrics['seed']}):\n\n{fenced(again)}",
     ]
     return "\n\n".join(parts)
-
-
-def protocol(facts: Facts) -> str:
-    """How it was measured; run.json, which a run's metrics.json points to, is not published."""
-    return facts.metrics["protocol"]
 
 
 def choices(metrics: dict) -> str:

@@ -16,12 +16,10 @@ from pathlib import Path
 
 from training.card_facts import check_exported_weights, read_json
 from training.card_notes import write_own_card
-from training.model_card import CardArguments, make_card
+from training.model_card import CardArguments
 from training.public_paths import public
 from training.run_state import write_json
 from training.script_arguments import parse_arguments, run_main
-
-__all__ = ["make_card"]
 
 
 def main(argv=None) -> None:

@@ -9,7 +9,7 @@ from string import Template
 
 from training.card_data_sets import FERPLUS_CITATION, people, pixels, posing, training_data
 from training.card_facts import Facts, places_of, read_facts
-from training.card_sections import FIGURES, class_counts, headline, protocol
+from training.card_sections import FIGURES, class_counts, headline
 from training.card_usage import EXAMPLE, LIES_THERE, how_to_use
 from training.public_paths import public, public_path
 from training.script_arguments import check_range
@@ -195,7 +195,7 @@ def eval_results(facts: Facts) -> list:
             dataset_type=facts.dataset_id or "local",  # the Hub wants one; a folder's name may be somebody's set there
             dataset_name=f"{Path(source).name}, split {metrics['split']}",
             dataset_split=metrics["split"],
-            dataset_args={"protocol": protocol(facts), "num_images": metrics["num_images"]},
+            dataset_args={"protocol": metrics["protocol"], "num_images": metrics["num_images"]},
             metric_type=kind,
             metric_name=title,
             metric_value=round(metrics[name], 6),

@@ -233,14 +233,14 @@ def describe_state(accelerator, config, processor, faces, run: PretrainingArgume
 
 def resume(
     accelerator, run, checkpoint: Path | None, model, optimizer, state: dict, max_bad_images: int
-) -> tuple[int, list | int, dict]:
+) -> tuple[int, list, dict]:
     """Loads the checkpoint, if there is one; returns its step, in this run's batches, bad images, and fp16's scaler."""
     from training.run_state import load_checkpoint
 
     if checkpoint is None:
         if run.resume_from_checkpoint:
             accelerator.print("no checkpoint found; starting from step 0")
-        return 0, 0, {}
+        return 0, [], {}
     compared = {name: value for name, value in state.items() if name != "mixed_precision"}
     found = load_checkpoint(checkpoint, model, optimizer, compared, max_bad_images)
     step = found["step"] * found["global_batch_size"] // state["global_batch_size"]
@@ -252,10 +252,10 @@ def resume(
         )
     if found["global_batch_size"] != state["global_batch_size"] and accelerator.is_main_process:
         set_logs_aside(checkpoint.parents[1], found["global_batch_size"])
-    precision = found.get("mixed_precision", accelerator.mixed_precision)
-    if precision != accelerator.mixed_precision:
+    if found["mixed_precision"] != accelerator.mixed_precision:
         accelerator.print(
-            f"the checkpoint was made with mixed_precision {precision}; this run has {accelerator.mixed_precision}"
+            f"the checkpoint was made with mixed_precision {found['mixed_precision']}; this run has"
+            f" {accelerator.mixed_precision}"
         )
     return step, found["bad_images"], found.get("scaler", {})
 

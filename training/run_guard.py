@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import contextmanager
 
 import torch
@@ -53,12 +54,11 @@ class BadImages:
     Unreadable pictures, each counted once over all epochs and processes, and named when it is met first.
 
     Args:
-        limit: --max_bad_images. known: keys of those met before (`sorted(known)` of a checkpoint; an older one's bare
-        number does not say which, so they are counted again when they are met). says: false but in the main process.
+        limit: --max_bad_images. known: keys of those met before. says: false but in the main process.
     """
 
-    def __init__(self, limit: int, known: list | int = 0, says: bool = True):
-        self.limit, self.known, self.says = limit, set(known) if isinstance(known, list) else set(), says
+    def __init__(self, limit: int, known: Iterable = (), says: bool = True):
+        self.limit, self.known, self.says = limit, set(known), says
 
     def fresh(self, problems: dict) -> dict:
         """Those of {key of a picture: what is wrong} that are not known yet; keys are numbers or texts, as JSON's."""
@@ -117,7 +117,7 @@ class StepGuard:
         streamed: whether pictures have no row to be known by; they are by what is said of them.
     """
 
-    def __init__(self, accelerator, optimizer, limit: int, bad_images: list | int = 0, streamed: bool = False):
+    def __init__(self, accelerator, optimizer, limit: int, bad_images: Iterable = (), streamed: bool = False):
         self.accelerator, self.optimizer = accelerator, getattr(optimizer, "optimizer", optimizer)
         self.bad_images, self.stop = BadImages(limit, bad_images, accelerator.is_main_process), False
         self.pending: tuple | None = None
@@ -190,7 +190,7 @@ def describe_breakdown(error: BaseException) -> str | None:
     lost_worker = isinstance(error, WORKER_ERRORS)
     if lost_worker or "DataLoader worker" in text or "DataLoader timed out" in text:
         return f"a data worker died or hung ({text[:200]}); the last checkpoint stands"
-    if "SafetensorError" in type(error).__name__:
+    if isinstance(error, SafetensorError):
         return f"a checkpoint could not be written ({text[:200]}); the last one stands"
     words = ("gloo", "Timed out", "timed out", "Connection", "NCCL", "ProcessGroup", "Broken pipe")
     if isinstance(error, RuntimeError) and any(word in text for word in words):

@@ -19,7 +19,6 @@ CHECKPOINTS = "checkpoints"
 MOST_HEADER = 100_000_000  # bytes, safetensors' own limit
 PICTURE_SIZES = "picture_sizes"  # of a checkpoint; see `Faces.picture_sizes`
 DEFAULT = "(the default)"  # of a field that a config leaves out
-EARLIER = {"blur_sigma": [0.1, 2.0]}  # of checkpoints that do not say it yet
 # What makes the batch of a process.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
@@ -207,7 +206,7 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict, max_bad_imag
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
     check_pictures(folder, state.get(PICTURE_SIZES), expected.get(PICTURE_SIZES), max_bad_images)
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
-        found = state.get(name, EARLIER.get(name))
+        found = state.get(name)
         if name not in free and found != value:
             name, found, value = first_difference(name, found, value)
             raise ValueError(f"{folder} was made with {name} {found!r}, not {value!r}; use the same to resume.")
@@ -222,7 +221,7 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict, max_bad_imag
 
 def check_pictures(folder: Path, before: list | None, now: list | None, max_bad_images: int) -> None:
     """Raises ValueError: more files than those that may be bad have another size than when the checkpoint was made."""
-    if before is None or now is None or len(before) != len(now):  # an earlier version's, or another set by its name
+    if before is None or now is None or len(before) != len(now):  # another set, by its fingerprint
         return
     changed = sum(old != new for old, new in zip(before, now, strict=True))
     if changed > max_bad_images:

@@ -19,8 +19,8 @@ from training.card_commands import add_recipes, read_recipe_file
 from training.card_facts import read_facts
 from training.card_sections import preprocessing, read_section
 from training.ferplus import FERPLUS_TAGS
-from training.make_card import main, make_card
-from training.model_card import CardArguments
+from training.make_card import main
+from training.model_card import CardArguments, make_card
 
 RECIPE = """# A tiny run.
 # command:  python training/pretrain.py --recipe training/recipes/tiny.yaml \\

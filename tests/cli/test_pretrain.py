@@ -138,17 +138,6 @@ def test_resuming_with_other_settings_names_the_field(pretrained, pretraining_fl
         run(*pretraining_flags, *flags, "--output_dir", folder, "--resume_from_checkpoint", "latest")
 
 
-def test_a_checkpoint_that_does_not_say_its_blur_had_the_default(pretrained, pretraining_flags, tmp_path, capsys):
-    folder = tmp_path / "copy"
-    shutil.copytree(pretrained[0], folder)
-    path = list_checkpoints(folder)[-1] / "training_state.json"
-    state = json.loads(path.read_text())
-    del state["blur_sigma"]
-    path.write_text(json.dumps(state))
-    run(*pretraining_flags, "--output_dir", folder, "--resume_from_checkpoint", "latest")
-    assert "resuming from step" in capsys.readouterr().out
-
-
 def test_resuming_on_other_pictures_of_the_same_names_is_refused(pretraining_flags, faces, tmp_path):
     shutil.copytree(faces, tmp_path / "faces")
     flags = [*pretraining_flags, "--dataset", tmp_path / "faces", "--output_dir", tmp_path / "o"]

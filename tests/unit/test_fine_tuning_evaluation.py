@@ -38,4 +38,3 @@ def test_a_bad_image_counts_once_and_is_named_once(capsys):
     assert resumed.fresh({"train 3": "moved/a.png", "train 4": "c.png"}) == {"train 4": "c.png"}
     with pytest.raises(BadImage, match="3 bad images are more than --max_bad_images 2"):
         resumed.add({"train 3": "moved/a.png", "train 4": "c.png"})
-    assert BadImages(0, 7).known == set()  # an older checkpoint's number
