@@ -147,7 +147,7 @@ def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, r
     """
     from modeling_simfle.configuration_simfle import weights_sha256
     from training.card_commands import spell_command
-    from training.card_facts import check_keys, read_json, read_training
+    from training.card_facts import check_keys, read_json
     from training.run_metrics import KEYS
 
     is_classifier = read_json(folder / "config.json")["architectures"][0].endswith("ForImageClassification")
@@ -165,7 +165,7 @@ def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, r
     check_keys(path, metrics, KEYS, "give the metrics.json of an evaluation or a probe")
     if not is_classifier:
         check_probe(path, metrics, run, folder)
-        metrics["command"] = read_training(path.parent)["command"]
+        metrics["command"] = probe_command(path.parent, str(folder))
     elif metrics.get("weights_sha256") != weights_sha256(folder):
         raise ValueError(
             f"{path} was not measured on these float16 weights; give --dataset in its place, or evaluate them by"
@@ -282,6 +282,17 @@ def describe(
         found |= {"model": name, "command": evaluation_command(public(metrics["arguments"]), name)}
     metrics.pop("arguments", None)  # the command says them
     return public({**metrics, **found})
+
+
+def probe_command(probe: Path, model: str) -> str:
+    """The shortest command that probes the published encoder as the run in `probe` was."""
+    from training.card_commands import FREE, script_defaults, spell_command
+    from training.card_facts import read_json
+
+    defaults, arguments = script_defaults("linear_probe"), read_json(probe / "run.json")["arguments"]
+    known = {name for name in defaults if name in arguments and name not in FREE}
+    changed = {name: arguments[name] for name in arguments if name in known and arguments[name] != defaults[name]}
+    return spell_command("linear_probe", changed | {"model": model, "output_dir": f"runs/probe_{Path(model).name}"})
 
 
 def evaluation_command(arguments: dict, model: str) -> str:
