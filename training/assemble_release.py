@@ -165,7 +165,7 @@ def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, r
     check_keys(path, metrics, KEYS, "give the metrics.json of an evaluation or a probe")
     if not is_classifier:
         check_probe(path, metrics, run, folder)
-        metrics["command"] = probe_command(path.parent, str(folder))
+        metrics["arguments"] = read_json(path.with_name("run.json"))["arguments"]
     elif metrics.get("weights_sha256") != weights_sha256(folder):
         raise ValueError(
             f"{path} was not measured on these float16 weights; give --dataset in its place, or evaluate them by"
@@ -277,19 +277,20 @@ def describe(
     elsewhere = [place for place in before if place not in here]
     if elsewhere:
         found["choices_elsewhere"] = elsewhere
+    name = public(str(output.resolve()))
     if metrics.get("method") == "evaluation":
-        name = public(str(output.resolve()))
         found |= {"model": name, "command": evaluation_command(public(metrics["arguments"]), name)}
+    elif metrics.get("method") == "linear probe":
+        found["command"] = probe_command(public(metrics["arguments"]), name)
     metrics.pop("arguments", None)  # the command says them
     return public({**metrics, **found})
 
 
-def probe_command(probe: Path, model: str) -> str:
-    """The shortest command that probes the published encoder as the run in `probe` was."""
+def probe_command(arguments: dict, model: str) -> str:
+    """The shortest command that probes the published encoder the same way."""
     from training.card_commands import FREE, script_defaults, spell_command
-    from training.card_facts import read_json
 
-    defaults, arguments = script_defaults("linear_probe"), read_json(probe / "run.json")["arguments"]
+    defaults = script_defaults("linear_probe")
     known = {name for name in defaults if name in arguments and name not in FREE}
     changed = {name: arguments[name] for name in arguments if name in known and arguments[name] != defaults[name]}
     return spell_command("linear_probe", changed | {"model": model, "output_dir": f"runs/probe_{Path(model).name}"})

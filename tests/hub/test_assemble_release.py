@@ -107,6 +107,7 @@ def test_metrics_measured_before(assembled, tuned_run, faces, pretrained, classi
     call(assemble_release, pretrained[0], tmp_path / "probed", *flags)
     evaluation = read_section((tmp_path / "probed" / "README.md").read_text(), "Evaluation")
     assert "linear probe" in evaluation and "training/linear_probe.py" in evaluation
+    assert "--model probed --output_dir runs/probe_probed" in evaluation.replace("\\\n    ", "")
     assert sorted(os.listdir(tmp_path)) == ["again", "eval", "probed"]
 
 
