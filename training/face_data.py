@@ -313,7 +313,7 @@ def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
         return Faces(rows, arguments.image_column)
     feature, values = rows.features[arguments.label_column], rows[arguments.label_column][:]
     names = getattr(feature, "names", None)
-    missing = sum(value is None or (names is not None and value < 0) for value in values)
+    missing = sum(value is None or (not isinstance(value, str) and not value >= 0) for value in values)  # NaN too
     if missing:
         raise ValueError(
             f"{missing:,} of the {len(values):,} rows have no {arguments.label_column!r} (none, or -1); leave them out."

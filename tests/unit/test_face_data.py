@@ -324,7 +324,7 @@ def write_table(file, **columns):
     return file.parent
 
 
-@pytest.mark.parametrize("values", [["fear", None, "anger", None], [0, None, 1, None]])
+@pytest.mark.parametrize("values", [["fear", None, "anger", None], [0, None, 1, -1], [0.0, float("nan"), 1.0, None]])
 def test_rows_without_a_label_are_no_class(tmp_path, values):
     table = write_table(tmp_path / "set" / "train.parquet", label=values)
     with pytest.raises(ValueError, match="2 of the 4 rows have no 'label'"):
