@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from modeling_simfle import SimFLEForImageClassification
 from tests.hub.hub_state import REPO
 from tests.hub.published_folders import call, read, spoil
-from training import assemble_release, make_card, publish
+from training import assemble_release, make_card, model_card, publish
 from training.card_checks import check_card
 from training.card_sections import read_section
 from training.folder_checks import check_staged
@@ -161,7 +161,7 @@ def test_a_run_with_other_weights_than_it_measured_is_refused(tuned_run, tmp_pat
 
 
 def test_a_folder_of_pictures_is_no_data_set_of_the_hub(classifier, tuned_run):
-    data = ModelCard(make_card.make_card(classifier[0])).data
+    data = ModelCard(model_card.make_card(classifier[0])).data
     assert data.datasets is None and {result.dataset_type for result in data.eval_results} == {"local"}
-    card = make_card.make_card(tuned_run)
+    card = model_card.make_card(tuned_run)
     assert "run.json" not in card and "`ferplus_protocol`" not in card
