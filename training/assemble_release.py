@@ -18,10 +18,9 @@ import re
 import shlex
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from training.evaluate_classifier import EvaluationArguments
 from training.evaluate_classifier import main as evaluate_main
 from training.face_data import DatasetArguments
 from training.model_card import CardArguments
@@ -277,35 +276,24 @@ def describe(
     elsewhere = [place for place in before if place not in here]
     if elsewhere:
         found["choices_elsewhere"] = elsewhere
-    name = public(str(output.resolve()))
+    name, arguments = public(str(output.resolve())), public(metrics.get("arguments", {}))
     if metrics.get("method") == "evaluation":
-        found |= {"model": name, "command": evaluation_command(public(metrics["arguments"]), name)}
+        found |= {"model": name, "command": shortest_command("evaluate_classifier", arguments, name, "evaluation")}
     elif metrics.get("method") == "linear probe":
-        found["command"] = probe_command(public(metrics["arguments"]), name)
+        found["command"] = shortest_command("linear_probe", arguments, name, "probe")
     metrics.pop("arguments", None)  # the command says them
     return public({**metrics, **found})
 
 
-def probe_command(arguments: dict, model: str) -> str:
-    """The shortest command that probes the published encoder the same way."""
-    from training.card_commands import FREE, script_defaults, spell_command
+def shortest_command(script: str, arguments: dict, model: str, kind: str) -> str:
+    """The shortest command that measures the published folder the same way, on whatever machine."""
+    from training.card_commands import script_defaults, spell_command
 
-    defaults = script_defaults("linear_probe")
-    known = {name for name in defaults if name in arguments and name not in FREE}
-    changed = {name: arguments[name] for name in arguments if name in known and arguments[name] != defaults[name]}
-    return spell_command("linear_probe", changed | {"model": model, "output_dir": f"runs/probe_{Path(model).name}"})
-
-
-def evaluation_command(arguments: dict, model: str) -> str:
-    """The shortest command that measures the published folder the same way."""
-    from training.card_commands import spell_command
-
-    defaults = asdict(DatasetArguments()) | asdict(EvaluationArguments())
-    known = {f.name for kind in (DatasetArguments, EvaluationArguments) for f in fields(kind)}
-    changed = {name: arguments[name] for name in arguments if name in known and arguments[name] != defaults[name]}
-    name = Path(model).name
-    changed |= {"model": model, "eval_split": arguments["eval_split"], "output_dir": f"runs/evaluation_{name}"}
-    return spell_command("evaluate_classifier", changed)
+    defaults = script_defaults(script)
+    here = ("num_workers", "features_dir")
+    changed = {n: v for n, v in arguments.items() if n in defaults and n not in here and v != defaults[n]}
+    changed |= {"model": model, "eval_split": arguments["eval_split"], "output_dir": f"runs/{kind}_{Path(model).name}"}
+    return spell_command(script, changed)
 
 
 if __name__ == "__main__":

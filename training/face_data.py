@@ -298,6 +298,7 @@ def read_table(path: Path, dataset: str, data_format: str, split: str):
 def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
     """Rows of a table, by `--image_column` and `--label_column`."""
     import datasets
+    import pyarrow
 
     for flag, column in (("image", arguments.image_column), ("label", arguments.label_column))[: 1 + with_labels]:
         if column not in rows.column_names:
@@ -306,7 +307,7 @@ def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
     feature = rows.features[arguments.image_column]
     try:
         rows = rows.cast_column(arguments.image_column, datasets.Image(decode=False))
-    except (NotImplementedError, TypeError, ValueError) as error:  # pyarrow's errors are such
+    except pyarrow.ArrowNotImplementedError as error:
         column = arguments.image_column
         raise ValueError(f"Column {column!r} holds {feature}, no pictures; name another by --image_column.") from error
     if not with_labels:

@@ -92,11 +92,19 @@ def picture_hash(cell: dict | None) -> str | None:
     """
     from PIL import Image
 
+    if cell is None or (cell["bytes"] is None and cell["path"] is None):
+        return None
     try:
         with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
             return hashlib.sha256(np.asarray(image.convert("L")).tobytes()).hexdigest()
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, AttributeError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):  # as in face_data.read_image
         return None
+
+
+def is_among(hashes: list, others: list) -> np.ndarray:
+    """(N,) bool: whether each hash is one of the others'; None, of an unreadable picture, is not."""
+    known = set(others) - {None}
+    return np.array([value in known for value in hashes], np.bool_)
 
 
 def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, with_labels: bool = True):
@@ -135,8 +143,7 @@ def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, wi
         if other in parts and (with_labels or split == "train"):
             for name in {split, other} - set(hashes):
                 hashes[name] = [picture_hash(cell) for cell in parts[name]["image"]]
-            known = set(hashes[other]) - {None}
-            repeats = np.array([value in known for value in hashes[split]], np.bool_)
+            repeats = is_among(hashes[split], hashes[other])
             kept &= ~repeats | (split != "train")
             if split != "train":
                 rows = rows.add_column("repeats_training", repeats)

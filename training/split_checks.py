@@ -7,7 +7,7 @@ import numpy as np
 
 from training.face_data import FINGERPRINTED, DatasetArguments, Faces, evenly, open_faces
 from training.fer_datasets import match_labels
-from training.ferplus import picture_hash
+from training.ferplus import is_among, picture_hash
 from training.folder_splits import spellings
 
 
@@ -63,12 +63,6 @@ def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     if eval_faces.split not in spellings("validation"):
         return train_faces
     return train_faces.select(np.flatnonzero(~is_among(train, evaluation)))
-
-
-def is_among(hashes: list, others: list) -> np.ndarray:
-    """(N,) bool: whether each hash is one of the others'; None, of an unreadable picture, is not."""
-    known = set(others) - {None}
-    return np.array([value in known for value in hashes], np.bool_)
 
 
 def picture_files(faces: Faces) -> set[str]:

@@ -1,3 +1,4 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """The pretraining loop's end: on an accelerator a step's answer comes a step later, wherever the loop is by then."""
 
 from types import SimpleNamespace
