@@ -17,6 +17,7 @@ from pathlib import Path
 
 from training.face_data import DatasetArguments, open_faces
 from training.model_setup import check_model, load_classifier
+from training.read_images import BadImages
 from training.script_arguments import check_range, parse_arguments, run_main
 
 
@@ -130,9 +131,9 @@ def run_model(model, processor, device, faces, data, evaluation):
     """Indices (N,) and logits (N, outputs), numpy, of the readable faces; images_per_second and num_bad_images."""
     import time
 
-    from training.features import BadImageCount, compute_outputs
+    from training.features import compute_outputs
 
-    bad_images, started = BadImageCount(data.max_bad_images), time.perf_counter()
+    bad_images, started = BadImages(data.max_bad_images), time.perf_counter()
     kept, logits = compute_outputs(
         lambda pixel_values: model(pixel_values=pixel_values).logits,
         faces,
@@ -144,7 +145,7 @@ def run_model(model, processor, device, faces, data, evaluation):
         title="evaluating",
     )
     seconds = time.perf_counter() - started
-    return kept, logits.numpy(), {"images_per_second": len(kept) / seconds, "num_bad_images": bad_images.seen}
+    return kept, logits.numpy(), {"images_per_second": len(kept) / seconds, "num_bad_images": len(bad_images.known)}
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.face_data import DatasetArguments, open_faces, picture_faces
+from training.read_images import BadImages
 from training.script_arguments import check_range, parse_arguments, run_main
 
 FILES = {"eager": "model.safetensors", "onnx": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
@@ -135,7 +136,7 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
     """Writes the int8 file and returns how it was calibrated; None, and no file, without --dataset."""
     import numpy as np
 
-    from training.features import BadImageCount, ProcessedFaces, batches_of
+    from training.features import ProcessedFaces, batches_of
     from training.onnx_export import write_int8, write_onnx
 
     if not data.dataset:
@@ -144,7 +145,7 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
     faces = open_faces(data, data.dataset, data.train_split, with_labels=False)
     wanted = min(len(faces), arguments.num_calibration_images)
     chosen = ProcessedFaces(faces.select(np.linspace(0, len(faces) - 1, wanted).astype(int)), processor)
-    batch_size, bad_images = min(wanted, arguments.per_device_eval_batch_size), BadImageCount(data.max_bad_images)
+    batch_size, bad_images = min(wanted, arguments.per_device_eval_batch_size), BadImages(data.max_bad_images)
     batches = [pixels for _, pixels in batches_of(chosen, batch_size, data.num_workers, bad_images, "cpu")]
     batches = [pixels for pixels in batches if len(pixels) == batch_size]  # histograms take batches of one size
     if not batches:

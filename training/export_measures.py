@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
-from training.features import BadImageCount, compute_outputs
-from training.onnx_export import Classify, torch_threads
+from training.features import compute_outputs
+from training.onnx_export import Classify
+from training.process_resources import torch_threads
+from training.read_images import BadImages
 
 
 def compute_logits(classifiers: Mapping[str, Classify], faces, processor, batch_size, num_workers, bad_images: int):
@@ -26,7 +28,7 @@ def compute_logits(classifiers: Mapping[str, Classify], faces, processor, batch_
         processor,
         batch_size,
         num_workers,
-        BadImageCount(bad_images),
+        BadImages(bad_images),
         "cpu",
         title="comparing",
     )  # (N, classifiers, K)

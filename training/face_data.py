@@ -6,12 +6,10 @@ An image stays encoded until it is asked for; one that cannot be decoded raises 
 """
 
 import hashlib
-import io
 import os
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,13 +25,10 @@ from training.fer_datasets import (
 )
 from training.fer_layouts import SPLITS, list_images
 from training.folder_splits import SPLIT_SYNONYMS, spellings, split_folder, split_names
+from training.read_images import BadImage, read_image
 from training.script_arguments import check_range
 
 FINGERPRINTED = 1000  # pictures of a data set
-
-
-class BadImage(ValueError):
-    """A picture that cannot be decoded. The message names it and says why."""
 
 
 @dataclass
@@ -67,6 +62,7 @@ class DatasetArguments:
             check_range(name, getattr(self, name), 0)
 
 
+@dataclass(eq=False)
 class Faces:
     """
     One split: pictures, and labels where there are any.
@@ -79,32 +75,24 @@ class Faces:
         source: what it was read from, for run.json. split: its name.
     """
 
-    def __init__(
-        self,
-        rows,
-        image_column,
-        class_names=None,
-        labels=None,
-        soft_labels=None,
-        repeats_training=None,
-        box_column=None,
-    ):
-        self.rows, self.image_column, self.box_column = rows, image_column, box_column
-        self.class_names, self.labels, self.soft_labels = class_names, labels, soft_labels
-        self.repeats_training = repeats_training
-        self.source = self.split = ""
+    rows: Any
+    image_column: str
+    class_names: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+    soft_labels: np.ndarray | None = None
+    repeats_training: np.ndarray | None = None
+    box_column: str | None = None
+    source: str = ""
+    split: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def select(self, indices: np.ndarray) -> "Faces":
         """Some of them, in the order given."""
-        columns = (self.labels, self.soft_labels, self.repeats_training)
-        labels, soft_labels, repeats = (None if column is None else column[indices] for column in columns)
-        rows = self.rows.select(indices)
-        chosen = Faces(rows, self.image_column, self.class_names, labels, soft_labels, repeats, self.box_column)
-        chosen.source, chosen.split = self.source, self.split
-        return chosen
+        columns = {name: getattr(self, name) for name in ("labels", "soft_labels", "repeats_training")}
+        chosen = {name: None if column is None else column[indices] for name, column in columns.items()}
+        return replace(self, rows=self.rows.select(indices), **chosen)
 
     def cell(self, index) -> dict:
         """Where picture `index` is: {"bytes", "path"}, neither where a table has none."""
@@ -162,22 +150,6 @@ class Faces:
 def evenly(length: int, count: int) -> list[int]:
     """Up to `count` of range(length), evenly spaced."""
     return np.unique(np.linspace(0, length - 1, min(length, count)).astype(int)).tolist()
-
-
-def read_image(cell: dict, name: str):
-    """A cell of a picture column, {"bytes", "path"}, as an upright 8-bit RGB PIL image. Raises BadImage."""
-    from PIL import Image
-
-    from modeling_simfle.image_processing_simfle import to_rgb
-
-    if cell["bytes"] is None and cell["path"] is None:
-        raise BadImage(f"{name} has no picture")
-    try:
-        with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
-            return to_rgb(image)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        why = re.sub(r" at 0x[0-9a-f]+", "", str(error))  # the buffer's address: another one at every reading
-        raise BadImage(f"{name} is not a readable image ({why})") from error
 
 
 def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_labels: bool, whole: bool = False) -> Faces:

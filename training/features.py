@@ -4,41 +4,14 @@ import sys
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from training.face_data import BadImage, Faces
+from training.face_data import Faces
+from training.read_images import BadImage, BadImages
 from training.script_arguments import ignore_stop_signals
 from training.views import draw_crop, view_generator
-
-
-class BadImageCount:
-    """Names and counts unreadable pictures over a run; beyond the limit the run stops."""
-
-    def __init__(self, limit: int, seen: int = 0):
-        self.limit, self.seen = limit, seen
-
-    def add(self, problems: list[str]) -> None:
-        for problem in filter(None, problems):
-            self.seen += 1
-            print(f"bad image {self.seen} (limit {self.limit}): {problem}", file=sys.stderr)
-        if self.seen > self.limit:
-            raise ValueError(
-                f"{self.seen} bad images are more than --max_bad_images {self.limit}; see the names above."
-            )
-
-
-class DistinctBadImages(BadImageCount):
-    """The same for several passes over the same faces: each picture counts once."""
-
-    def __init__(self, limit: int):
-        super().__init__(limit)
-        self.known: set[str] = set()
-
-    def add(self, problems: list[str]) -> None:
-        fresh = [problem for problem in problems if problem not in self.known]
-        self.known.update(fresh)
-        super().add(fresh)
 
 
 class ProcessedFaces(Dataset):
@@ -72,13 +45,13 @@ class ProcessedFaces(Dataset):
 
 
 def collate_readable(items):
-    """Indices, pixel_values (B, 3, H, W) or None, problems; unreadable pictures are left out."""
+    """Indices and pixel_values (B, 3, H, W) or None of the readable pictures; {index: problem} of the others."""
     readable = [(index, pixels) for index, pixels, problem in items if not problem]
     pixel_values = torch.from_numpy(np.stack([pixels for _, pixels in readable])) if readable else None
-    return [index for index, _ in readable], pixel_values, [problem for *_, problem in items if problem]
+    return [index for index, _ in readable], pixel_values, {index: problem for index, _, problem in items if problem}
 
 
-def batches_of(dataset, batch_size, num_workers, bad_images: BadImageCount, device, sampler=None, title=""):
+def batches_of(dataset, batch_size, num_workers, bad_images: BadImages, device, sampler=None, title=""):
     """Yields (indices, pixel_values on the device); counts and names what cannot be read."""
     loader = DataLoader(
         dataset,
@@ -90,7 +63,7 @@ def batches_of(dataset, batch_size, num_workers, bad_images: BadImageCount, devi
         generator=torch.Generator(),  # the loader draws a seed for its workers: not from the run's generator
     )
     for indices, pixel_values, problems in tqdm(loader, desc=title, disable=not sys.stderr.isatty(), leave=False):
-        bad_images.add(problems)
+        bad_images.add({problem: problem for problem in problems.values()})
         if indices:
             yield indices, pixel_values.to(device)
 
@@ -116,16 +89,7 @@ def compute_outputs(function, faces, processor, batch_size, num_workers, bad_ima
 @torch.no_grad()
 def estimate_batch_norm(encoder, faces, processor, batch_size, num_workers, bad_images, device) -> None:
     """Sets every BatchNorm's running statistics to the mean over one pass of the faces; weights stay."""
-    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative mean
-    encoder.train()
     dataset = ProcessedFaces(faces, processor)
-    for indices, pixel_values in batches_of(dataset, batch_size, num_workers, bad_images, device, title="BatchNorm"):
-        if len(indices) > 1:
-            encoder(pixel_values)
+    batches = batches_of(dataset, batch_size, num_workers, bad_images, device, title="BatchNorm")
+    update_bn((pixel_values for indices, pixel_values in batches if len(indices) > 1), encoder)
     encoder.eval()
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum

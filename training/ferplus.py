@@ -97,7 +97,7 @@ def picture_hash(cell: dict | None) -> str | None:
     try:
         with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
             return hashlib.sha256(np.asarray(image.convert("L")).tobytes()).hexdigest()
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):  # as in face_data.read_image
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):  # as in read_images.read_image
         return None
 
 

@@ -9,8 +9,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from modeling_simfle.image_processing_simfle import resize_face
-from training.face_data import BadImage, Faces
+from training.face_data import Faces
 from training.features import collate_readable
+from training.read_images import BadImage
 from training.script_arguments import ignore_stop_signals
 from training.views import view_generator
 

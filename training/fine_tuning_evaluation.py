@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from modeling_simfle.configuration_simfle import check_weights
-from training.features import BadImageCount, compute_outputs
-from training.run_guard import BadImages
+from training.features import compute_outputs
+from training.read_images import BadImages
 
 RESULTS = ("metrics.json", "predictions.csv")  # of a run that has ended
 EVALUATION_BATCH = 256
@@ -28,17 +26,6 @@ def epoch_accuracies(labels, predictions, repeats_training, kept) -> dict[str, f
     return found
 
 
-class UnreadPictures(BadImageCount):
-    """Keeps what was wrong with the pictures of a pass, for BadImages to name and count."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=0)
-        self.problems: list[str] = []
-
-    def add(self, problems: list[str]) -> None:
-        self.problems += filter(None, problems)
-
-
 def predict(model, faces, processor, num_workers: int, bad_images: BadImages, device):
     """
     Indices (N,) of the pictures that can be read and their classes (N,), int64; the model is put in eval mode.
@@ -47,13 +34,10 @@ def predict(model, faces, processor, num_workers: int, bad_images: BadImages, de
         ValueError: more bad images than the limit, or no other.
     """
     model.eval()
-    unread = UnreadPictures()
     kept, logits = compute_outputs(
-        lambda pixel_values: model(pixel_values).logits, faces, processor, EVALUATION_BATCH, num_workers, unread,
+        lambda pixel_values: model(pixel_values).logits, faces, processor, EVALUATION_BATCH, num_workers, bad_images,
         device, title="evaluating",
     )  # fmt: skip
-    missing = np.setdiff1d(np.arange(len(faces)), kept).tolist()
-    bad_images.add(dict(zip((f"evaluation {index}" for index in missing), unread.problems, strict=True)))
     return kept, logits.argmax(1).numpy()
 
 

@@ -28,7 +28,8 @@ from training.fine_tuning_data import (
 )
 from training.fine_tuning_evaluation import RESULTS, epoch_accuracies, is_reported, predict
 from training.fine_tuning_optimizer import make_optimizer, schedule
-from training.run_guard import BadImages, any_process, check_same_step, gather_problems
+from training.read_images import BadImages
+from training.run_guard import any_process, check_same_step, gather_problems
 from training.run_metrics import (
     classification_measures,
     measures_without_repeats,
@@ -129,7 +130,7 @@ class FineTuning:
         started, before, ended = time.perf_counter(), self.state["seconds"], False
         upcoming = self.load_epoch(self.state["epochs"])
         while not ended:
-            loss = self.train_epoch(self.state["epochs"], *upcoming)
+            loss = self.train_epoch(self.state["epochs"], upcoming)
             self.state["epochs"] += 1
             if self.state["epochs"] < self.run.num_train_epochs:  # its workers start while this one is evaluated
                 upcoming = self.load_epoch(self.state["epochs"])
@@ -146,8 +147,8 @@ class FineTuning:
         ended, self.bad_images.known = broadcast_object_list(told)
         return ended
 
-    def load_epoch(self, epoch: int) -> tuple[list[list[tuple]], Iterator]:
-        """This process's keys of each batch of an epoch, and the batches, which its workers begin to make."""
+    def load_epoch(self, epoch: int) -> Iterator:
+        """This process's batches of an epoch, which its workers begin to make."""
         run = self.run
         size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
         dataset = AugmentedFaces(self.train_faces, self.processor, self.augmentation, size, run.seed)
@@ -156,9 +157,9 @@ class FineTuning:
             self.train_faces, epoch, run.per_device_train_batch_size, run.seed, run.class_balance == "sampling",
             rank, processes,
         )  # fmt: skip
-        return batches, iter(make_epoch_loader(dataset, batches, self.data.num_workers))
+        return iter(make_epoch_loader(dataset, batches, self.data.num_workers))
 
-    def train_epoch(self, epoch: int, batches: list[list[tuple]], loader: Iterator) -> float:
+    def train_epoch(self, epoch: int, loader: Iterator) -> float:
         """
         One pass over the training faces, as `load_epoch` has them; returns its mean loss.
 
@@ -169,9 +170,9 @@ class FineTuning:
         self.model.train()
         total, done = torch.zeros((), device=self.accelerator.device), 0
         title = f"epoch {epoch + 1}/{self.run.num_train_epochs}"
-        loaded = tqdm(loader, desc=title, total=len(batches), disable=quiet, leave=False)
-        for step, (keys, (indices, pixels, problems)) in enumerate(zip(batches, loaded, strict=True)):
-            if self.must_skip(keys, indices, problems):
+        loaded = tqdm(loader, desc=title, total=self.steps_per_epoch, disable=quiet, leave=False)
+        for step, (indices, pixels, problems) in enumerate(loaded):
+            if self.must_skip(indices, problems):
                 continue
             total += self.train_step(epoch, step, indices, pixels)
             done += 1
@@ -182,18 +183,16 @@ class FineTuning:
             raise ValueError(f"the loss of epoch {epoch + 1} is {mean}; use a smaller --base_learning_rate.")
         return mean
 
-    def must_skip(self, keys: list[tuple], indices: list[int], problems: list[str]) -> bool:
+    def must_skip(self, indices: list[int], problems: dict[int, str]) -> bool:
         """
         Counts unreadable pictures; whether any process has fewer than two others: BatchNorm needs two.
 
         All processes agree, in one small reduction a step where there are several: none waits for another's gradients.
         """
-        readable = set(indices)
-        missing = [f"train {index}" for _, index, _ in keys if index not in readable]
-        fresh = self.bad_images.fresh(dict(zip(missing, problems, strict=True)))
+        fresh = self.bad_images.fresh(problems)
         too_few, some_fresh = any_process(self.accelerator, len(indices) < 2, bool(fresh))
         if some_fresh:
-            self.bad_images.add(gather_problems(self.accelerator, fresh))
+            self.bad_images.add(gather_problems(fresh))
         return too_few
 
     def train_step(self, epoch: int, step: int, indices: list[int], pixels: torch.Tensor) -> torch.Tensor:
@@ -243,7 +242,7 @@ class FineTuning:
             f" {self.run.eval_split} {choosing.replace('_', ' ')}"
             f" {100 * accuracy:.2f} % (best {100 * state['best_accuracy']:.2f} %, epoch {state['best_epoch']})"
         )
-        state["bad_images"] = sorted(self.bad_images.known)
+        state["bad_images"] = sorted(self.bad_images.known, key=str)
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
         more = {} if self.average is None else {"average": self.average.state_dict()}
@@ -266,7 +265,7 @@ class FineTuning:
         kept, predictions = self.predict(best)
         labels = self.eval_faces.labels[kept]
         write_predictions(self.output_dir / RESULTS[1], kept, labels, predictions)
-        num_unread = sum(key.startswith("train") for key in self.bad_images.known)
+        num_unread = sum(isinstance(key, int) for key in self.bad_images.known)  # rows; the others are sentences
         metrics = write_metrics(  # last: a run without it is unfinished
             self.output_dir / RESULTS[0],
             classification_measures(labels, predictions, self.train_faces.class_names),
@@ -274,7 +273,7 @@ class FineTuning:
             protocol=f"{self.state['epochs']} epochs, best of them on {self.run.eval_split}, without pictures that"
             " repeat training ones where those are known",
             processor=self.processor,
-            model=model_arguments.model or f"untrained {model_arguments.model_config or 'default configuration'}",
+            model=model_arguments.name,
             seed=self.run.seed,
             method="fine-tuning" if model_arguments.model else "supervised from scratch",
             label_percent=100,

@@ -13,16 +13,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from training.face_data import DatasetArguments
-from training.frozen_encoder import check_unused
 from training.hub_arguments import HubArguments, push_run
 from training.model_setup import (
     ModelArguments,
     ProcessorArguments,
     check_model,
-    load_processor,
-    load_weights,
-    make_processor,
-    read_config,
+    load_encoder,
 )
 from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
 from training.split_checks import check_chooses, open_both
@@ -97,7 +93,7 @@ class FineTuningArguments:
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, FineTuningArguments, HubArguments)
     data, model_arguments, processor_arguments, run, hub = parse_arguments(kinds, argv, __doc__)
-    from training.process_memory import keep_freed_memory
+    from training.process_resources import keep_freed_memory
     from training.run_state import find_checkpoint, prepare_output_dir, versions, write_json
 
     keep_freed_memory()
@@ -139,24 +135,7 @@ def make_model(model_arguments, processor_arguments, run, class_names):
     """The classifier over --model's encoder (or a new one of --model_config), trainable, and the image processor."""
     import torch
 
-    from modeling_simfle import SimFLEForImageClassification, SimFLEModel
-
-    labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
-    if model_arguments.model:
-        encoder = load_weights(SimFLEModel, model_arguments.model, **labels)
-        model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
-        model.encoder = encoder
-        processor = load_processor(model_arguments.model)
-        check_unused(model_arguments, processor_arguments, processor)
-        if run.view_size:
-            processor.size = {"height": run.view_size, "width": run.view_size}
-    else:
-        config = read_config(model_arguments)
-        config.id2label, config.label2id = labels["id2label"], labels["label2id"]
-        model, processor = (
-            SimFLEForImageClassification(config),
-            make_processor(processor_arguments, run.view_size or 224),
-        )
+    model, processor = load_encoder(model_arguments, processor_arguments, class_names, run.view_size)
     torch.nn.init.normal_(model.classifier.weight, std=0.01)
     torch.nn.init.zeros_(model.classifier.bias)
     return model.train().to(memory_format=torch.channels_last), processor

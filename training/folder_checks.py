@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from training.card_checks import check_card, is_pickle
-from training.staging import CONFIG, INDEX, WEIGHTS, Staged, code_names
+from training.staging import CONFIG, INDEX, WEIGHTS, Staged
 
 TOKEN = re.compile(rb"hf_[A-Za-z0-9]{20,}")  # how the Hub's tokens look
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -115,10 +115,12 @@ def check_tensors(folder: Path) -> None:
 
 def check_auto_map(folder: Path) -> None:
     """Raises ValueError: config files that name code elsewhere than in the folder."""
+    from modeling_simfle.configuration_simfle import CODE_FILES
+
     for name in (CONFIG, "preprocessor_config.json"):
         if not (folder / name).is_file():
             raise ValueError(f"{name} is missing; save model and image processor into the folder.")
         named = json.loads((folder / name).read_text(encoding="utf-8")).get("auto_map", {})
         for target in named.values():
-            if not isinstance(target, str) or f"{target.split('.')[0]}.py" not in code_names():
+            if not isinstance(target, str) or f"{target.split('.')[0]}.py" not in CODE_FILES:
                 raise ValueError(f"{name} names the code {target!r}, which is not in the folder; save it again.")

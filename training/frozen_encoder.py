@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from training.face_data import BadImage
-from training.model_setup import load_processor, load_weights, make_processor, read_config
+from training.model_setup import load_encoder
+from training.read_images import BadImage, BadImages
 from training.script_arguments import check_range
 from training.split_checks import open_both
 
@@ -88,20 +88,16 @@ class FrozenEncoder:
     def __init__(self, data, model_arguments, processor_arguments, probe):
         import torch
 
-        from training.features import DistinctBadImages
-
         self.data, self.probe, self.device = data, probe, "cuda" if torch.cuda.is_available() else "cpu"
         self.train_faces, self.eval_faces = self.open_splits()
-        self.bad_images = DistinctBadImages(data.max_bad_images)
+        self.bad_images = BadImages(data.max_bad_images)
         self.features_dir = Path(probe.features_dir) if probe.features_dir else None
         torch.manual_seed(probe.seed)
         self.model, self.processor = load_encoder(
-            model_arguments, processor_arguments, probe, self.train_faces.class_names
+            model_arguments, processor_arguments, self.train_faces.class_names, probe.view_size, probe.which
         )
         self.model.to(self.device).freeze_encoder()
-        self.model_name = (
-            model_arguments.model or f"untrained {model_arguments.model_config or 'default configuration'}"
-        )
+        self.model_name = model_arguments.name
         self.arguments = {
             name: value
             for part in (data, model_arguments, processor_arguments, probe)
@@ -167,7 +163,7 @@ class FrozenEncoder:
             try:
                 faces.image(int(index))
             except BadImage as error:
-                self.bad_images.add([str(error)])
+                self.bad_images.add({str(error): str(error)})
         return kept, found["features"]
 
     @property
@@ -209,85 +205,9 @@ class FrozenEncoder:
             label_percent=percent,
             dataset={"source": faces.source, "fingerprint": self.fingerprints["eval"]},
             choices=choices,
-            num_bad_images=self.bad_images.seen,
+            num_bad_images=len(self.bad_images.known),
             **measures_without_repeats(labels, predictions, faces.repeats_training, kept),
             **more,
         )
         print(f"{percent} % of the labels, seed {seed}: ", end="")
         print_measures(metrics)
-
-
-def load_encoder(model_arguments, processor_arguments, probe, class_names):
-    """
-    The classifier over --model's encoder (or an untrained one of --model_config), and the image processor.
-
-    Args:
-        class_names: of its outputs; None where they do not matter. An untrained encoder of a seed is the same for all.
-    """
-    from modeling_simfle import SimFLEForImageClassification, SimFLEModel
-
-    labels = {}
-    if class_names is not None:
-        labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
-    if not model_arguments.model:
-        if probe.which == "target":
-            raise ValueError("--which target needs --model, a pretraining folder; an untrained encoder has no target.")
-        config = read_config(model_arguments)
-        for name, value in labels.items():
-            setattr(config, name, value)
-        return SimFLEForImageClassification(config), make_processor(processor_arguments, probe.view_size or 224)
-    if probe.which == "target":
-        encoder = load_target(model_arguments.model, labels)
-    else:
-        encoder = load_weights(SimFLEModel, model_arguments.model, **labels)
-    model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
-    model.encoder = encoder
-    processor = load_processor(model_arguments.model)
-    check_unused(model_arguments, processor_arguments, processor)
-    if probe.view_size:
-        processor.size = {"height": probe.view_size, "width": probe.view_size}
-    return model, processor
-
-
-def check_unused(model_arguments, processor_arguments, processor) -> None:
-    """
-    Flags of a new encoder beside --model, whose own config and `processor` are used: they may only say the same.
-
-    A value that is the flag's default counts as not given.
-
-    Raises:
-        ValueError: naming the first that differs.
-    """
-    import numpy as np
-
-    from modeling_simfle import SimFLEConfig
-
-    source = model_arguments.model
-    for name, default in asdict(type(processor_arguments)()).items():
-        value, found = getattr(processor_arguments, name), getattr(processor, name, None)
-        wanted = value * 3 if isinstance(value, list) and len(value) == 1 else value  # one number for all channels
-        if value != default and np.ravel(wanted).tolist() != np.ravel(found).tolist():
-            raise ValueError(f"--{name} {value} is not what {source} was trained with, {found}; leave it out.")
-    given = [name for name, value in asdict(model_arguments).items() if name != "model" and value is not None]
-    if not given:
-        return
-    wanted, found = read_config(model_arguments), SimFLEConfig.from_pretrained(source)
-    for name in SimFLEConfig.__annotations__:
-        if name != "model_type" and getattr(wanted, name) != getattr(found, name):
-            raise ValueError(
-                f"--{' or --'.join(given)} asks for {name} {getattr(wanted, name)!r}, and {source} has"
-                f" {getattr(found, name)!r}; leave {'it' if len(given) == 1 else 'them'} out, or --model."
-            )
-
-
-def load_target(source: str, labels: dict):
-    """The target encoder of a pretraining folder. Raises ValueError on another kind of folder."""
-    from modeling_simfle import SimFLEConfig, SimFLEForPreTraining
-
-    architectures = SimFLEConfig.from_pretrained(source).architectures or ["bare config"]
-    if "SimFLEForPreTraining" not in architectures:
-        raise ValueError(
-            f"--which target: {source} holds a {', '.join(architectures)}, which has no target; give a pretraining"
-            " folder, or leave --which out."
-        )
-    return load_weights(SimFLEForPreTraining, source, **labels).target_encoder

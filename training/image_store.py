@@ -23,7 +23,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from training.face_data import BadImage, Faces, evenly
+from training.face_data import Faces, evenly
+from training.read_images import BadImage
 from training.run_guard import any_process
 from training.script_arguments import ignore_stop_signals
 

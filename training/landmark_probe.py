@@ -145,8 +145,7 @@ def fit_and_predict(frozen: FrozenLandmarkEncoder, probe: ProbeArguments, train_
 
 def write_results(frozen, probe: ProbeArguments, folder: Path, kept, people, distances, mean_shape, fit) -> None:
     """The run's four files; distances (n, 68) are those of the evaluation faces `kept`."""
-    from training.run_metrics import describe_preprocessing
-    from training.run_state import versions, write_json
+    from training.run_metrics import write_metrics
 
     errors = distances.mean(1)
     measures = landmark_measures(distances, people)
@@ -158,22 +157,20 @@ def write_results(frozen, probe: ProbeArguments, folder: Path, kept, people, dis
     curves = [("probe", errors), ("mean shape of the training faces", mean_shape)]
     draw_cumulative_curves(folder / "cumulative_errors.png", curves, f"{len(errors)} images\n{summary}")
     frozen.write_run(folder, seed=probe.seed)
-    metrics = {
-        **measures,
-        **fit,
-        "split": probe.eval_split,
-        "protocol": describe_protocol(frozen, probe),
-        "preprocessing": describe_preprocessing(frozen.processor),
-        "model": frozen.model_name,
-        "seed": probe.seed,
-        "versions": versions(),
-        "method": "landmark probe",
-        "label_percent": 100,
-        "dataset": {"source": frozen.eval_faces.source, "fingerprint": frozen.fingerprints["eval"]},
-        "choices": 0,
-        "num_bad_images": frozen.bad_images.seen,
-    }
-    write_json(folder / "metrics.json", metrics)  # last: a run without it is unfinished
+    metrics = write_metrics(  # last: a run without it is unfinished
+        folder / "metrics.json",
+        {**measures, **fit},
+        split=probe.eval_split,
+        protocol=describe_protocol(frozen, probe),
+        processor=frozen.processor,
+        model=frozen.model_name,
+        seed=probe.seed,
+        method="landmark probe",
+        label_percent=100,
+        dataset={"source": frozen.eval_faces.source, "fingerprint": frozen.fingerprints["eval"]},
+        choices=0,
+        num_bad_images=len(frozen.bad_images.known),
+    )
     print(
         f"{summary} on {len(errors)} images of {metrics['num_persons']} persons, split {probe.eval_split}; ridge"
         f" {fit['ridge']['relative_strength']:.3g} of the features' scale; the training faces' mean shape"

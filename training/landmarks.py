@@ -6,13 +6,14 @@ width and height in pixels. Distances are measured in the picture's pixels, so t
 as it looks.
 """
 
-import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from training.run_metrics import write_table
+from training.run_state import replaced
 
 NUM_POINTS = 68
 REGIONS = {
@@ -155,12 +156,7 @@ def write_errors(path: Path, indices, people: np.ndarray, errors: np.ndarray) ->
     """A csv of `index,person,normalized_mean_error`, one image a line: with it runs are compared pairwise."""
     from training.paired_runs import ERROR_COLUMNS
 
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(ERROR_COLUMNS)
-        writer.writerows(zip(np.asarray(indices).tolist(), people.tolist(), errors.tolist(), strict=True))
-    os.replace(temporary, path)
+    write_table(path, ERROR_COLUMNS, indices, people, errors)
 
 
 def draw_cumulative_curves(path: Path, curves: Sequence[tuple[str, np.ndarray]], title: str = "") -> None:
@@ -176,6 +172,5 @@ def draw_cumulative_curves(path: Path, curves: Sequence[tuple[str, np.ndarray]],
     axes.set_xlim(0, CURVE[-1])
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -5,7 +5,6 @@ All K layers see the same batches, so that their weights stand in one (K * class
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -40,17 +39,6 @@ def shuffled_batches(features: torch.Tensor, labels: torch.Tensor, batch_size: i
             yield features[indices.to(features.device)], labels[indices]
 
     return batches
-
-
-@contextmanager
-def one_thread():
-    """Steps of a millisecond: on a busy CPU a second thread that must wait for its turn made them five times slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def head_logits(heads: list[torch.Tensor], features: torch.Tensor) -> torch.Tensor:

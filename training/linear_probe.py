@@ -75,7 +75,8 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
     import torch
 
     from modeling_simfle.configuration_simfle import weights_sha256
-    from training.linear_heads import few_shot_indices, one_thread, train_heads
+    from training.linear_heads import few_shot_indices, train_heads
+    from training.process_resources import torch_threads
     from training.run_state import save_model
 
     kept, eval_features = frozen.features(frozen.eval_faces, "evaluation_features")
@@ -94,7 +95,8 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
             epochs = cached_batches(cached, probe, chosen, seed)
         evaluation = ((eval_features[fresh] - mean) / deviation, eval_labels[fresh.cpu()])
         settings = make_settings(probe)
-        with one_thread() if cached else nullcontext():
+        # Steps of a millisecond: on a busy CPU a second thread, waiting for its turn, made them five times slower.
+        with torch_threads(1) if cached else nullcontext():
             best = train_heads(epochs, probe.num_train_epochs, evaluation, classifier.out_features, settings, seed)
         with torch.no_grad():
             weight = best["weight"] / deviation  # the classifier takes features as they are

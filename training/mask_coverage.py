@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 
 from training.face_data import DatasetArguments, open_faces
 from training.landmarks import LandmarkArguments, read_landmarks
+from training.read_images import BadImages
 from training.script_arguments import check_range, parse_arguments, run_main
 
 
@@ -84,13 +85,13 @@ def measure(model, processor, device, landmarks, parts, output_dir) -> None:
     Args:
         landmarks: faces, their points (N, 68, 2) and people (N,). parts: the script's argument dataclasses.
     """
-    from training.features import BadImageCount, compute_outputs
+    from training.features import compute_outputs
     from training.patch_coverage import coverage, draw_coverage, patches_on_regions, visible_patches
     from training.run_metrics import describe_preprocessing
     from training.run_state import versions, write_json
 
     (faces, points, people), (data, columns, arguments) = landmarks, parts
-    bad_images, config = BadImageCount(data.max_bad_images), model.config
+    bad_images, config = BadImages(data.max_bad_images), model.config
     common = (arguments.per_device_eval_batch_size, data.num_workers, bad_images, device, "masking")
     kept, visible = compute_outputs(lambda pixels: visible_patches(model, pixels), faces, processor, *common)
     points, people = points[kept], people[kept]
@@ -104,7 +105,7 @@ def measure(model, processor, device, landmarks, parts, output_dir) -> None:
         "dataset": {"source": faces.source, "fingerprint": faces.fingerprint()},
         "num_images": len(kept),
         "num_persons": len(set(people.tolist())),
-        "num_bad_images": bad_images.seen,
+        "num_bad_images": len(bad_images.known),
         "num_channel_groups": config.num_channel_groups,
         "num_patches": config.num_patches,
         "num_visible_patches": config.num_visible_patches,

@@ -12,6 +12,7 @@ from training.card_facts import Facts, places_of, read_facts
 from training.card_sections import FIGURES, class_counts, headline
 from training.card_usage import EXAMPLE, LIES_THERE, how_to_use
 from training.public_paths import public, public_path
+from training.run_state import write_text
 from training.script_arguments import check_range
 from training.weight_licences import (
     CODE_TERMS,
@@ -22,7 +23,6 @@ from training.weight_licences import (
     stated_license,
     terms_of,
     write_license,
-    write_text,
 )
 
 TEMPLATE = Path(__file__).with_name("card_template.md")

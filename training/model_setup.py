@@ -1,7 +1,7 @@
 """Models and image processors for the scripts, from their arguments. Transformers is imported when called."""
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,11 @@ class ModelArguments:
     def __post_init__(self):
         if self.model:
             check_model(self.model)
+
+    @property
+    def name(self) -> str:
+        """As metrics.json has it."""
+        return self.model or f"untrained {self.model_config or 'default configuration'}"
 
 
 def check_model(source: str, flag: str = "--model ") -> None:
@@ -180,6 +185,89 @@ def load_weights(kind, source: str, needed: str = "", **options):
             " that holds them."
         )
     return model
+
+
+def load_encoder(
+    model_arguments: ModelArguments,
+    processor_arguments: ProcessorArguments,
+    class_names,
+    view_size: int | None,
+    which: str = "encoder",
+):
+    """
+    The classifier over --model's encoder (or an untrained one of --model_config), and the image processor.
+
+    Args:
+        class_names: of its outputs; None where they do not matter. An untrained encoder of a seed is the same for all.
+        view_size: over the processor's. which: "encoder", or "target" of a pretraining folder.
+    """
+    from modeling_simfle import SimFLEForImageClassification, SimFLEModel
+
+    labels: dict = {}
+    if class_names is not None:
+        labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
+    if not model_arguments.model:
+        if which == "target":
+            raise ValueError("--which target needs --model, a pretraining folder; an untrained encoder has no target.")
+        config = read_config(model_arguments)
+        for name, value in labels.items():
+            setattr(config, name, value)
+        return SimFLEForImageClassification(config), make_processor(processor_arguments, view_size or 224)
+    if which == "target":
+        encoder = load_target(model_arguments.model, labels)
+    else:
+        encoder = load_weights(SimFLEModel, model_arguments.model, **labels)
+    model = SimFLEForImageClassification(encoder.config)  # its new classifier is not worth a warning here
+    model.encoder = encoder
+    processor = load_processor(model_arguments.model)
+    check_unused(model_arguments, processor_arguments, processor)
+    if view_size:
+        processor.size = {"height": view_size, "width": view_size}
+    return model, processor
+
+
+def check_unused(model_arguments, processor_arguments, processor) -> None:
+    """
+    Flags of a new encoder beside --model, whose own config and `processor` are used: they may only say the same.
+
+    A value that is the flag's default counts as not given.
+
+    Raises:
+        ValueError: naming the first that differs.
+    """
+    import numpy as np
+
+    from modeling_simfle import SimFLEConfig
+
+    source = model_arguments.model
+    for name, default in asdict(type(processor_arguments)()).items():
+        value, found = getattr(processor_arguments, name), getattr(processor, name, None)
+        wanted = value * 3 if isinstance(value, list) and len(value) == 1 else value  # one number for all channels
+        if value != default and np.ravel(wanted).tolist() != np.ravel(found).tolist():
+            raise ValueError(f"--{name} {value} is not what {source} was trained with, {found}; leave it out.")
+    given = [name for name, value in asdict(model_arguments).items() if name != "model" and value is not None]
+    if not given:
+        return
+    wanted, found = read_config(model_arguments), SimFLEConfig.from_pretrained(source)
+    for name in SimFLEConfig.__annotations__:
+        if name != "model_type" and getattr(wanted, name) != getattr(found, name):
+            raise ValueError(
+                f"--{' or --'.join(given)} asks for {name} {getattr(wanted, name)!r}, and {source} has"
+                f" {getattr(found, name)!r}; leave {'it' if len(given) == 1 else 'them'} out, or --model."
+            )
+
+
+def load_target(source: str, labels: dict):
+    """The target encoder of a pretraining folder. Raises ValueError on another kind of folder."""
+    from modeling_simfle import SimFLEConfig, SimFLEForPreTraining
+
+    architectures = SimFLEConfig.from_pretrained(source).architectures or ["bare config"]
+    if "SimFLEForPreTraining" not in architectures:
+        raise ValueError(
+            f"--which target: {source} holds a {', '.join(architectures)}, which has no target; give a pretraining"
+            " folder, or leave --which out."
+        )
+    return load_weights(SimFLEForPreTraining, source, **labels).target_encoder
 
 
 def load_classifier(source: str, trust_remote_code: bool = False):

@@ -14,10 +14,11 @@ import torch
 from torch.nn import functional as F
 
 from modeling_simfle.modeling_simfle import channel_similarity
-from training.features import BadImageCount, compute_outputs, estimate_batch_norm
+from training.features import compute_outputs, estimate_batch_norm
 from training.knn import knn_predict
 from training.pictures import save_reconstructions
 from training.pretraining_data import draw_masks
+from training.read_images import BadImages
 
 NUM_SAMPLE, NUM_PICTURED = 256, 8
 # Below either, two different faces are all but one point to the projector.
@@ -126,7 +127,7 @@ class Monitor:
         """What the epochs are to beat: the encoder as initialised, its BatchNorm's statistics estimated on the bank."""
         if any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):
             return {}  # in training mode it would wait for processes that are not here
-        encoder, bad_images = copy.deepcopy(model.encoder), BadImageCount(self.max_bad_images)
+        encoder, bad_images = copy.deepcopy(model.encoder), BadImages(self.max_bad_images)
         estimate_batch_norm(encoder, self.bank, self.processor, 256, self.num_workers, bad_images, model.device)
         return {"estimated_knn_accuracy": self.accuracies([encoder], model.device)[0]}
 
@@ -140,7 +141,7 @@ class Monitor:
                 self.processor,
                 256,
                 self.num_workers,
-                BadImageCount(self.max_bad_images),
+                BadImages(self.max_bad_images),
                 device,
                 title="k-NN",
             )

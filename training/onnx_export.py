@@ -10,7 +10,6 @@ Shapes: (B, 3, H, W) pixel_values, (B, K) logits; B, H and W are free in the ONN
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +29,6 @@ PROCESSOR_FIELDS = (
 TOLERANCE = 1e-4
 
 Classify = Callable[[torch.Tensor], torch.Tensor]  # pixel_values (B, 3, H, W) -> logits (B, K)
-
-
-@contextmanager
-def torch_threads(threads: int):
-    """Torch computes with so many threads inside, and as before outside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def save_plain_folder(model, processor, folder: Path) -> None:

@@ -8,7 +8,6 @@ mask drawn uniformly would show on average. Their ratio is 1 for such a mask.
 Legend: N images, G channel groups, L patches in row-major order, V visible ones, K regions (REGION_NAMES).
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from modeling_simfle.facemae_simfle import semantic_mask
 from modeling_simfle.modeling_simfle import group_patch_scores
 from training.fer_metrics.fer_metrics import bootstrap_interval
 from training.landmarks import REGIONS
+from training.run_state import replaced
 
 ANY = "any landmark"
 REGION_NAMES = (*REGIONS, ANY)
@@ -135,9 +135,8 @@ def draw_coverage(path: Path, visible: np.ndarray, points: np.ndarray, found: di
     maps.colorbar(shown, ax=axes.tolist(), label="share of the images", fraction=0.02)
     maps.suptitle(f"Visible patches of {pictured} of {visible.shape[1]} groups, and the mean landmarks", fontsize=9)
     draw_ratios(bars.subplots(), found)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def draw_ratios(axes, found: dict) -> None:

@@ -1,12 +1,12 @@
 """Pictures of what FaceMAE sees and predicts."""
 
-import os
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from training.pretraining_data import draw_masks
+from training.run_state import replaced
 
 MASK_GRAY = 0.5
 
@@ -36,6 +36,5 @@ def save_reconstructions(model, processor, faces: list[Image.Image], path: Path,
     rebuilt = torch.where(removed > 0, predicted, original)
     rows = torch.cat([original, masked, rebuilt], dim=3)  # (B, 3, S, 3 S)
     sheet = torch.cat(list(rows), dim=1).clamp(0, 1).mul(255).round().byte()
-    temporary = path.with_name(path.name + ".tmp")
-    Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, format="PNG")

@@ -7,13 +7,15 @@ One row a picture: its path, the expression, its probability, and the probabilit
 """
 
 import csv
+import io
 import json
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.model_setup import load_classifier
+from training.read_images import BadImages
+from training.run_state import write_text
 from training.script_arguments import check_range, parse_arguments, run_main
 
 
@@ -50,7 +52,7 @@ def main(argv=None) -> None:
 
 def predict(model, processor, device, faces, arguments: PredictionArguments) -> list[dict]:
     """One mapping a readable picture: image, expression, probability, and class name to probability."""
-    from training.features import BadImageCount, compute_outputs
+    from training.features import compute_outputs
 
     kept, probabilities = compute_outputs(
         lambda pixel_values: model(pixel_values).logits.softmax(1),
@@ -58,7 +60,7 @@ def predict(model, processor, device, faces, arguments: PredictionArguments) -> 
         processor,
         arguments.per_device_eval_batch_size,
         arguments.num_workers,
-        BadImageCount(arguments.max_bad_images),
+        BadImages(arguments.max_bad_images),
         device,
         title="classifying",
     )
@@ -74,21 +76,17 @@ def predict(model, processor, device, faces, arguments: PredictionArguments) -> 
 
 def write_rows(rows: list[dict], class_names: list[str], output: str | None) -> None:
     """CSV to standard output, or a .csv or .json file by a temporary name."""
-    target = Path(output) if output else None
-    temporary = target.with_name(target.name + ".tmp") if target else None
-    file = open(temporary, "w", encoding="utf-8", newline="") if temporary else sys.stdout  # noqa: SIM115
-    try:
-        if target and target.suffix == ".json":
-            json.dump(rows, file, indent=2)
-        else:
-            writer = csv.DictWriter(file, ["image", "expression", "probability", *class_names])
-            writer.writeheader()
-            writer.writerows(rows)
-    finally:
-        if temporary:
-            file.close()
-    if temporary:
-        os.replace(temporary, target)
+    text = io.StringIO()
+    if output and output.endswith(".json"):
+        json.dump(rows, text, indent=2)
+    else:
+        writer = csv.DictWriter(text, ["image", "expression", "probability", *class_names], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    if output:
+        write_text(Path(output), text.getvalue())
+    else:
+        sys.stdout.write(text.getvalue())
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ asked for and what came of it.
 """
 
 import json
-import os
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from training.read_images import BadImage, BadImages, read_image
+from training.run_state import replaced
 from training.script_arguments import check_range, parse_arguments, run_main
 
 CHUNK = 512  # pictures read from the list at once
@@ -65,11 +66,12 @@ def main(argv=None) -> None:
     check_resumed(report, asked)
     found = load_owners_set(arguments)
     write_json(report, {"asked": asked})
-    counts, problems = cut_faces(found, arguments, output_dir)
+    counts, bad_images = cut_faces(found, arguments, output_dir)
     images = {split: count_classes(output_dir / split) for split in found}
-    write_json(report, {"asked": asked, "arguments": asdict(arguments), "images": images, "bad_images": problems})
+    bad = sorted(bad_images.known)
+    write_json(report, {"asked": asked, "arguments": asdict(arguments), "images": images, "bad_images": bad})
     say_what_is_lost(found)
-    print(f"{counts['written']} pictures written, {counts['there']} there already, {len(problems)} bad; {output_dir}")
+    print(f"{counts['written']} pictures written, {counts['there']} there already, {len(bad)} bad; {output_dir}")
     for split, classes in images.items():
         print(f"{split}: {sum(classes.values())} ({', '.join(f'{name} {count}' for name, count in classes.items())})")
 
@@ -125,12 +127,12 @@ def load_owners_set(arguments: PreparationArguments):
     raise ValueError(f"{arguments.dataset} looks like {data_format}, which has no faces to cut; see --data_format.")
 
 
-def cut_faces(found, arguments: PreparationArguments, output_dir: Path) -> tuple[Counter, list[str]]:
-    """Writes every face that is not there yet. Returns counts ("written", "there") and the bad pictures' sentences."""
+def cut_faces(found, arguments: PreparationArguments, output_dir: Path) -> tuple[Counter, BadImages]:
+    """Writes every face that is not there yet. Returns counts ("written", "there") and the bad pictures."""
     import datasets
     from tqdm import tqdm
 
-    counts, problems = Counter[str](), list[str]()
+    counts, bad_images = Counter[str](), BadImages(arguments.max_bad_images)
     total = sum(len(rows) for rows in found.values())
     with tqdm(total=total, desc="cutting", disable=not sys.stderr.isatty(), unit="image") as bar:
         for split, rows in found.items():
@@ -145,19 +147,10 @@ def cut_faces(found, arguments: PreparationArguments, output_dir: Path) -> tuple
             for start in range(0, len(waiting), CHUNK):
                 chunk = waiting[start : start + CHUNK]
                 fresh = write_chunk(rows.select(chunk), [targets[index] for index in chunk], arguments)
-                add_bad_images(problems, fresh, arguments.max_bad_images)
+                bad_images.add({problem: problem for problem in fresh})
                 counts["written"] += len(chunk) - len(fresh)
                 bar.update(len(chunk))
-    return counts, problems
-
-
-def add_bad_images(problems: list[str], fresh: list[str], limit: int) -> None:
-    """Names the fresh ones and adds them. Raises ValueError beyond the limit."""
-    for number, problem in enumerate(fresh, len(problems) + 1):
-        print(f"bad image {number} (limit {limit}): {problem}", file=sys.stderr)
-    problems += fresh
-    if len(problems) > limit:
-        raise ValueError(f"{len(problems)} bad images are more than --max_bad_images {limit}; see the names above.")
+    return counts, bad_images
 
 
 def target_paths(rows, folder: Path, class_names: list[str]) -> list[Path]:
@@ -176,15 +169,12 @@ def write_chunk(rows, targets: list[Path], arguments: PreparationArguments) -> l
     from multiprocessing.pool import ThreadPool
 
     def write(index: int) -> str:
-        from training.face_data import BadImage
-
         try:
             picture = cut_face(rows[index], targets[index], arguments.size, arguments.margin)
         except BadImage as error:
             return str(error)
-        temporary = targets[index].with_suffix(".png.tmp")
-        picture.save(temporary, format="PNG")
-        os.replace(temporary, targets[index])
+        with replaced(targets[index]) as temporary:
+            picture.save(temporary, format="PNG")
         return ""
 
     with ThreadPool(arguments.num_workers) as pool:
@@ -196,7 +186,6 @@ def cut_face(row: dict, target: Path, size: int, margin: float):
     import numpy as np
 
     from modeling_simfle.image_processing_simfle import resize_face
-    from training.face_data import BadImage, read_image
     from training.face_squares import cut_square, square_of_box, square_of_landmarks
 
     name = row["image"]["path"] or str(target)

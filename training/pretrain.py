@@ -33,7 +33,7 @@ SHARED = (
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, PretrainingArguments, HubArguments)
     data, model_arguments, processor_arguments, run, hub = parse_arguments(kinds, argv, __doc__)
-    from training.process_memory import keep_freed_memory
+    from training.process_resources import keep_freed_memory
     from training.run_state import find_checkpoint, prepare_output_dir
 
     keep_freed_memory()

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.face_data import BadImage, Faces
+from training.face_data import Faces
+from training.read_images import BadImage
 from training.script_arguments import ignore_stop_signals
 from training.views import (
     BLUR_SIGMA,

@@ -11,10 +11,10 @@ broken or unfinished is named below the table.
 """
 
 import csv
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from training.run_state import write_text
 from training.script_arguments import parse_arguments, run_main
 
 POSITIONALS = (
@@ -211,14 +211,6 @@ def markdown_table(lines: list[list]) -> str:
     texts = [[str(value).replace("|", "\\|") for value in line] for line in lines]
     texts.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in texts)
-
-
-def write_text(path: Path, text: str) -> None:
-    """To a temporary name, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
-from training.face_data import BadImage
+from training.read_images import BadImages
 
 
 class StopRequest:
@@ -49,40 +49,9 @@ class StopRequest:
             os._exit(128 + number)
 
 
-class BadImages:
-    """
-    Unreadable pictures, each counted once over all epochs and processes, and named when it is met first.
-
-    Args:
-        limit: --max_bad_images. known: keys of those met before. says: false but in the main process.
-    """
-
-    def __init__(self, limit: int, known: Iterable = (), says: bool = True):
-        self.limit, self.known, self.says = limit, set(known), says
-
-    def fresh(self, problems: dict) -> dict:
-        """Those of {key of a picture: what is wrong} that are not known yet; keys are numbers or texts, as JSON's."""
-        return {key: problem for key, problem in problems.items() if key not in self.known}
-
-    def add(self, problems: dict) -> None:
-        """Raises BadImage: more than the limit."""
-        for key, problem in self.fresh(problems).items():
-            self.known.add(key)
-            if self.says:
-                print(f"bad image {len(self.known)} (limit {self.limit}): {problem}", file=sys.stderr)
-        if len(self.known) > self.limit:
-            raise BadImage(
-                f"{len(self.known)} bad images are more than --max_bad_images {self.limit}; see the names above."
-            )
-
-
-def gather_problems(accelerator, problems: dict) -> dict:
+def gather_problems(problems: dict) -> dict:
     """The problems of all processes in each of them; every process must call it."""
-    if accelerator.num_processes == 1:
-        return problems
-    found: list[dict] = [{}] * accelerator.num_processes
-    torch.distributed.all_gather_object(found, problems)
-    return {key: problem for part in found for key, problem in part.items()}
+    return {key: problem for part in gather_object([problems]) for key, problem in part.items()}
 
 
 def any_process(accelerator, *flags: bool) -> list[bool]:
@@ -177,7 +146,7 @@ class StepGuard:
                 " checkpoint stands. Lower --base_learning_rate."
             )
         if num_bad:  # in any process, so that all are here
-            self.bad_images.add(gather_problems(self.accelerator, fresh))
+            self.bad_images.add(gather_problems(fresh))
 
 
 # What fetching a batch raises when its worker dies while handing it over.

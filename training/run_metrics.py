@@ -1,12 +1,12 @@
 """metrics.json and predictions.csv of an evaluation: keys, columns, and the measures of a classifier."""
 
 import csv
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from training.run_state import versions, write_json
+from training.run_state import replaced, versions, write_json
 
 # The keys of every metrics.json; a script may add its own.
 KEYS = (
@@ -24,9 +24,6 @@ KEYS = (
     "versions",
 )
 
-
-# What the runs of this project add to KEYS; see `write_metrics`.
-EXTRAS = ("method", "label_percent", "dataset", "choices", "num_bad_images")
 PROCESSOR_SETTINGS = (
     *("do_resize", "size", "resample", "default_to_square", "crop_pct", "do_center_crop", "crop_size"),
     *("do_pad", "pad_size", "do_grayscale", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
@@ -84,15 +81,15 @@ def write_metrics(
     processor,
     model,
     seed,
-    method: str | None = None,
-    label_percent: float | None = None,
-    dataset: dict | None = None,
-    choices: int | None = None,
-    num_bad_images: int | None = None,
+    method: str,
+    label_percent: float | None,
+    dataset: dict,
+    choices: int,
+    num_bad_images: int,
     **more,
 ) -> dict:
     """
-    Writes metrics.json with all of KEYS, and returns it.
+    Writes metrics.json, and returns it; with a classifier's measures it has all of KEYS.
 
     Args:
         measures: see `classification_measures`. processor: the image processor that was used. method: "linear probe",
@@ -100,7 +97,6 @@ def write_metrics(
         training labels that was used. dataset: {"source", "fingerprint"}. choices: how many things were chosen on the
         reported split. num_bad_images: pictures left out because they cannot be read. more: a script's own keys.
     """
-    extras = dict(zip(EXTRAS, (method, label_percent, dataset, choices, num_bad_images), strict=True))
     metrics = {
         **measures,
         "split": split,
@@ -109,13 +105,23 @@ def write_metrics(
         "model": model,
         "seed": seed,
         "versions": versions(),
-        **{name: value for name, value in extras.items() if value is not None},
+        "method": method,
+        "label_percent": label_percent,
+        "dataset": dataset,
+        "choices": choices,
+        "num_bad_images": num_bad_images,
         **more,
     }
-    missing = [key for key in KEYS if key not in metrics]
-    assert not missing, missing
     write_json(path, metrics)
     return metrics
+
+
+def write_table(path: Path, header: Sequence[str], *columns) -> None:
+    """A csv. columns: (N,) each."""
+    with replaced(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(zip(*(np.asarray(column).tolist() for column in columns), strict=True))
 
 
 def write_predictions(path: Path, indices, labels, predictions) -> None:
@@ -125,12 +131,7 @@ def write_predictions(path: Path, indices, labels, predictions) -> None:
     Args:
         indices, labels, predictions: (N,) integers: rows of the split, true classes, predicted classes.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(PREDICTION_COLUMNS)
-        writer.writerows(zip(*(np.asarray(c).tolist() for c in (indices, labels, predictions)), strict=True))
-    os.replace(temporary, path)
+    write_table(path, PREDICTION_COLUMNS, indices, labels, predictions)
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
@@ -171,9 +172,8 @@ def draw_confusion_matrix(path: Path, matrix, class_names, title: str = "") -> N
     for row, column in np.ndindex(*counts.shape):
         color = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def print_measures(metrics: dict) -> None:

@@ -12,6 +12,8 @@ import platform
 import shutil
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -34,15 +36,28 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_json(path: Path, content) -> None:
-    """To a temporary name, flushed, then renamed."""
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary path to write to, which then gets the name: a file is whole, or as it was."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
+    yield temporary
+    os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Makes the folders above it too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content) -> None:
+    """Flushed, before it gets its name."""
+    with replaced(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)  # in the order given: classes have one
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def prepare_output_dir(output_dir: str, resume: bool, can_resume: bool = False) -> Path:
@@ -255,9 +270,7 @@ class MetricsLog:
                     self.last_step = step
             except (ValueError, KeyError):  # the line that was being written when the run was killed
                 continue
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(kept))
 
     def write(self, values: dict) -> None:
         self.last_step = values["step"]

@@ -6,7 +6,6 @@ state, logs (metrics.jsonl, run.json), card.json, predictions, pictures of the d
 they stay.
 """
 
-import importlib.util
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -116,19 +115,15 @@ def complete_run(folder: Path, target: Path, repo_id: str) -> None:
 
 def is_listed(name: str, with_code: bool) -> bool:
     """Whether a file of this name, relative to the folder and with slashes, is published."""
+    from modeling_simfle.configuration_simfle import CODE_FILES
+
     listed = name in NAMES or SHARD.fullmatch(name) or ONNX.fullmatch(name)
-    return bool(listed or (with_code and name in code_names()))
+    return bool(listed or (with_code and name in CODE_FILES))
 
 
 def belongs_to_weights(name: str) -> bool:
     """Whether a file of this name says something wrong beside other weights: weights, exports, figures, licence."""
     return bool(name in (WEIGHTS, INDEX, EXPORTS, LICENSE_FILE) or SHARD.fullmatch(name) or ONNX.fullmatch(name))
-
-
-def code_names() -> tuple[str, ...]:
-    """The package's files that travel with the weights; it is not imported for them."""
-    package = Path(importlib.util.find_spec("modeling_simfle").origin).parent
-    return tuple(sorted(path.name for path in package.glob("*.py") if path.name != "__init__.py"))
 
 
 def summarize(names: tuple[str, ...]) -> str:

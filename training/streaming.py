@@ -14,8 +14,9 @@ from pathlib import Path
 
 from torch.utils.data import Sampler
 
-from training.face_data import BadImage, DatasetArguments, Faces, read_image
-from training.fer_datasets import SPLIT_SYNONYMS
+from training.face_data import DatasetArguments, Faces
+from training.folder_splits import SPLIT_SYNONYMS
+from training.read_images import BadImage, read_image
 
 
 class StreamedFaces(Faces):

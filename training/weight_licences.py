@@ -7,7 +7,6 @@ in metrics.json, under `source_license`, because the folders that it came from s
 of LICENSE_FIELDS, {} where none is known.
 """
 
-import os
 import re
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import yaml
 
 from training.card_data_sets import image_terms
 from training.card_facts import Facts, places_of, read_json
+from training.run_state import write_text
 
 LICENSE_FIELDS = ("license", "license_name", "license_link")
 LICENSE_FILE = "LICENSE"
@@ -150,9 +150,3 @@ def check_license_file(folder: Path, stated: dict) -> None:
             f"{folder / LICENSE_FILE} is of {name}, and the card's licence is {terms_of(stated)}; write the card again"
             " by training/make_card.py."
         )
-
-
-def write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

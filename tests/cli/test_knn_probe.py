@@ -10,9 +10,10 @@ import torch
 from modeling_simfle import SimFLEForPreTraining
 from training import knn_probe, linear_probe
 from training.face_data import DatasetArguments, open_faces
-from training.features import BadImageCount, compute_outputs
+from training.features import compute_outputs
 from training.knn import knn_predict
 from training.model_setup import load_processor
+from training.read_images import BadImages
 from training.run_metrics import KEYS
 
 
@@ -39,7 +40,7 @@ def by_hand(encoder, folder, faces, k, temperature):
     for split in ("train", "validation"):
         opened = open_faces(DatasetArguments(), str(faces), split, True)
         _, features = compute_outputs(
-            lambda pixels: encoder(pixels).pooler_output, opened, load_processor(folder), 64, 0, BadImageCount(0), "cpu"
+            lambda pixels: encoder(pixels).pooler_output, opened, load_processor(folder), 64, 0, BadImages(0), "cpu"
         )
         found.append((features, torch.from_numpy(opened.labels)))
     return knn_predict(*found[0], found[1][0], 8, k, temperature).tolist()

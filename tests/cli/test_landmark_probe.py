@@ -16,9 +16,10 @@ from modeling_simfle import SimFLEForPreTraining, SimFLEModel
 from tests.tiny import tiny_config
 from training import landmark_probe, report
 from training.face_data import DatasetArguments, open_faces
-from training.features import BadImageCount, compute_outputs
+from training.features import compute_outputs
 from training.landmarks import normalized_distances
 from training.model_setup import ProcessorArguments, load_processor, make_processor
+from training.read_images import BadImages
 from training.ridge_map import principal_components, ridge_predictions
 from training.synthetic_faces import draw_faces
 
@@ -115,7 +116,7 @@ def test_the_error_is_that_of_the_encoders_map_solved_by_hand(run, model, landma
     for split in ("train", "validation"):
         faces = open_faces(DatasetArguments(), str(landmarks), split, False)
         function = lambda pixels: encoder(pixels).last_hidden_state.flatten(1)  # noqa: E731
-        maps.append(compute_outputs(function, faces, processor, 64, 0, BadImageCount(0), "cpu")[1])
+        maps.append(compute_outputs(function, faces, processor, 64, 0, BadImages(0), "cpu")[1])
     train, validation = (np.array(rows_of(n, seed, 0)["landmarks"]) for n, seed in ((60, 0), (15, 1)))
     targets = torch.from_numpy(train).flatten(1)
     predicted = ridge_predictions(principal_components(*maps), targets, read(run)["ridge"]["strength"])

@@ -20,9 +20,9 @@ import pytest
 import torch
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
+from modeling_simfle.configuration_simfle import CODE_FILES
 from tests.hub.drawn_classifier import save_classifier
 from tests.hub.from_hub import hub_environment, logits_from_hub
-from training.staging import code_names
 from training.synthetic_faces import draw_face
 
 REPO, TAG = "org/name", "v1"
@@ -120,7 +120,7 @@ def test_downloads_have_the_published_bytes(olah, content, tmp_path):
     folder = Path(json.loads(done.stdout.splitlines()[-1]))
     assert folder.name == sha
     files = {path.name for path in folder.iterdir()}
-    assert files == {path.name for path in content.iterdir()} > {"model.safetensors", *code_names()}
+    assert files == {path.name for path in content.iterdir()} > {"model.safetensors", *CODE_FILES}
     for name in files:
         assert (folder / name).read_bytes() == (content / name).read_bytes(), name
 

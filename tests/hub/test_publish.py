@@ -16,21 +16,20 @@ import torch
 from huggingface_hub import HfApi, constants
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
-from modeling_simfle.configuration_simfle import file_sha256
+from modeling_simfle.configuration_simfle import CODE_FILES, file_sha256
 from tests.hub.from_hub import hub_environment, logits_from_hub
 from tests.hub.hub_server import Handler
 from tests.hub.hub_state import REPO, STAYS, TOKEN
 from tests.hub.published_folders import note_weights
 from tests.new_process import ROOT
 from training.model_card import EXAMPLE, LICENSE_FILE
-from training.staging import code_names
 from training.synthetic_faces import draw_face
 
 # The client's own, about how it sends files.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 SENT = {
     *("README.md", LICENSE_FILE, "config.json", "preprocessor_config.json", "metrics.json", "model.safetensors"),
-    *(EXAMPLE, "confusion_matrix.png", *code_names()),
+    *(EXAMPLE, "confusion_matrix.png", *CODE_FILES),
 }
 
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from modeling_simfle import SimFLEModel
 from tests.tiny import tiny_config
 from training.feature_store import stored_tensors, weights_hash
-from training.features import DistinctBadImages
 from training.frozen_encoder import FrozenEncoderArguments, run_folders, split_commas
-from training.linear_heads import few_shot_indices, one_thread, shuffled_batches, train_heads
+from training.linear_heads import few_shot_indices, shuffled_batches, train_heads
+from training.process_resources import torch_threads
 
 SETTINGS = [(rate, decay) for rate in (0.02, 0.2, 2.0) for decay in (0.0, 0.01)]
 
@@ -79,9 +79,9 @@ def test_training_is_repeatable_and_follows_the_seed(separable):
     assert not torch.equal(train(0), train(1))
 
 
-def test_one_thread_gives_the_others_back():
+def test_fewer_threads_give_the_others_back():
     before = torch.get_num_threads()
-    with one_thread():
+    with torch_threads(1):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 
@@ -134,13 +134,3 @@ def test_the_hash_sees_every_weight_and_statistic():
         assert weights_hash(model) != before
         tensor.copy_(changed)
     assert weights_hash(model.half()) != before
-
-
-def test_a_bad_image_counts_once_over_several_passes(capsys):
-    bad = DistinctBadImages(1)
-    for _ in range(3):
-        bad.add(["", "a is broken", ""])
-    assert bad.seen == 1
-    assert capsys.readouterr().err.count("a is broken") == 1
-    with pytest.raises(ValueError, match="2 bad images are more than --max_bad_images 1"):
-        bad.add(["b is broken"])

@@ -10,10 +10,11 @@ from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor
 from training import image_store
-from training.face_data import BadImage, picture_faces
+from training.face_data import picture_faces
 from training.image_store import StoredFaces, build_store, store_faces, store_key
 from training.pretraining_data import MakeViews, PretrainingSet
 from training.pretraining_loop import Feeder
+from training.read_images import BadImage
 from training.synthetic_faces import write_image_folder
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from modeling_simfle import SimFLEImageProcessor, SimFLEModel
 from tests.tiny import tiny_config
 from training.face_data import DatasetArguments, picture_faces
-from training.features import BadImageCount, compute_outputs, estimate_batch_norm
+from training.features import compute_outputs, estimate_batch_norm
 from training.pretraining_data import (
     MakeViews,
     PretrainingSet,
@@ -21,6 +21,7 @@ from training.pretraining_data import (
     draw_masks,
 )
 from training.pretraining_setup import PretrainingArguments, make_feeder
+from training.read_images import BadImages
 from training.synthetic_faces import draw_face, write_image_folder
 from training.views import BLUR_SIGMA, normalize
 
@@ -122,14 +123,6 @@ def test_the_blurs_range_reaches_the_views(tmp_path):
         assert high - 0.1 * (high - low) < sigma.max() <= high + 1e-6
 
 
-def test_bad_images_are_fatal_only_beyond_the_limit(capsys):
-    count = BadImageCount(2)
-    count.add(["", "a is bad", "b is bad"])
-    assert "bad image 2 (limit 2): b is bad" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="3 bad images are more than --max_bad_images 2"):
-        count.add(["c is bad"])
-
-
 def test_learning_rate():
     assert cosine_learning_rate(0.05, 256, 0, 100) == 0.05
     assert cosine_learning_rate(0.05, 512, 50, 100) == pytest.approx(0.05)
@@ -154,7 +147,7 @@ def test_batch_norm_estimation_is_the_mean_over_the_faces(tmp_path):
     torch.manual_seed(0)
     encoder = SimFLEModel(tiny_config()).eval()
     weights = {name: p.clone() for name, p in encoder.named_parameters()}
-    common = (faces, processor, 8, 0, BadImageCount(0), "cpu")
+    common = (faces, processor, 8, 0, BadImages(0), "cpu")
     _, pixels = compute_outputs(lambda x: x.flatten(1), *common)
     estimate_batch_norm(encoder, *common)
     first = encoder.resnet.embedder.embedder

@@ -25,6 +25,7 @@ from training.benchmarks.variants import (
     serve,
 )
 from training.model_setup import ModelArguments, read_config
+from training.process_resources import torch_threads
 from training.script_arguments import check_range, parse_arguments, run_main
 
 # Dense bfloat16 peak in FLOP/s, by a part of the device's name (the makers' data sheets).
@@ -179,10 +180,8 @@ def measure_views(bench, device: str) -> dict:
         return lambda: [apply_views(pixels, view, bench.view_size) for view in there]
 
     functions = {"baseline, Pillow, one thread": by_pillow, "batched, one thread": by_batch()}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    times = in_turn(functions, bench.rounds, "cpu")
-    torch.set_num_threads(threads)
+    with torch_threads(1):
+        times = in_turn(functions, bench.rounds, "cpu")
     if device == "cuda":
         times |= in_turn({"batched, on the device": by_batch("cuda")}, bench.rounds, device)
     return {"views": {name: {"images_per_second": 64 / median(seconds)} for name, seconds in times.items()}}

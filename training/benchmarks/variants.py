@@ -114,7 +114,7 @@ def serve(config, bench, device: str) -> None:
     """Answers the questions of `Variant.ask`: losses, step, flops, memory, epoch FOLDER."""
     import torch
 
-    from training.process_memory import keep_freed_memory
+    from training.process_resources import keep_freed_memory
 
     answers_to, sys.stdout = sys.stdout, sys.stderr
     if not bench.serve.startswith("baseline"):

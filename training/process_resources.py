@@ -1,6 +1,7 @@
-"""Memory of a training process on the CPU."""
+"""Memory and threads of a process on the CPU."""
 
 import ctypes
+from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 TOP_PAD = 64 * 2**20  # bytes asked of the kernel at a time
@@ -18,3 +19,16 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return all(mallopt(*setting) for setting in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, TOP_PAD)))
+
+
+@contextmanager
+def torch_threads(threads: int):
+    """Torch computes with so many threads inside, and as before outside."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
