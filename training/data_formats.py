@@ -1,5 +1,6 @@
 """Which format a data set has, by its looks."""
 
+import glob
 import re
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def guess_owners_format(folder: Path) -> str | None:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+    """Those right in the folder; where there are none, those in its data/, as the Hub has them."""
+    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
 
 
 def has_votes(file: Path) -> bool:
@@ -60,7 +62,8 @@ def load_parquet(files: list[Path]):
     from datasets.exceptions import DatasetGenerationError
 
     try:
-        return datasets.load_dataset("parquet", data_files={"rows": [str(file) for file in files]}, split="rows")
+        names = [glob.escape(str(file)) for file in files]
+        return datasets.load_dataset("parquet", data_files={"rows": names}, split="rows")
     except DatasetGenerationError as error:
         names = ", ".join(map(str, files))
         raise ValueError(f"{names} cannot be read, or holds no row ({error.__cause__ or error}).") from error

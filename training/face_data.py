@@ -24,11 +24,12 @@ from training.fer_datasets import (
     load_sfew,
 )
 from training.fer_layouts import SPLITS, list_images
-from training.folder_splits import SPLIT_SYNONYMS, spellings, split_folder, split_names
+from training.folder_splits import split_files, split_folder, split_folders, split_of, split_of_file
 from training.read_images import BadImage, read_image
 from training.script_arguments import check_range
 
 FINGERPRINTED = 1000  # pictures of a data set
+NOWHERE = {"bytes": None, "path": None}  # the cell of a picture that is missing
 
 
 @dataclass
@@ -85,6 +86,10 @@ class Faces:
     source: str = ""
     split: str = ""
 
+    def __post_init__(self):
+        # Without the other columns, which would be read, and decoded, with each picture.
+        self.pictures = self.rows.select_columns([self.image_column, *filter(None, [self.box_column])])
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -96,7 +101,7 @@ class Faces:
 
     def cell(self, index) -> dict:
         """Where picture `index` is: {"bytes", "path"}, neither where a table has none."""
-        return self.rows[index][self.image_column] or {"bytes": None, "path": None}
+        return self.pictures[index][self.image_column] or NOWHERE
 
     def name(self, index) -> str:
         """The file's path, or the row's number where the picture has none."""
@@ -108,7 +113,7 @@ class Faces:
         if self.box_column is None:
             return image
         try:
-            return crop_box(image, self.rows[index][self.box_column])
+            return crop_box(image, self.pictures[index][self.box_column])
         except ValueError as error:
             raise BadImage(f"{self.name(index)}: {error}") from error
 
@@ -137,7 +142,7 @@ class Faces:
             cell = self.cell(index)
             digest.update(cell["bytes"] if cell["bytes"] is not None else os.path.basename(cell["path"] or "").encode())
             if self.box_column is not None:
-                digest.update(str(self.rows[index][self.box_column]).encode())
+                digest.update(str(self.pictures[index][self.box_column]).encode())
         return digest.hexdigest()[:16]
 
     def picture_sizes(self) -> list[int]:
@@ -168,8 +173,10 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
     data_format = guess_format(path, dataset) if arguments.data_format == "auto" else arguments.data_format
     if data_format != "hub" and not path.exists():
         raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
+    if path.is_file():  # it is what its name says
+        split = split_of_file(path) or split
     if data_format == "imagefolder":
-        if whole and with_labels and path.is_dir() and not split_names(path):
+        if whole and with_labels and path.is_dir() and not split_folders(path):
             split = "all"
         faces = folder_faces(path, split, with_labels)
     elif data_format in ("parquet", "hub"):
@@ -184,9 +191,7 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
 
 def owners_faces(path: Path, data_format: str, split: str, with_labels: bool, ferplus_protocol: str) -> Faces:
     """One split of an expression set as its owners pack it. Without labels train is the owners' whole train part."""
-    name = next((name for name in SPLITS if name in spellings(split)), None)
-    if path.is_file() and path.stem in SPLITS:  # FER+: a file is taken as what its name says
-        name = path.stem
+    name = split_of(split)
     if name is None:
         raise ValueError(f"{path} has no split {split!r}; found {', '.join(SPLITS)}.")
     if data_format == "ferplus":
@@ -249,21 +254,22 @@ def picture_faces(paths: list[Path]) -> Faces:
 def read_table(path: Path, dataset: str, data_format: str, split: str):
     """Parquet (a file, or a folder with files named after their splits) or a Hub data set."""
     import datasets
+    from datasets.exceptions import DatasetsError
 
     if data_format == "hub":
         try:
             return datasets.load_dataset(dataset, split=split)
-        except (OSError, ValueError) as error:  # no network, no such data set, no such split
+        except (OSError, ValueError, DatasetsError) as error:  # no network, no such data set, no such split
             raise ValueError(
-                f"{dataset} is no folder here, and the Hub did not give split {split!r}: {error}"
+                f"{dataset} is no folder here, and the Hub did not give split {split!r}: {error.__cause__ or error}"
             ) from error
     files = [path] if path.is_file() else parquet_files(path)
     if not files:
         raise ValueError(f"{path} holds no .parquet file.")
-    named = [f for f in files if f.stem.split("-")[0] in spellings(split)]
-    others = {name for names in SPLIT_SYNONYMS.values() for name in names}
-    if path.is_dir() and not named and (len(files) > 1 or files[0].stem.split("-")[0] in others):
-        raise ValueError(f"{path} has no {split}.parquet; found {', '.join(f.name for f in files)}.")
+    named = split_files(files, split) if path.is_dir() else files
+    if not named and len(files) > 1 and split_of(split) != "train":
+        found = ", ".join(file.name for file in files[:5])
+        raise ValueError(f"{path} has no file of split {split!r}; found {found}, which are taken as train.")
     return load_parquet(named or files)
 
 
@@ -286,16 +292,29 @@ def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
         return Faces(rows, arguments.image_column)
     feature, values = rows.features[arguments.label_column], rows[arguments.label_column][:]
     names = getattr(feature, "names", None)
-    missing = sum(value is None or (not isinstance(value, str) and not value >= 0) for value in values)  # NaN too
+    if not all(isinstance(value, str | int | float | None) for value in values):
+        column = arguments.label_column
+        raise ValueError(f"Column {column!r} holds {feature}, not a class a row; name another by --label_column.")
+    missing = sum(map(lacks_label, values))
     if missing:
         raise ValueError(
             f"{missing:,} of the {len(values):,} rows have no {arguments.label_column!r} (none, or -1); leave them out."
         )
-    given = [names[v] for v in values] if names else [str(v) for v in values]
+    if names:
+        given = [names[value] for value in values]
+    else:  # numbers read from a .csv are often floats
+        given = [str(int(v) if isinstance(v, float) and v.is_integer() else v) for v in values]
     class_names, labels = map_labels(given, names or sorted(set(given), key=natural_key))
     return Faces(rows, arguments.image_column, class_names, labels)
 
 
+def lacks_label(value: str | float | None) -> bool:
+    """None, NaN, a number below 0, an empty text, or "-1"."""
+    if isinstance(value, str):
+        return value.strip() in ("", "-1")
+    return value is None or not value >= 0
+
+
 def natural_key(name: str) -> tuple[int, str]:
     """Sorts "2" before "10"."""
-    return (int(name), "") if name.isdigit() else (10**9, name)
+    return (int(name), "") if name.isdecimal() else (10**9, name)

@@ -51,8 +51,14 @@ def collate_readable(items):
     return [index for index, _ in readable], pixel_values, {index: problem for index, _, problem in items if problem}
 
 
-def batches_of(dataset, batch_size, num_workers, bad_images: BadImages, device, sampler=None, title=""):
-    """Yields (indices, pixel_values on the device); counts and names what cannot be read."""
+def batches_of(dataset, batch_size, num_workers, bad_images: BadImages, device, sampler=None, title="", part=""):
+    """
+    Yields (indices, pixel_values on the device); counts and names what cannot be read.
+
+    Args:
+        part: of the data; bad images are then known by it and their index, "evaluation 3", not by their sentences,
+            which change with a folder's place.
+    """
     loader = DataLoader(
         dataset,
         batch_size,
@@ -63,22 +69,22 @@ def batches_of(dataset, batch_size, num_workers, bad_images: BadImages, device, 
         generator=torch.Generator(),  # the loader draws a seed for its workers: not from the run's generator
     )
     for indices, pixel_values, problems in tqdm(loader, desc=title, disable=not sys.stderr.isatty(), leave=False):
-        bad_images.add({problem: problem for problem in problems.values()})
+        bad_images.add({f"{part} {index}" if part else problem: problem for index, problem in problems.items()})
         if indices:
             yield indices, pixel_values.to(device)
 
 
 @torch.no_grad()
-def compute_outputs(function, faces, processor, batch_size, num_workers, bad_images, device, title=""):
+def compute_outputs(function, faces, processor, batch_size, num_workers, bad_images, device, title="", part=""):
     """
     Args:
-        function: pixel_values (B, 3, H, W) -> (B, D).
+        function: pixel_values (B, 3, H, W) -> (B, D). part: see `batches_of`.
     Returns:
         indices (N,) of the pictures that could be read, and their outputs (N, D), float32 on the CPU.
     """
     kept, outputs = [], []
     dataset = ProcessedFaces(faces, processor)
-    for indices, pixel_values in batches_of(dataset, batch_size, num_workers, bad_images, device, title=title):
+    for indices, pixel_values in batches_of(dataset, batch_size, num_workers, bad_images, device, None, title, part):
         kept.extend(indices)
         outputs.append(function(pixel_values).float().cpu())
     if not kept:

@@ -12,7 +12,8 @@ Splits are train, validation and test; test is always the split that the field r
     class folders  train                             validation (or val, valid, dev)      test
       without one  the rest of train, or of all      a fixed tenth of train, or of all    test, if there is one
 
-The tenth: the pictures for which the SHA-256 of the file's name, as a number, divides by ten. Unlabelled
+The tenth: the pictures for which the SHA-256 of the file's name (of its path below a class folder), as a number,
+divides by ten. Unlabelled
 (`with_labels=False`, for pretraining) train is the owners' whole train part, the tenth and pictures of no class too.
 By file name: frames of one film may lie on both sides in SFEW, so its validation is easier than its test.
 
@@ -57,7 +58,7 @@ from training.folder_splits import (
     labelled_part,
     lacks_validation,
     say_tenth,
-    split_names,
+    split_folders,
 )
 
 __all__ = [
@@ -239,7 +240,7 @@ def load_class_folders(folder: str | Path, splits=None):
 
     folder = Path(folder)
     has_tenth = lacks_validation(folder)
-    wanted = splits or [name for name in SPLITS if name in split_names(folder) or (has_tenth and name != "test")]
+    wanted = splits or [name for name in SPLITS if name in split_folders(folder) or (has_tenth and name != "test")]
     parts = {split: labelled_part(folder, split) for split in wanted}
     names = sorted({name for place, _ in parts.values() for name in class_folders(place)})
     found = datasets.DatasetDict()
@@ -254,12 +255,12 @@ def load_class_folders(folder: str | Path, splits=None):
         class_names, labels = map_labels([path.relative_to(place).parts[0] for path in paths], names)
         columns = {
             "path": [str(path) for path in paths],
-            "name": [path.name for path in paths],
+            "name": ["/".join(path.relative_to(place).parts[1:]) for path in paths],
             "label": labels.tolist(),
         }
         if part != WHOLE:
             say_tenth(place, columns["name"], labels, class_names, needed=part == "validation" and splits is not None)
-        rows = split_rows(columns, part, class_names, True)
+        rows = split_rows(columns, part, class_names, True, by_path=True)
         if len(rows) or splits is not None or part == WHOLE:
             found[split] = rows
     return found

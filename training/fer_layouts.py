@@ -4,6 +4,7 @@ a folder that is not as its owners packed it, and AffectNet's two layouts as lis
 """
 
 import csv
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -46,25 +47,26 @@ def held_out(name: str) -> bool:
 
 def in_split(name: str, split: str, with_labels: bool) -> bool:
     """Whether a picture of the owners' part that `split` comes from belongs to it; without labels, train is whole."""
-    if split == "test" or (split == "train" and not with_labels):
-        return True
-    return held_out(name.rsplit("/", 1)[-1]) == (split == "validation")
+    return split == "test" or (split == "train" and not with_labels) or held_out(name) == (split == "validation")
 
 
-def split_rows(columns: dict[str, list], split: str, class_names, with_labels: bool):
+def split_rows(columns: dict[str, list], split: str, class_names, with_labels: bool, by_path: bool = False):
     """
     The rows of one split as a `datasets.Dataset`; a picture with a `box` comes cropped to it.
 
     Args:
         columns: lists of one owners' part: path, name, label (-1: none of the classes), and box, landmarks, valence,
             arousal where there are any. class_names: in label order.
-        with_labels: false takes pictures without a label too, and gives no label column.
+        with_labels: false takes pictures without a label too, and gives no label column. by_path: the tenth goes by
+            whole names, not by their part after the last slash, the file's.
     """
     import datasets
 
-    names, labels = columns["name"], columns["label"]
+    names = [name if by_path else name.rsplit("/", 1)[-1] for name in columns["name"]]
     kept = [
-        i for i, name in enumerate(names) if (labels[i] >= 0 or not with_labels) and in_split(name, split, with_labels)
+        i
+        for i, (name, label) in enumerate(zip(names, columns["label"], strict=True))
+        if (label >= 0 or not with_labels) and in_split(name, split, with_labels)
     ]
     taken = {key: [values[i] for i in kept] for key, values in columns.items() if key != "label" or with_labels}
     taken = {"image": [{"bytes": None, "path": path} for path in taken.pop("path")]} | taken
@@ -151,7 +153,8 @@ def affectnet_set(folder: Path, owners_part: str, class_names, with_labels: bool
     """
     images, annotations = folder / owners_part / "images", folder / owners_part / "annotations"
     expect(images.is_dir(), folder, f"{owners_part}/images")
-    paths = sorted((path for path in images.iterdir() if path.is_file()), key=lambda path: (len(path.stem), path.stem))
+    paths = [path for path in images.iterdir() if path.is_file() and not path.name.startswith(".")]
+    paths.sort(key=lambda path: (len(path.stem), path.stem))
     columns: dict[str, list] = {
         "path": [str(path) for path in paths],
         "name": [path.name for path in paths],
@@ -207,12 +210,10 @@ def landmark_points(numbers, where: str) -> np.ndarray:
 
 def list_images(folder: Path) -> list[Path]:
     """
-    Every file below the folder that bears an image's ending, sorted. Linked folders are entered, but for a link to one
-    that it lies in; hidden files and folders are left out.
+    Every file below the folder that bears an image's ending, sorted, dangling links too: they are bad images. Linked
+    folders are entered, but for a link to one that it lies in; hidden files and folders are left out.
     """
-    from PIL import Image
-
-    extensions, found = Image.registered_extensions(), []
+    extensions, found = image_endings(), []
 
     def enter(place: str, above: frozenset) -> None:
         within = above | {os.path.realpath(place)}
@@ -223,16 +224,26 @@ def list_images(folder: Path) -> list[Path]:
                 if entry.is_dir():
                     if not entry.is_symlink() or os.path.realpath(entry.path) not in within:
                         enter(entry.path, within)
-                elif os.path.splitext(entry.name)[1].lower() in extensions and entry.is_file():
+                elif os.path.splitext(entry.name)[1].lower() in extensions and (entry.is_symlink() or entry.is_file()):
                     found.append(Path(entry.path))
 
     enter(str(folder), frozenset())
     return sorted(found)
 
 
+@functools.cache
+def image_endings() -> frozenset[str]:
+    """The endings, with a dot and in lower case, of what Pillow itself can open."""
+    from PIL import Image
+
+    endings = Image.registered_extensions()  # fills Image.OPEN too
+    readable = (Image.OPEN.keys() | {"MPO"}) - {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # these are recognized alone
+    return frozenset(ending for ending, kind in endings.items() if kind in readable)
+
+
 def class_folders(folder: Path) -> list[str]:
-    """The names of the folders right below, sorted; empty ones count."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The names of the folders right below, sorted; empty ones count, hidden ones and __MACOSX do not."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
 
 
 def affectnet_classes(num_classes: int) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def predict(model, faces, processor, num_workers: int, bad_images: BadImages, de
     model.eval()
     kept, logits = compute_outputs(
         lambda pixel_values: model(pixel_values).logits, faces, processor, EVALUATION_BATCH, num_workers, bad_images,
-        device, title="evaluating",
+        device, title="evaluating", part="evaluation",
     )  # fmt: skip
     return kept, logits.argmax(1).numpy()
 

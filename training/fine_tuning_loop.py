@@ -1,5 +1,6 @@
 """The loop of fine-tuning: epochs, their evaluation, the best model, checkpoints, and the report at the end."""
 
+import hashlib
 import math
 import sys
 import time
@@ -76,6 +77,8 @@ class FineTuning:
         self.shared |= {"dataset_fingerprint": train_faces.fingerprint(), "num_processes": accelerator.num_processes}
         self.shared["eval_dataset_fingerprint"] = eval_faces.fingerprint()
         self.shared["global_batch_size"] = self.global_batch_size
+        labels = self.targets.numpy().tobytes() + eval_faces.labels.tobytes()
+        self.shared["labels_fingerprint"] = hashlib.sha256(labels).hexdigest()[:16]
         self.shared[PICTURE_SIZES] = train_faces.picture_sizes() + eval_faces.picture_sizes()
         self.teacher = load_teacher(run.teacher, names, processor, device) if run.teacher else None
         self.shared["teacher_sha256"] = weights_hash(self.teacher) if self.teacher is not None else None
@@ -265,7 +268,7 @@ class FineTuning:
         kept, predictions = self.predict(best)
         labels = self.eval_faces.labels[kept]
         write_predictions(self.output_dir / RESULTS[1], kept, labels, predictions)
-        num_unread = sum(isinstance(key, int) for key in self.bad_images.known)  # rows; the others are sentences
+        num_unread = sum(isinstance(key, int) for key in self.bad_images.known)  # rows; "evaluation 3" are the others
         metrics = write_metrics(  # last: a run without it is unfinished
             self.output_dir / RESULTS[0],
             classification_measures(labels, predictions, self.train_faces.class_names),

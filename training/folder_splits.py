@@ -1,46 +1,67 @@
 """Which folder a split of a folder of images is, by its usual spellings; a fixed tenth of train where it has none."""
 
 import functools
+import re
 import sys
 from pathlib import Path
 
 from training.fer_layouts import SPLITS, held_out
 
-# Spellings of split folders.
+# Spellings of splits, in lower case; FER2013Train and its like are what FER+'s own script writes.
 SPLIT_SYNONYMS = {
-    "validation": ("validation", "val", "valid", "dev"),
-    "train": ("train", "training"),
-    "test": ("test",),
+    "validation": ("validation", "val", "valid", "dev", "fer2013valid", "publictest"),
+    "train": ("train", "training", "fer2013train"),
+    "test": ("test", "testing", "fer2013test", "privatetest"),
 }
 WHOLE = "test"  # how `split_rows` takes every picture
 
 
-def spellings(split: str) -> tuple[str, ...]:
-    """The names that a split may have, the one given first."""
-    return (split, *next((names for names in SPLIT_SYNONYMS.values() if split in names), ()))
+def split_of(name: str) -> str | None:
+    """Our name of the split that goes by a name, in any case; None where none does."""
+    return next((split for split, names in SPLIT_SYNONYMS.items() if name.lower() in names), None)
 
 
-def split_names(folder: Path) -> list[str]:
-    """The splits that a folder has folders for, in our names."""
-    return [split for split in SPLITS if any((folder / name).is_dir() for name in SPLIT_SYNONYMS[split])]
+def split_of_file(path: Path) -> str | None:
+    """The split that a file's name begins with, as those of test.parquet, Train_0.tar, val-00000-of-00002.parquet."""
+    word = re.match(r"(fer2013)?[a-z]*", path.name.lower())
+    return split_of(word[0])
+
+
+def split_files(files: list[Path], split: str) -> list[Path]:
+    """The files of a split by their names; none where no name is a split's. Raises ValueError: all are of others."""
+    name = split_of(split)
+    found = [file for file in files if (split_of_file(file) == name if name else file.name.startswith(split))]
+    others = [file.name for file in files if split_of_file(file)]
+    if others and not found:
+        raise ValueError(f"{files[0].parent} has no file of split {split!r}; found {', '.join(others[:5])}.")
+    return found
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """The splits that a folder has folders for, in our names and order; of two spellings the more usual one."""
+    there = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
+    return {
+        split: there[next(filter(there.__contains__, SPLIT_SYNONYMS[split]))]
+        for split in SPLITS
+        if not there.keys().isdisjoint(SPLIT_SYNONYMS[split])
+    }
 
 
 def split_folder(folder: Path, split: str) -> Path:
     """folder/split under any usual spelling; the folder itself where it has no splits at all."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file; a folder of images was expected.")
-    for name in spellings(split):
-        if (folder / name).is_dir():
-            return folder / name
-    found = [name for names in SPLIT_SYNONYMS.values() for name in names if (folder / name).is_dir()]
-    if found:
-        raise ValueError(f"{folder} has no split {split!r}; found {', '.join(found)}.")
-    return folder
+    if (folder / split).is_dir():
+        return folder / split
+    found = split_folders(folder)
+    if found and split_of(split) not in found:
+        raise ValueError(f"{folder} has no split {split!r}; found {', '.join(path.name for path in found.values())}.")
+    return found.get(split_of(split), folder)
 
 
 def lacks_validation(folder: Path) -> bool:
     """Whether validation is a tenth of train: a folder of class folders without splits, or with train and no other."""
-    there = split_names(folder)
+    there = split_folders(folder)
     return "validation" not in there and ("train" in there or not there)
 
 
@@ -52,11 +73,10 @@ def labelled_part(folder: Path, split: str) -> tuple[Path, str]:
     Raises:
         ValueError: a set without this split. Of one without any, "all" is every picture, for an evaluation.
     """
-    name = next((name for name in SPLITS if name in spellings(split)), split)
+    name = split_of(split)
     if lacks_validation(folder) and name in ("train", "validation"):
         return split_folder(folder, "train"), name
-    has_it = any((folder / spelling).is_dir() for spelling in spellings(split))
-    if has_it or split_names(folder) or folder.is_file() or split == "all":
+    if (folder / split).is_dir() or split_folders(folder) or folder.is_file() or split == "all":
         return split_folder(folder, split), WHOLE
     raise ValueError(
         f"{folder} has no split {split!r}: it has no folder train, validation or test, so its splits are train,"

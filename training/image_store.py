@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from training.face_data import Faces, evenly
+from training.face_data import NOWHERE, Faces, evenly
 from training.read_images import BadImage
 from training.run_guard import any_process
 from training.script_arguments import ignore_stop_signals
@@ -87,10 +87,12 @@ class Decoded(Dataset):
 def store_key(faces: Faces, image_side: int) -> str:
     """Changes with every file's size and time (folders), or with the table's content (Parquet, Hub)."""
     digest = hashlib.sha256(f"{faces.rows._fingerprint} {len(faces)} {image_side}".encode())
-    if faces.rows[0][faces.image_column]["bytes"] is None:
+    if faces.cell(0)["bytes"] is None:
         for cell in faces.rows[faces.image_column]:
-            found = os.stat(cell["path"])
-            digest.update(f"{cell['path']} {found.st_size} {found.st_mtime_ns}\n".encode())
+            path = (cell or NOWHERE)["path"]
+            found = os.stat(path) if path and os.path.exists(path) else None
+            size, time = (found.st_size, found.st_mtime_ns) if found else (-1, -1)
+            digest.update(f"{path} {size} {time}\n".encode())
     return digest.hexdigest()[:24]
 
 

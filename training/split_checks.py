@@ -1,6 +1,7 @@
 """Training and evaluation faces together. That they are the same faces is refused: such a figure would say nothing."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from training.face_data import FINGERPRINTED, DatasetArguments, Faces, evenly, open_faces
 from training.fer_datasets import match_labels
 from training.ferplus import is_among, picture_hash
-from training.folder_splits import spellings
+from training.folder_splits import split_folders, split_of, split_of_file
 
 
 def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str) -> tuple[Faces, Faces]:
@@ -17,11 +18,16 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
     set, class folders without splits are taken whole in both.
 
     Raises:
-        ValueError: they share faces, or evaluation has a class that training lacks.
+        ValueError: they share faces, training has a single class, or evaluation has one that training lacks.
     """
     dataset, whole = eval_dataset or data.dataset, eval_dataset not in (None, data.dataset)
     train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True, whole=whole)
     eval_faces = open_faces(data, dataset, eval_split, with_labels=True, whole=whole)
+    if len(train_faces.class_names) == 1:
+        raise ValueError(
+            f"{data.dataset} has a single class, {train_faces.class_names[0]!r}; give the folder right above the class"
+            " folders, or labels of several classes."
+        )
     check_apart(train_faces, eval_faces)
     if whole and train_faces.soft_labels is not None and eval_faces.soft_labels is not None:
         train_faces = part_ferplus(train_faces, eval_faces)
@@ -31,8 +37,13 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
 
 def check_chooses(eval_split: str, eval_dataset: str | None) -> None:
     """Raises ValueError: the epoch would be chosen on a test split (or a file of one), and its figure say nothing."""
-    file = Path(eval_dataset or "")
-    if eval_split in spellings("test") or (file.suffix == ".parquet" and file.stem in spellings("test")):
+    path = Path(eval_dataset or "")
+    names = [split_of(part.strip()) for part in re.split(r"[+\[]", eval_split)]  # of the Hub: train+test[:50%]
+    if path.suffix == ".parquet":
+        names.append(split_of_file(path))
+    elif not split_folders(path):  # may be a split's folder itself
+        names.append(split_of(path.name))
+    if "test" in names:
         raise ValueError(
             f"--eval_split {eval_split} of {eval_dataset or '--dataset'}: the epoch is chosen on it; give a validation"
             " split, and measure the test split once, by evaluate_classifier.py."
@@ -60,7 +71,7 @@ def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     )
     known, repeats = eval_faces.repeats_training, is_among(evaluation, train)
     eval_faces.repeats_training = repeats if known is None else known | repeats
-    if eval_faces.split not in spellings("validation"):
+    if split_of(eval_faces.split) != "validation":
         return train_faces
     return train_faces.select(np.flatnonzero(~is_among(train, evaluation)))
 

@@ -6,6 +6,7 @@ step from it: no picture comes twice in an epoch and none is left out but the la
 shards and processes. Reading is done once a process; its workers decode.
 """
 
+import glob
 import hashlib
 import os
 import tarfile
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from torch.utils.data import Sampler
 
-from training.face_data import DatasetArguments, Faces
-from training.folder_splits import SPLIT_SYNONYMS
+from training.data_formats import parquet_files
+from training.face_data import NOWHERE, DatasetArguments, Faces
+from training.folder_splits import split_files
 from training.read_images import BadImage, read_image
 
 
@@ -37,12 +39,12 @@ class StreamedFaces(Faces):
 
     def cells(self) -> Iterator[dict]:
         """The pictures in the stream's own order."""
-        return (row[self.image_column] for row in whole_shards(self.rows, self.source))
+        return (row[self.image_column] or NOWHERE for row in whole_shards(self.rows, self.source))
 
     def shuffled_cells(self, seed: int, epoch: int, buffer_size: int) -> Iterator[dict]:
         shuffled = self.rows.shuffle(seed=seed, buffer_size=buffer_size)
         shuffled.set_epoch(epoch)
-        return (row[self.image_column] for row in whole_shards(shuffled, self.source))
+        return (row[self.image_column] or NOWHERE for row in whole_shards(shuffled, self.source))
 
     def image(self, cell):
         try:
@@ -100,19 +102,22 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
             f"--streaming reads Parquet or WebDataset shards, not --data_format {arguments.data_format}; leave one out."
         )
     import datasets
+    from datasets.exceptions import DatasetsError
 
     path = Path(dataset).expanduser()
     files = shards(path, split)
     if files:
         kind = "parquet" if files[0].endswith(".parquet") else "webdataset"
-        rows = datasets.load_dataset(kind, data_files={"rows": files}, split="rows", streaming=True)
+        patterns = [glob.escape(file) for file in files]
+        rows = datasets.load_dataset(kind, data_files={"rows": patterns}, split="rows", streaming=True)
     elif path.exists():
         raise ValueError(f"--streaming: {dataset} holds no .parquet or .tar shards; give a folder that does.")
     else:
         try:
             rows = datasets.load_dataset(dataset, split=split, streaming=True)
-        except (OSError, ValueError) as error:  # no network, no such data set, no such split
-            raise ValueError(f"{dataset} is no folder here, and the Hub gave no split {split!r}: {error}") from error
+        except (OSError, ValueError, DatasetsError) as error:  # no network, no such data set, no such split
+            why = error.__cause__ or error
+            raise ValueError(f"{dataset} is no folder here, and the Hub gave no split {split!r}: {why}") from error
     columns: dict = rows.features or next(whole_shards(rows, dataset), {})
     if "votes" in columns and arguments.data_format == "auto":
         raise ValueError(
@@ -134,12 +139,8 @@ def shards(path: Path, split: str) -> list[str]:
     """The shards of a split: those whose names begin with it, or all where none does."""
     if path.is_file():
         return [str(path)]
-    found = sorted(p for pattern in ("*.parquet", "*.tar", "data/*.parquet", "data/*.tar") for p in path.glob(pattern))
-    named = [p for p in found if p.stem.startswith(SPLIT_SYNONYMS.get(split, (split,)))]
-    others = [p.name for p in found if p.stem.startswith(sum(SPLIT_SYNONYMS.values(), ()))]
-    if others and not named:
-        raise ValueError(f"{path} has no shards of split {split!r}; found {', '.join(others[:5])}.")
-    return [str(p) for p in named or found]
+    found = parquet_files(path) + (sorted(path.glob("*.tar")) or sorted(path.glob("data/*.tar")))
+    return [str(file) for file in split_files(found, split) or found]
 
 
 def count_rows(files: list[str], rows, split: str) -> int | None:

@@ -182,7 +182,7 @@ def test_unreadable_pictures_are_named_counted_and_left_out(model, tmp_path, cap
         (["--eval_split", "train"], "20 of the evaluation split's 20 persons are in the training split too"),
         (["--landmark_column", "points"], "has no column 'points'; found image, landmarks, person; name one by"),
         (["--view_size", 0], r"--view_size 0 must be in \[1"),
-        (["--eval_split", "test"], "has no test.parquet; found train.parquet, validation.parquet"),
+        (["--eval_split", "test"], "has no file of split 'test'; found train.parquet, validation.parquet"),
     ],
 )  # fmt: skip
 def test_bad_values(more, sentence, flags, tmp_path):

@@ -3,6 +3,7 @@
 
 import io
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_ferplus_in_two_folders_is_parted_as_in_one(tmp_path):
 
 def test_a_single_parquet_file_is_not_another_split(tmp_path):
     make_dataset(16, seed=0, size=32).to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(ValueError, match=r"has no validation\.parquet; found train\.parquet"):
+    with pytest.raises(ValueError, match=r"has no file of split 'validation'; found train\.parquet"):
         faces_of(tmp_path, "validation")
     file = tmp_path / "train.parquet"
     with pytest.raises(ValueError, match="16 of the 16 images"):
@@ -135,7 +136,7 @@ def test_parquet_with_labels(tmp_path):
     assert validation.class_names == EXPRESSIONS
     assert validation.labels.tolist() == list(range(8))
     assert len(faces_of(tmp_path / "train.parquet", "anything")) == 16
-    with pytest.raises(ValueError, match=r"has no test\.parquet; found train\.parquet, validation\.parquet"):
+    with pytest.raises(ValueError, match=r"has no file of split 'test'; found train\.parquet, validation\.parquet"):
         faces_of(tmp_path, "test")
     with pytest.raises(ValueError, match="picture"):
         faces_of(tmp_path, image_column="picture")
@@ -421,3 +422,52 @@ def test_fingerprint_tells_data_apart(folder, tmp_path):
     one = faces_of(folder).fingerprint()
     assert one == faces_of(folder).fingerprint()
     assert one != faces_of(folder, "val").fingerprint()
+
+
+def test_a_dangling_link_is_a_bad_image_and_no_file_of_another_kind_is_one(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "set")
+    fear = tmp_path / "set" / "train" / "fear"
+    (fear / "lost.png").symlink_to(tmp_path / "unmounted" / "lost.png")
+    for name in ("terms.pdf", "table.h5", "clip.mpg"):
+        (fear / name).write_bytes(b"%PDF")
+        (tmp_path / "set" / name).write_bytes(b"%PDF")
+    (tmp_path / "set" / "train" / "__MACOSX").mkdir()
+    faces = faces_of(tmp_path / "set")
+    assert (len(faces), faces.class_names) == (17, EXPRESSIONS)
+    lost = [index for index in range(17) if not is_readable(faces, index)]
+    assert [Path(faces.name(index)).name for index in lost] == ["lost.png"]
+    assert len(faces_of(tmp_path / "set", with_labels=False)) == 17
+    assert len(faces.fingerprint()) == 16 and faces.picture_sizes().count(-1) == 1
+
+
+def test_only_the_pictures_column_is_read_with_a_picture(tmp_path):
+    import datasets
+
+    kinds = {"image": datasets.Image(), "scene": datasets.Image(), "label": datasets.Value("string")}
+    cells = [{"bytes": png(value), "path": None} for value in range(2)]
+    broken = [{"bytes": b"no picture", "path": None}] * 2
+    rows = datasets.Dataset.from_dict(
+        {"image": cells, "scene": broken, "label": ["a", "b"]}, features=datasets.Features(kinds)
+    )
+    rows.to_parquet(tmp_path / "train.parquet")
+    faces = faces_of(tmp_path)
+    assert [faces.image(index).size for index in range(2)] == [(8, 8)] * 2
+
+
+@pytest.mark.parametrize("values", [[[1, 0], [0, 1], [1, 0], [0, 1]], [{"a": 1}] * 4], ids=["one-hot", "structs"])
+def test_labels_that_are_no_classes_are_a_sentence(tmp_path, values):
+    table = write_table(tmp_path / "set" / "train.parquet", label=values)
+    with pytest.raises(ValueError, match=r"Column 'label' holds .*, not a class a row; name another by --label_column"):
+        faces_of(table)
+
+
+@pytest.mark.parametrize("values", [["happy", "", "sad", " "], ["0", "1", "-1", "-1"]])
+def test_texts_that_are_no_labels_are_no_class(tmp_path, values):
+    table = write_table(tmp_path / "set" / "train.parquet", label=values)
+    with pytest.raises(ValueError, match="2 of the 4 rows have no 'label'"):
+        faces_of(table)
+
+
+def test_whole_floats_are_numbers_of_classes(tmp_path):
+    faces = faces_of(write_table(tmp_path / "set" / "train.parquet", label=[10.0, 2.0, 0.0, 10.0]))
+    assert (faces.class_names, faces.labels.tolist()) == (("0", "2", "10"), [2, 1, 0, 2])

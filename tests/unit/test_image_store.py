@@ -3,6 +3,7 @@
 
 import os
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor
 from training import image_store
-from training.face_data import picture_faces
+from training.face_data import Faces, picture_faces
 from training.image_store import StoredFaces, build_store, store_faces, store_key
 from training.pretraining_data import MakeViews, PretrainingSet
 from training.pretraining_loop import Feeder
@@ -72,6 +73,16 @@ def test_a_changed_file_or_another_side_makes_another_store(folder):
     assert key != store_key(picture_faces([folder]), 32)
     Image.new("RGB", (40, 41)).save(next(folder.rglob("*.png")))
     assert key != store_key(picture_faces([folder]), 64)
+
+
+def test_missing_pictures_have_a_key_too(tmp_path):
+    cells = [None, {"bytes": None, "path": str(tmp_path / "a.png")}]
+    rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
+    faces = Faces(rows.cast_column("image", datasets.Image(decode=False)), "image")
+    before = store_key(faces, 64)
+    write_image_folder(tmp_path / "faces", 1, seed=0, size=16)
+    next((tmp_path / "faces").rglob("*.png")).rename(tmp_path / "a.png")
+    assert store_key(faces, 64) != before
 
 
 def test_a_full_disk_falls_back_to_decoding_and_says_so(folder, tmp_path, monkeypatch, capsys):

@@ -17,6 +17,7 @@ from tests import official_layouts as layouts
 from training import pretrain
 from training.face_data import DatasetArguments
 from training.pretraining_data import StepSampler
+from training.read_images import BadImage
 from training.streaming import StreamSampler, open_stream
 from training.synthetic_faces import make_dataset
 
@@ -154,6 +155,17 @@ def test_a_bad_picture_of_a_stream_counts_once_and_others_beside_it(pretraining_
     flags += ["--num_train_epochs", "3", "--output_dir", str(tmp_path / "o")]
     pretrain.main([*flags, "--max_bad_images", "2"])
     assert capsys.readouterr().err.count("bad image ") == 2
+
+
+def test_a_row_without_a_picture_is_a_bad_image(tmp_path):
+    cells = [{"bytes": b"no image", "path": "a.png"}, None]
+    rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
+    rows.to_parquet(tmp_path / "train.parquet")
+    stream = open_stream(DatasetArguments(), str(tmp_path), "train")
+    for cell, why in zip(stream.cells(), ("a.png is not a readable image", "has no picture"), strict=True):
+        with pytest.raises(BadImage, match=why):
+            stream.image(cell)
+    assert stream.sample(2) == []
 
 
 def test_a_shard_that_is_cut_off_is_a_sentence(webdataset, pretraining_flags, tmp_path):

@@ -1,0 +1,113 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Splits under other people's names: folders, files, shards; and what is not one."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from training.face_data import DatasetArguments, open_faces
+from training.folder_splits import split_of, split_of_file
+from training.split_checks import check_chooses, open_both
+from training.streaming import open_stream
+from training.synthetic_faces import make_dataset, write_image_folder
+
+SPELLINGS = {
+    "capitals": ("Train", "Validation", "Test"),
+    "FER+'s script": ("FER2013Train", "FER2013Valid", "FER2013Test"),
+    "FER2013": ("Training", "PublicTest", "PrivateTest"),
+    "short": ("train", "val", "test"),
+}
+
+
+def open_split(path, split="train", with_labels=True):
+    return open_faces(DatasetArguments(), str(path), split, with_labels)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    write_image_folder(folder / "faces", 24, seed=0, size=16)
+    return folder / "faces"
+
+
+@pytest.mark.parametrize("names", SPELLINGS.values(), ids=SPELLINGS)
+def test_split_folders_in_any_usual_spelling(drawn, tmp_path, names):
+    for name in names:
+        shutil.copytree(drawn, tmp_path / name)
+        shutil.copy(drawn / "fear" / "000006.png", tmp_path / name / "fear" / f"{name}.png")
+    for split, name in zip(("train", "validation", "test"), names, strict=True):
+        for with_labels in (True, False):
+            faces = open_split(tmp_path, split, with_labels)
+            assert len(faces) == 25
+            assert all(f"/{name}/" in faces.name(index) for index in range(25))
+        assert split_of(name) == split
+    assert len(open_split(tmp_path).class_names) == 8
+
+
+def test_a_folder_above_the_class_folders_is_no_class(drawn, tmp_path):
+    shutil.copytree(drawn, tmp_path / "set" / "basic" / "faces")
+    with pytest.raises(ValueError, match="has a single class, 'basic'; give the folder right above the class folders"):
+        open_both(DatasetArguments(dataset=str(tmp_path / "set")), None, "validation")
+
+
+def test_a_file_is_the_split_that_its_name_says(tmp_path):
+    for name in ("train-00000-of-00001.parquet", "Test.parquet", "faces.parquet"):
+        make_dataset(8, seed=len(name), size=16).to_parquet(tmp_path / name)
+    assert open_split(tmp_path / "train-00000-of-00001.parquet", "test").split == "train"
+    assert open_split(tmp_path / "Test.parquet", "validation").split == "test"
+    assert open_split(tmp_path / "faces.parquet", "test").split == "test"
+    for name, split in (("val_03.tar", "validation"), ("train00.tar", "train"), ("testimony.parquet", None)):
+        assert split_of_file(tmp_path / name) == split
+
+
+@pytest.mark.parametrize("split", ["test", "Test", "test[:50%]", "validation+test", "PrivateTest"])
+def test_a_test_split_does_not_choose(split):
+    with pytest.raises(ValueError, match="the epoch is chosen on it; give a validation split"):
+        check_chooses(split, None)
+
+
+def test_nor_does_a_file_or_folder_of_one(drawn, tmp_path):
+    for place in ("test.parquet", "test-00000-of-00001.parquet", "Test"):
+        with pytest.raises(ValueError, match="the epoch is chosen on it"):
+            check_chooses("validation", str(tmp_path / place))
+    shutil.copytree(drawn, tmp_path / "test" / "validation")  # a set that happens to lie in a folder of that name
+    check_chooses("validation", str(tmp_path / "test"))
+    check_chooses("validation[:50%]", None)
+
+
+def test_shards(tmp_path):
+    for name, seed in (("part-00000", 0), ("part-00001", 1)):
+        make_dataset(8, seed=seed, size=16).to_parquet(tmp_path / f"{name}.parquet")
+    assert len(open_split(tmp_path)) == len(open_stream(DatasetArguments(), str(tmp_path), "train")) == 16
+    with pytest.raises(ValueError, match=r"no file of split 'test'; found part-00000.*taken as train"):
+        open_split(tmp_path, "test")
+    (tmp_path / "data").mkdir()  # the same again, as the Hub has it
+    make_dataset(8, seed=0, size=16).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    assert len(open_split(tmp_path)) == 16
+    for file in tmp_path.glob("part-*"):
+        file.rename(tmp_path / file.name.replace("part-", "train_"))
+    assert len(open_split(tmp_path)) == 16
+    for opened in (open_split, lambda path, split: open_stream(DatasetArguments(), str(path), split)):
+        with pytest.raises(ValueError, match=r"has no file of split 'validation'; found train_"):
+            opened(tmp_path, "validation")
+
+
+def test_a_path_with_brackets_is_no_pattern(tmp_path):
+    folder = tmp_path / "faces [v2]"
+    folder.mkdir()
+    make_dataset(8, seed=0, size=16).to_parquet(folder / "train.parquet")
+    assert len(open_split(folder)) == 8
+    assert len(list(open_stream(DatasetArguments(), str(folder), "train").cells())) == 8
+
+
+def test_the_tenth_of_nested_class_folders_goes_by_their_whole_names(tmp_path):
+    for expression in ("happy", "sad"):
+        for subject in range(30):
+            folder = tmp_path / expression / f"subject{subject:02d}"
+            folder.mkdir(parents=True)
+            for frame in (1, 2, 3):  # of which a hash of the file's name alone holds out one, of every subject
+                Image.new("RGB", (4, 4)).save(folder / f"{frame:03d}.png")
+    train, validation = open_split(tmp_path), open_split(tmp_path, "validation")
+    assert (len(train) + len(validation), len(train.class_names)) == (180, 7)
+    assert 8 <= len(validation) <= 28
