@@ -204,7 +204,8 @@ class SimFLEImageProcessor(PilBackend):
         """Saves preprocessor_config.json with `auto_map`, and the code it names. Arguments as in `PilBackend`."""
         files = super().save_pretrained(save_directory)
         auto_map = {"AutoImageProcessor": "image_processing_simfle.SimFLEImageProcessor"}
-        save_remote_code(save_directory, "preprocessor_config.json", auto_map)
+        named = getattr(self, "auto_map", None) or {}
+        save_remote_code(save_directory, "preprocessor_config.json", auto_map, named)
         if push_to_hub:  # not by super(), which would upload before the code is there
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
         return files

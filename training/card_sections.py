@@ -97,7 +97,9 @@ def preprocessing(facts: Facts) -> str:
     if facts.is_plain and facts.exports.get("fold_grayscale"):
         gray = (
             " The weights were trained on luminance (0.299 red + 0.587 green + 0.114 blue, ITU-R 601), and that mix is"
-            " folded into the first convolution: the model takes a picture in colour and sees no colour in it."
+            " folded into the first convolution: the model takes a picture in colour and sees no colour in it. Training"
+            " rounded that gray to 8 bits, which nothing does here: a colour picture's probabilities may move by a"
+            " hundredth."
         )
     means, stds = (", ".join(f"{value:.6g}" for value in numbers) for numbers in (mean, std))
     each = "each of the three channels" if is_one_for_all else "red, green and blue"

@@ -10,8 +10,8 @@ written. Weights in this format are the authors' and carry CC BY-NC 4.0.
 
 import os
 import re
-import shutil
 import struct
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -207,9 +207,11 @@ def rename(state_dict, model, name_of):
 
 def probe_labels(labels: str | None, num_labels: int) -> dict[int, str]:
     """Class names of a probe; the file does not say which data set's order it has."""
-    names = labels.split(",") if labels else [f"LABEL_{i}" for i in range(num_labels)]
+    names = [name.strip() for name in labels.split(",")] if labels else [f"LABEL_{i}" for i in range(num_labels)]
     if len(names) != num_labels:
         raise ValueError(f"--labels names {len(names)} classes, but the file's classifier has {num_labels}.")
+    if "" in names or len(set(names)) < num_labels:
+        raise ValueError(f"--labels {labels} has an empty name, or one twice; give each class its own.")
     if not labels:
         print("The file does not name its classes: they are called LABEL_0 ...; name them by --labels.")
     return dict(enumerate(names))
@@ -232,15 +234,15 @@ def save(tensors, config, dtype: str, is_probe: bool, output_dir: Path) -> None:
     model = empty_model(SimFLEForImageClassification if is_probe else SimFLEForPreTraining, config)
     model.load_state_dict(tensors, assign=True)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output_dir.with_name(output_dir.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    SimFLEImageProcessor().save_pretrained(temporary)
-    share_weights(temporary)
-    (temporary / "README.md").write_text(f"---\nlicense: cc-by-nc-4.0\n---\n{LICENCE}\n", encoding="utf-8")
-    if output_dir.exists():
-        output_dir.rmdir()  # empty: checked above
-    os.replace(temporary, output_dir)
+    with tempfile.TemporaryDirectory(prefix=f"{output_dir.name}.tmp", dir=output_dir.parent) as folder:
+        staged = Path(folder) / output_dir.name
+        model.save_pretrained(staged)
+        SimFLEImageProcessor().save_pretrained(staged)
+        share_weights(staged)
+        (staged / "README.md").write_text(f"---\nlicense: cc-by-nc-4.0\n---\n{LICENCE}\n", encoding="utf-8")
+        if output_dir.exists():
+            output_dir.rmdir()  # empty: checked above
+        os.replace(staged, output_dir)
 
 
 if __name__ == "__main__":

@@ -212,9 +212,15 @@ def add_times(rows: dict, classifiers, size: int, arguments: ExportArguments) ->
 
 
 def move_files(source: Path, target: Path) -> None:
-    """Moves every file below one folder to its place below the other, by renames."""
+    """
+    Moves every file below one folder to its place below the other, by renames. ONNX files of an earlier export that are
+    not among them, and so of other weights, are removed.
+    """
     from training.run_state import flush
 
+    for name in FILES.values():
+        if not (source / name).exists():
+            (target / name).unlink(missing_ok=True)
     for path in sorted(p for p in source.rglob("*") if p.is_file()):
         final = target / path.relative_to(source)
         final.parent.mkdir(parents=True, exist_ok=True)

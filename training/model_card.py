@@ -118,7 +118,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
         license_short=terms_of(arguments.stated),
         license_text=license_text(facts, arguments, source),
         code_place="none here but Transformers' own" if facts.is_plain else CODE_PLACE,
-        how_to_use=how_to_use(facts, model),
+        how_to_use=how_to_use(facts, model, is_folder=not arguments.repo_id),
         direct_use=direct_use(facts),
         pixels=pixels(facts),
         posing=posing(facts),
@@ -263,6 +263,7 @@ def with_repo_id(card: str, repo_id: str) -> str:
     without an owner becomes that owner's.
     """
     card = re.sub(r'(from_pretrained\(|model=|await pipeline\("[\w-]+", )"[^"]+"', rf'\1"{repo_id}"', card)
+    card = re.sub(rf'"[^"\n]*/{re.escape(EXAMPLE)}"', f'"{EXAMPLE}"', card)
     owner = repo_id.rpartition("/")[0]
     if not owner or not HUB_ID.fullmatch(repo_id):
         return card

@@ -19,10 +19,10 @@ from training.run_state import write_json
 from training.weight_licences import source_license
 
 CONFIG, CARD, METRICS, EXPORTS = "config.json", "README.md", "metrics.json", "exports.json"
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS, INDEX, MATRIX = "model.safetensors", "model.safetensors.index.json", "confusion_matrix.png"
 NAMES = (
     *(CONFIG, "preprocessor_config.json", WEIGHTS, INDEX, CARD, LICENSE_FILE, METRICS, EXPORTS),
-    *(EXAMPLE, "confusion_matrix.png"),  # drawn by this repository
+    *(EXAMPLE, MATRIX),  # drawn by this repository
 )
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 ONNX = re.compile(r"onnx/[A-Za-z0-9][\w.-]*\.onnx")
@@ -123,7 +123,8 @@ def is_listed(name: str, with_code: bool) -> bool:
 
 def belongs_to_weights(name: str) -> bool:
     """Whether a file of this name says something wrong beside other weights: weights, exports, figures, licence."""
-    return bool(name in (WEIGHTS, INDEX, EXPORTS, LICENSE_FILE) or SHARD.fullmatch(name) or ONNX.fullmatch(name))
+    said = (WEIGHTS, INDEX, EXPORTS, LICENSE_FILE, MATRIX)
+    return bool(name in said or SHARD.fullmatch(name) or ONNX.fullmatch(name))
 
 
 def summarize(names: tuple[str, ...]) -> str:

@@ -27,7 +27,13 @@ AUTO_MAP = {
 }
 
 
-def save_remote_code(folder: str | os.PathLike, json_name: str, auto_map: dict[str, str]) -> None:
+def is_of_other_code(folder: Path, target) -> bool:
+    """Whether "file.Class" is of a file in the folder that is not this package's, as of a registered derived class."""
+    file = f"{target.partition('.')[0]}.py" if isinstance(target, str) else ""
+    return file not in CODE_FILES and (folder / file).is_file()
+
+
+def save_remote_code(folder: str | os.PathLike, json_name: str, auto_map: dict[str, str], named: dict) -> None:
     """
     Makes a saved folder loadable without this package.
 
@@ -38,6 +44,8 @@ def save_remote_code(folder: str | os.PathLike, json_name: str, auto_map: dict[s
         folder: the folder just saved.
         json_name: its JSON file that receives `auto_map` (config.json or preprocessor_config.json).
         auto_map: Auto class name to "file.Class".
+        named: the object's own `auto_map`, in which Transformers writes a derived class that was registered
+            (`register_for_auto_class`), once it has copied that class's file into the folder.
     """
     folder, here = Path(folder), Path(__file__).parent
     for name in CODE_FILES:
@@ -47,7 +55,8 @@ def save_remote_code(folder: str | os.PathLike, json_name: str, auto_map: dict[s
             shutil.copyfile(source, folder / f"{name}.tmp")
             os.replace(folder / f"{name}.tmp", target)
     content = json.loads((folder / json_name).read_text(encoding="utf-8"))
-    content["auto_map"] = auto_map
+    derived = {name: target for name, target in named.items() if is_of_other_code(folder, target)}
+    content["auto_map"] = auto_map | derived
     temporary = folder / f"{json_name}.tmp"
     temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(temporary, folder / json_name)
@@ -168,11 +177,20 @@ class SimFLEConfig(PreTrainedConfig):
         if not isinstance(self.id2label, (dict, type(None))):
             raise ValueError(f"id2label={self.id2label!r} must map the numbers from 0 to names; give a dict.")
         super().__post_init__(**kwargs)
-        # @strict runs these again, but wraps what they raise in an error that is no ValueError.
+        self.check()
+
+    def check(self) -> None:
+        """
+        Raises ValueError: a value out of its range. Every model asks for it, since keywords of `from_pretrained` and
+        fields set later come behind the constructor. Labels' numbers given as texts, as JSON has them, become numbers.
+        """
+        # @strict runs these too, but wraps what they raise in an error that is no ValueError.
         self.validate_choices()
         self.validate_numbers()
         self.validate_encoder()
         self.validate_local_branch()
+        self.id2label = {int(number): name for number, name in self.id2label.items()}
+        self.label2id = {name: int(number) for name, number in self.label2id.items()}
 
     @property
     def num_patches(self) -> int:
@@ -200,12 +218,12 @@ class SimFLEConfig(PreTrainedConfig):
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """Saves config.json with the full `auto_map`, and the code it names. Arguments as in `PreTrainedConfig`."""
         super().save_pretrained(save_directory)
-        save_remote_code(save_directory, "config.json", AUTO_MAP)
+        save_remote_code(save_directory, "config.json", AUTO_MAP, getattr(self, "auto_map", None) or {})
         if push_to_hub:  # not by super(), which would upload before the code is there
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
 
     def validate_choices(self):
-        if sorted(self.id2label) != list(range(len(self.id2label))):
+        if set(map(str, self.id2label)) != set(map(str, range(len(self.id2label)))):
             raise ValueError(f"id2label={self.id2label} leaves numbers out; name every class from 0 on.")
         for field, choices in (
             ("layer_type", ("basic", "bottleneck")),

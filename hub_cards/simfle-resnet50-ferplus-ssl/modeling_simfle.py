@@ -218,8 +218,13 @@ class SimFLEPreTrainedModel(PreTrainedModel):
     base_model_prefix = "encoder"
     main_input_name = "pixel_values"
     input_modalities = ["image"]
+    accepts_loss_kwargs = False  # Trainer divides the loss by its accumulation steps then; `**kwargs` alone say true
     # The parts that read their own parameters outside a leaf module's forward must stay on one device.
     _no_split_modules = ["FaceMAEEncoder", "FaceMAEDecoder", "ProjectionHead", "ChannelGrouping"]
+
+    def __init__(self, config: SimFLEConfig, *args, **kwargs):
+        config.check()
+        super().__init__(config, *args, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -427,8 +432,8 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         local: dict[str, torch.Tensor] = {}
         # Order of the passes (BatchNorm sees it): online view 1, online view 2, target view 1, target view 2, origin.
         if has_views:
-            y1 = self.encoder(view_1_pixel_values).pooler_output  # (B, C)
-            y2 = self.encoder(view_2_pixel_values).pooler_output
+            y1 = self.encoder(view_1_pixel_values, return_dict=True).pooler_output  # (B, C)
+            y2 = self.encoder(view_2_pixel_values, return_dict=True).pooler_output
             loss = similarity = self.global_branch(y1, y2, view_1_pixel_values, view_2_pixel_values)
         if self.config.use_local_branch:
             local = self.local_branch(pixel_values, group_ids, noise, reduce_similarity)
@@ -455,8 +460,8 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         p1 = self.predictor(self.projector(y1))
         p2 = self.predictor(self.projector(y2))
         with torch.no_grad():  # the target is moved by `update_target` alone
-            q2 = self.target_projector(self.target_encoder(view_1).pooler_output)
-            q1 = self.target_projector(self.target_encoder(view_2).pooler_output)
+            q2 = self.target_projector(self.target_encoder(view_1, return_dict=True).pooler_output)
+            q1 = self.target_projector(self.target_encoder(view_2, return_dict=True).pooler_output)
         return similarity_loss(p1, p2, q1, q2)
 
     def local_branch(
@@ -469,7 +474,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         """Semantic masking, L_g, FaceMAE and L_r of the origin: fields of `SimFLEForPreTrainingOutput`."""
         config = self.config
         with torch.no_grad():  # the masks follow the encoder; they do not train it
-            f0 = self.encoder(pixel_values).last_hidden_state  # (B, C, h, w)
+            f0 = self.encoder(pixel_values, return_dict=True).last_hidden_state  # (B, C, h, w)
         if group_ids is None:
             group_ids = torch.randint(config.num_channel_groups, (len(f0),), device=f0.device)
         # Scores and L_g in float32: bfloat16's ties and roundings would choose the patches.
@@ -564,6 +569,11 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
     """
 
     def __init__(self, config: SimFLEConfig):
+        if config.problem_type not in (None, "single_label_classification"):
+            raise ValueError(
+                f"problem_type={config.problem_type!r} is not computed here: one class a picture, or probabilities of"
+                " the classes; leave it out."
+            )
         super().__init__(config)
         self.encoder_is_frozen = False
         self.encoder = SimFLEModel(config)
@@ -597,7 +607,8 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
         Returns:
             loss (cross-entropy, with labels) and logits (B, num_labels).
         """
-        if self.encoder.training and labels is None and not torch.is_grad_enabled():
+        is_inference = labels is None and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if is_inference and self.encoder.training:
             logger.warning_once("Inference in training mode moves BatchNorm's statistics; call model.eval() first.")
         outputs = self.encoder(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
         logits = self.classifier(outputs.pooler_output)

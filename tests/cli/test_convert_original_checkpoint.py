@@ -122,6 +122,14 @@ def test_a_probes_file_becomes_a_classifier_of_equal_logits(files, tmp_path, cap
     assert "does not name its classes" in capsys.readouterr().out
     with pytest.raises(ValueError, match="--labels names 2 classes, but the file's classifier has 7"):
         convert(file, tmp_path / "few", config, "--labels", "a,b")
+    for wrong in ("a,b,c,d,e,f,", "a,b,c,d,e,f,a"):
+        with pytest.raises(ValueError, match="has an empty name, or one twice"):
+            convert(file, tmp_path / "few", config, "--labels", wrong)
+    (tmp_path / "spaced.tmp").mkdir()
+    (tmp_path / "spaced.tmp" / "mine.txt").touch()  # somebody's own
+    convert(file, tmp_path / "spaced", config, "--labels", "a, b, c, d, e, f, g")
+    assert SimFLEForImageClassification.from_pretrained(tmp_path / "spaced").config.id2label[1] == "b"
+    assert (tmp_path / "spaced.tmp" / "mine.txt").exists()
 
 
 def test_missing_unknown_and_misshapen_entries_are_all_listed_and_nothing_is_written(files, tmp_path):

@@ -94,6 +94,25 @@ def test_dict_and_tuple_outputs(kind):
     assert all(torch.equal(a, b) for a, b in zip(named.to_tuple(), plain, strict=True))
 
 
+def test_tuples_by_the_configuration(kind, tmp_path):
+    model = make(kind)
+    model.save_pretrained(tmp_path)
+    plain = run(kind.from_pretrained(tmp_path, return_dict=False))
+    assert isinstance(plain, tuple)
+    assert len(plain) == len(KEYS[kind])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"masking": "Random"}, {"grouping_initializer": "Constant"}, {"mask_ratio": 1.0}, {"num_channel_groups": 5}],
+    ids=str,
+)
+def test_fields_set_behind_the_constructor_are_checked(kind, tmp_path, fields):
+    make(kind).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        kind.from_pretrained(tmp_path, **fields)
+
+
 def test_hidden_states_on_request(kind):
     if kind is SimFLEForPreTraining:
         return

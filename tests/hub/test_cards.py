@@ -54,13 +54,13 @@ def test_everything_that_is_checked_before_publishing(folder):
 
 
 def test_snippets_run_in_a_new_process_without_the_package(folder, tmp_path):
-    card = with_repo_id((folder / "README.md").read_text(), str(folder))
+    card, place = (folder / "README.md").read_text(), folder.relative_to(ROOT).as_posix()
     snippets = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert len(snippets) == 2
-    assert sum(str(folder) in snippet for snippet in snippets) == 2
     assert len([line for line in snippets[0].splitlines() if line]) == 3
-    for snippet in snippets:
-        assert run_alone(f"import os\nos.chdir(sys.argv[1])\n{snippet}", folder, cache=tmp_path)
+    for snippet in snippets:  # as they stand, from the repository's root
+        assert f'"{place}"' in snippet and f'"{place}/example_face.png"' in snippet
+        assert run_alone(f"import os\nos.chdir(sys.argv[1])\n{snippet}", ROOT, cache=tmp_path)
 
 
 def test_weights_are_float16_on_disk_and_float32_when_loaded(folder):
@@ -127,7 +127,9 @@ def test_the_plain_folders_card(assembled):
     assert "There is no code in this folder. The weights, and the ONNX files" in read_section(text, "Licence")
     assert "folded into the first convolution" in read_section(text, "Preprocessing")
     assert 'await pipeline("image-classification", "gray-plain"' in text
-    assert 'await pipeline("image-classification", "org/name"' in with_repo_id(text, "org/name")
+    on_the_hub = with_repo_id(text, "org/name")
+    assert 'await pipeline("image-classification", "org/name"' in on_the_hub
+    assert on_the_hub.count('"example_face.png"') == 3 and "/example_face.png" not in on_the_hub
     section = read_section(text, "Exports")
     for name, file in FILES.items():
         (row,) = (line for line in section.splitlines() if f"`{file}`" in line)

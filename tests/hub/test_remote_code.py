@@ -2,6 +2,7 @@
 """Saved folders in a new process: no package, no network, `trust_remote_code=True`, from every kind of folder."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,40 @@ def test_saved_model_gives_equal_outputs_and_saves_a_folder_that_loads_again(kin
     second = tmp_path / "second"
     second.mkdir()
     load_alone(again, cache, second, auto)
+
+
+DERIVED = """
+from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
+
+
+class Louder(SimFLEForImageClassification):
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.logits = output.logits + 7
+        return output
+
+
+class Darker(SimFLEImageProcessor):
+    def _preprocess(self, images, *args, **kwargs):
+        return super()._preprocess([image * 0 for image in images], *args, **kwargs)
+"""
+
+
+def test_a_derived_class_comes_back_as_itself(cache, tmp_path, monkeypatch):
+    (tmp_path / "louder_simfle.py").write_text(DERIVED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "louder_simfle", raising=False)
+    from louder_simfle import Darker, Louder
+
+    Louder.register_for_auto_class("AutoModelForImageClassification")
+    Darker.register_for_auto_class("AutoImageProcessor")
+    model, processor, folder = Louder(tiny_config()), Darker(size=64), tmp_path / "saved"
+    for part in (model, processor):
+        part.save_pretrained(folder)
+    named = {"AutoModelForImageClassification": "louder_simfle.Louder", "AutoModel": "modeling_simfle.SimFLEModel"}
+    assert named.items() <= json.loads((folder / "config.json").read_text())["auto_map"].items()
+    named = json.loads((folder / "preprocessor_config.json").read_text())["auto_map"]
+    assert named == {"AutoImageProcessor": "louder_simfle.Darker"}
 
 
 def test_one_pretraining_folder_serves_every_class(cache, tmp_path):

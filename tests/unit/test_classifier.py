@@ -68,6 +68,53 @@ def test_inference_in_training_mode_warns_once(model, monkeypatch):
     assert "call model.eval()" in warnings[0]
 
 
+def test_labels_numbered_by_texts_are_numbers(model, tmp_path):
+    names = {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": "0", "b": "1"}}
+    model.save_pretrained(tmp_path / "first")
+    given = {"num_labels": 2, "ignore_mismatched_sizes": True, **names}
+    other = SimFLEForImageClassification.from_pretrained(tmp_path / "first", **given)
+    assert (other.config.id2label, other.config.label2id) == ({0: "a", 1: "b"}, {"a": 0, "b": 1})
+    other.config.id2label = names["id2label"]
+    other.save_pretrained(tmp_path / "second")
+    assert SimFLEForImageClassification.from_pretrained(tmp_path / "second").config.id2label == {0: "a", 1: "b"}
+
+
+@pytest.mark.parametrize("problem_type", ["regression", "multi_label_classification"])
+def test_problems_of_another_loss_are_refused(problem_type):
+    with pytest.raises(ValueError, match=f"problem_type='{problem_type}' is not computed here"):
+        SimFLEForImageClassification(tiny_config(problem_type=problem_type))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_compiles_in_one_graph(model, mode):
+    compiled = torch.compile(model.train(mode), backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert compiled(torch.randn(2, 3, 64, 64)).logits.shape == (2, 8)
+    torch.compiler.reset()
+
+
+def test_trainer_accumulates_gradients_as_one_batch(model, tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    images, moved, losses = torch.randn(8, 3, 64, 64), [], []
+    rows = [{"pixel_values": image, "labels": label} for label, image in enumerate(images)]
+    start = model.classifier.weight.detach().clone()
+    model.freeze_encoder()  # else BatchNorm tells the two apart
+    for batch_size, steps in ((8, 1), (2, 4)):
+        with torch.no_grad():
+            model.classifier.weight.copy_(start)
+        settings = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": steps, "max_steps": 1}
+        arguments = TrainingArguments(
+            str(tmp_path), optim="sgd", learning_rate=1.0, max_grad_norm=0.0, report_to=[], save_strategy="no",
+            use_cpu=True, disable_tqdm=True, **settings,
+        )  # fmt: skip
+        losses.append(Trainer(model, arguments, train_dataset=rows).train().training_loss)
+        moved.append(model.classifier.weight.detach() - start)
+        model.classifier.bias.data.zero_()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    torch.testing.assert_close(moved[1], moved[0], rtol=1e-4, atol=1e-6)
+
+
 def test_to_resnet_has_equal_logits(model, tmp_path):
     images = torch.randn(3, 3, 64, 64)
     resnet = model.to_resnet()
