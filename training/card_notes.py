@@ -14,10 +14,10 @@ from training.model_card import TOLD, CardArguments, make_card, write_card
 from training.public_paths import public
 from training.run_state import write_json
 from training.script_arguments import matches_type
+from training.weight_licences import LICENSE_FIELDS
 
 NOTES = "card.json"
-LICENCE = ("license", "license_name", "license_link")
-FLAGS = ("training_recipes", *LICENCE, "datasets", "data_terms", "base_model", *TOLD)
+FLAGS = ("training_recipes", *LICENSE_FIELDS, "datasets", "data_terms", "base_model", *TOLD)
 
 
 def with_kept(folder: Path, given: CardArguments | None = None) -> CardArguments:
@@ -29,7 +29,7 @@ def with_kept(folder: Path, given: CardArguments | None = None) -> CardArguments
     """
     given = given or CardArguments()
     kept = {} if is_published(folder) else read_notes(folder).get("flags", {})
-    if any(getattr(given, name) for name in LICENCE):
+    if any(getattr(given, name) for name in LICENSE_FIELDS):
         kept = {name: value for name, value in kept.items() if name != "license"}
     return replace(given, **{name: value for name, value in kept.items() if not getattr(given, name)})
 
