@@ -53,8 +53,9 @@ def match_labels(class_names, labels: np.ndarray, wanted) -> np.ndarray:
     Raises:
         ValueError: an occurring class that `wanted` has not.
     """
-    ours = [canonical_expression(name) for name in wanted]
-    place = [ours.index(c) if (c := canonical_expression(name)) in ours else -1 for name in class_names]
+    ours = {canonical_expression(name): place for place, name in reversed(list(enumerate(wanted)))}
+    exact = {name: place for place, name in enumerate(wanted)}  # classes may differ in case alone
+    place = [exact.get(name, ours.get(canonical_expression(name), -1)) for name in class_names]
     missing = [class_names[i] for i in np.unique(labels) if place[i] < 0]
     if missing:
         raise ValueError(

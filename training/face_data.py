@@ -85,6 +85,7 @@ class Faces:
     box_column: str | None = None
     source: str = ""
     split: str = ""
+    row_numbers: np.ndarray | None = None  # of a selection, in what was read
 
     def __post_init__(self):
         # Without the other columns, which would be read, and decoded, with each picture.
@@ -97,7 +98,8 @@ class Faces:
         """Some of them, in the order given."""
         columns = {name: getattr(self, name) for name in ("labels", "soft_labels", "repeats_training")}
         chosen = {name: None if column is None else column[indices] for name, column in columns.items()}
-        return replace(self, rows=self.rows.select(indices), **chosen)
+        numbers = np.asarray(indices) if self.row_numbers is None else self.row_numbers[indices]
+        return replace(self, rows=self.rows.select(indices), row_numbers=numbers, **chosen)
 
     def cell(self, index) -> dict:
         """Where picture `index` is: {"bytes", "path"}, neither where a table has none."""
@@ -105,7 +107,8 @@ class Faces:
 
     def name(self, index) -> str:
         """The file's path, or the row's number where the picture has none."""
-        return self.cell(index)["path"] or f"row {index} of {self.source}, split {self.split!r}"
+        row = index if self.row_numbers is None else self.row_numbers[index]
+        return self.cell(index)["path"] or f"row {row} of {self.source}, split {self.split!r}"
 
     def image(self, index):
         """Picture `index` as an upright 8-bit RGB PIL image, cropped to its box if it has one. Raises BadImage."""
@@ -169,6 +172,8 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
     """
     if not dataset:
         raise ValueError("--dataset is missing; give a folder of images, Parquet, or a Hub id.")
+    if arguments.streaming or arguments.num_images is not None:
+        raise ValueError("--streaming and --num_images are of pretraining from a stream; leave them out here.")
     path = Path(dataset).expanduser()
     data_format = guess_format(path, dataset) if arguments.data_format == "auto" else arguments.data_format
     if data_format != "hub" and not path.exists():

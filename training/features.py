@@ -81,6 +81,8 @@ def compute_outputs(function, faces, processor, batch_size, num_workers, bad_ima
         function: pixel_values (B, 3, H, W) -> (B, D). part: see `batches_of`.
     Returns:
         indices (N,) of the pictures that could be read, and their outputs (N, D), float32 on the CPU.
+    Raises:
+        ValueError: no picture can be read, or an output is not finite, whose largest would be the first class.
     """
     kept, outputs = [], []
     dataset = ProcessedFaces(faces, processor)
@@ -89,13 +91,27 @@ def compute_outputs(function, faces, processor, batch_size, num_workers, bad_ima
         outputs.append(function(pixel_values).float().cpu())
     if not kept:
         raise ValueError(f"none of the {len(faces)} images of {faces.source} can be read.")
-    return np.array(kept), torch.cat(outputs)
+    found = torch.cat(outputs)
+    broken = (~found.isfinite()).flatten(1).any(1).sum().item()
+    if broken:
+        raise ValueError(
+            f"the model's output is not finite for {broken} of the {len(kept)} images of {faces.source}; its weights"
+            " or BatchNorm's statistics are broken."
+        )
+    return np.array(kept), found
 
 
 @torch.no_grad()
 def estimate_batch_norm(encoder, faces, processor, batch_size, num_workers, bad_images, device) -> None:
-    """Sets every BatchNorm's running statistics to the mean over one pass of the faces; weights stay."""
+    """
+    Sets every BatchNorm's running statistics to the mean over one pass of the faces; weights stay.
+
+    In an order of its own, since sorted classes would vary less within a batch than the faces do; without a short last
+    batch, which would weigh as much as a full one.
+    """
+    order = np.random.default_rng(0).permutation(len(faces))
+    order = order[: max(len(order) // batch_size * batch_size, min(len(order), batch_size))].tolist()
     dataset = ProcessedFaces(faces, processor)
-    batches = batches_of(dataset, batch_size, num_workers, bad_images, device, title="BatchNorm")
+    batches = batches_of(dataset, batch_size, num_workers, bad_images, device, order, "BatchNorm")
     update_bn((pixel_values for indices, pixel_values in batches if len(indices) > 1), encoder)
     encoder.eval()

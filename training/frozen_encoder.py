@@ -135,7 +135,8 @@ class FrozenEncoder:
             estimate_batch_norm(encoder, self.train_faces, *arguments)
             return dict(encoder.named_buffers())
 
-        found = stored_tensors(self.features_dir, "batch_norm", self.made_from, compute)
+        made_from = self.made_from | {"order": "drawn"} if self.features_dir else {}
+        found = stored_tensors(self.features_dir, "batch_norm", made_from, compute)
         for name, buffer in encoder.named_buffers():
             buffer.copy_(found[name])
 

@@ -22,6 +22,9 @@ from training.model_setup import ModelArguments, ProcessorArguments
 from training.script_arguments import check_range, parse_arguments, run_main
 from training.split_checks import check_chooses
 
+LEARNING_RATE = 0.5  # the paper's
+SWEEP = {"sweep_learning_rates": [0.005, 0.05, 0.5], "sweep_weight_decays": [0.0, 1e-4]}
+
 
 @dataclass
 class ProbeArguments(FrozenEncoderArguments):
@@ -30,16 +33,20 @@ class ProbeArguments(FrozenEncoderArguments):
     eval_split: str = field(default="validation", metadata={"help": "split that chooses the epoch and is reported"})
     per_device_train_batch_size: int = field(default=1024, metadata={"help": "faces a step"})
     num_train_epochs: int = field(default=100, metadata={"help": "epochs"})
-    base_learning_rate: float = field(default=0.5, metadata={"help": "of a batch of 256, constant"})
+    base_learning_rate: float = field(
+        default=LEARNING_RATE,
+        metadata={"help": "of a batch of 256, constant; another than 0.5 takes the sweep's place on cached features"},
+    )
     cache_features: bool = field(default=False, metadata={"help": "features once, without augmentation"})
     standardize_features: bool = field(
         default=False, metadata={"help": "each cached feature by the training faces' mean and standard deviation"}
     )
     sweep_learning_rates: list[float] = field(
-        default_factory=lambda: [0.005, 0.05, 0.5], metadata={"help": "base learning rates tried on cached features"}
+        default_factory=SWEEP["sweep_learning_rates"].copy,
+        metadata={"help": "base learning rates tried on cached features"},
     )
     sweep_weight_decays: list[float] = field(
-        default_factory=lambda: [0.0, 1e-4], metadata={"help": "weight decays tried on cached features"}
+        default_factory=SWEEP["sweep_weight_decays"].copy, metadata={"help": "weight decays tried on cached features"}
     )
 
     def __post_init__(self):
@@ -52,7 +59,12 @@ class ProbeArguments(FrozenEncoderArguments):
             raise ValueError(
                 "--standardize_features needs --cache_features: augmented pictures' features are not kept."
             )
-        for name in ("sweep_learning_rates", "sweep_weight_decays"):
+        swept = [name for name, values in SWEEP.items() if getattr(self, name) != values]
+        if swept and not self.cache_features:
+            raise ValueError(f"--{swept[0]} needs --cache_features; without it, give --base_learning_rate.")
+        if self.base_learning_rate != LEARNING_RATE and "sweep_learning_rates" in swept:
+            raise ValueError("--base_learning_rate and --sweep_learning_rates both name rates; leave one of them out.")
+        for name in SWEEP:
             for value in getattr(self, name):
                 check_range(name, value, 0)
 
@@ -72,6 +84,7 @@ def main(argv=None) -> None:
 
 def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
     """Classifier, metrics.json, predictions.csv and run.json for every (folder, percent of labels, seed) of `runs`."""
+    import numpy as np
     import torch
 
     from modeling_simfle.configuration_simfle import weights_sha256
@@ -92,6 +105,7 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
         if cached is None:
             epochs = augmented_batches(frozen, probe, chosen, seed)
         else:
+            chosen = chosen[np.isin(chosen, cached[0])]
             epochs = cached_batches(cached, probe, chosen, seed)
         evaluation = ((eval_features[fresh] - mean) / deviation, eval_labels[fresh.cpu()])
         settings = make_settings(probe)
@@ -130,7 +144,10 @@ def make_settings(probe: ProbeArguments) -> list[tuple[float, float]]:
     scale = probe.per_device_train_batch_size / 256
     if not probe.cache_features:
         return [(probe.base_learning_rate * scale, 0.0)]
-    return [(rate * scale, decay) for rate in probe.sweep_learning_rates for decay in probe.sweep_weight_decays]
+    rates = probe.sweep_learning_rates
+    if probe.base_learning_rate != LEARNING_RATE:
+        rates = [probe.base_learning_rate]
+    return [(rate * scale, decay) for rate in rates for decay in probe.sweep_weight_decays]
 
 
 def describe_protocol(probe: ProbeArguments) -> str:
@@ -160,11 +177,10 @@ def cached_batches(cached, probe: ProbeArguments, chosen, seed: int):
     from training.linear_heads import shuffled_batches
 
     kept, features, labels = cached
-    if len(chosen) < len(kept):
-        places = torch.from_numpy(np.flatnonzero(np.isin(kept, chosen)))
-        if not len(places):
-            raise ValueError("none of the training faces that --few_shot draws can be read.")
-        features, labels = features[places.to(features.device)], labels[places]
+    if not len(chosen):
+        raise ValueError("none of the training faces that --few_shot draws can be read.")
+    places = torch.from_numpy(np.flatnonzero(np.isin(kept, chosen)))
+    features, labels = features[places.to(features.device)], labels[places]
     return shuffled_batches(features, labels, probe.per_device_train_batch_size, seed)
 
 

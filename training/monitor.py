@@ -136,7 +136,7 @@ class Monitor:
         features, labels = [], []
         for faces in (self.bank, self.queries):
             kept, found = compute_outputs(
-                lambda pixels: torch.cat([encoder(pixels).pooler_output for encoder in encoders], dim=1),
+                lambda pixels: torch.cat([encoder(pixels).pooler_output for encoder in encoders], dim=1).nan_to_num(),
                 faces,
                 self.processor,
                 256,

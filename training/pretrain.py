@@ -189,7 +189,7 @@ def pretrain(
     if accelerator.is_main_process:
         save_model(output_dir, bare_model, processor)
         write_progress(output_dir, about, done, sampler.last_step)
-        ending = "finished" if done == sampler.last_step else "stopped, to go on by --resume_from_checkpoint latest,"
+        ending = "finished" if done >= sampler.last_step else "stopped, to go on by --resume_from_checkpoint latest,"
         print(f"{ending} at step {done}; the model is in {output_dir}")
     accelerator.wait_for_everyone()
     for tracker in accelerator.trackers:

@@ -22,12 +22,12 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
     """
     dataset, whole = eval_dataset or data.dataset, eval_dataset not in (None, data.dataset)
     train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True, whole=whole)
-    eval_faces = open_faces(data, dataset, eval_split, with_labels=True, whole=whole)
     if len(train_faces.class_names) == 1:
         raise ValueError(
             f"{data.dataset} has a single class, {train_faces.class_names[0]!r}; give the folder right above the class"
             " folders, or labels of several classes."
         )
+    eval_faces = open_faces(data, dataset, eval_split, with_labels=True, whole=whole)
     check_apart(train_faces, eval_faces)
     if whole and train_faces.soft_labels is not None and eval_faces.soft_labels is not None:
         train_faces = part_ferplus(train_faces, eval_faces)

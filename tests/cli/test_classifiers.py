@@ -106,7 +106,7 @@ def test_predictions_leave_out_bad_images_up_to_the_limit(classifier, tmp_path, 
         (
             linear_probe,
             ["--model", "{pretrained}", "--dataset", "{faces}", "--eval_split", "best", "--output_dir", "{out}"],
-            "has no split 'best'; found validation, train",
+            "has no split 'best'; found train, validation",
         ),
     ],
 )

@@ -9,6 +9,7 @@ import accelerate
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from datasets import Dataset
 from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification
@@ -21,7 +22,7 @@ from training.fer_datasets import EXPRESSIONS
 from training.model_setup import load_classifier
 from training.run_metrics import KEYS
 from training.script_arguments import read_recipe
-from training.synthetic_faces import write_image_folder
+from training.synthetic_faces import make_dataset, write_image_folder
 
 
 def call(*arguments):
@@ -188,6 +189,20 @@ def test_unreadable_pictures_count_once_and_the_data_may_move(flags, faces, tmp_
     write_image_folder(tmp_path / "other" / "validation", 8, seed=1, size=40)
     with pytest.raises(ValueError, match="made with eval_dataset_fingerprint"):
         call(*common, "--dataset", moved, "--eval_dataset", tmp_path / "other", *more, 2)
+
+
+def test_other_labels_of_the_same_pictures_are_not_resumed(flags, tmp_path):
+    for name, turned in (("first", 0), ("relabelled", 3)):
+        for split, count in (("train", 24), ("validation", 8)):
+            rows = make_dataset(count, seed=count, size=40).to_dict()
+            rows["label"] = [(label + turned) % 8 for label in rows["label"]] if split == "train" else rows["label"]
+            (tmp_path / name).mkdir(exist_ok=True)
+            features = make_dataset(8, seed=0, size=16).features
+            Dataset.from_dict(rows, features=features).to_parquet(tmp_path / name / f"{split}.parquet")
+    common = [*flags, "--per_device_train_batch_size", 8, "--output_dir", tmp_path / "run", "--num_train_epochs", 2]
+    call(*common, "--dataset", tmp_path / "first", "--max_train_minutes", 0)
+    with pytest.raises(ValueError, match="made with labels_fingerprint"):
+        call(*common, "--dataset", tmp_path / "relabelled", "--resume_from_checkpoint", "latest")
 
 
 @pytest.mark.parametrize("readable", [3, 1])

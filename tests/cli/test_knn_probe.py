@@ -91,7 +91,7 @@ def test_an_untrained_encoder_repeats_itself(config_file, faces, tmp_path):
         (["--k", 0], r"--k 0 must be in \[1"),
         (["--temperature", 0], r"--temperature 0.0 must be in \[0.02"),
         (["--seeds", "0,1"], "--seeds 0 1 without --few_shot would give one result several times"),
-        (["--eval_split", "test"], "has no split 'test'; found validation, train"),
+        (["--eval_split", "test"], "has no split 'test'; found train, validation"),
     ],
 )
 def test_bad_values(more, sentence, flags, tmp_path):

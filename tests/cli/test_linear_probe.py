@@ -150,9 +150,27 @@ def test_odd_data(protocol, pretrained, tmp_path, capsys):
     assert capsys.readouterr().err.count("broken.png is not a readable image") == 1
     metrics = read(tmp_path / "run")
     assert (metrics["num_images"], metrics["num_bad_images"], len(metrics["class_names"])) == (14, 1, 8)
+    assert metrics["num_training_images"] == 24 if protocol else 25  # 21 drawn and three of the four others
     assert metrics["per_class"]["fear"]["count"] == 0
     with pytest.raises(ValueError, match="1 bad images"):  # from the disk too
         call(*flags, "--output_dir", tmp_path / "strict_again", "--features_dir", tmp_path / "features")
+
+
+def test_one_rate_takes_the_sweeps_place(runs, tmp_path):
+    call(*runs[1], "--base_learning_rate", 0.03, "--output_dir", tmp_path / "run")
+    assert (read(tmp_path / "run")["learning_rate"], read(tmp_path / "run")["choices"]) == (0.12, 10)
+    with pytest.raises(ValueError, match="both name rates; leave one of them out"):
+        call(*runs[1], "--base_learning_rate", 0.03, "--sweep_learning_rates", 1, "--output_dir", tmp_path / "no")
+
+
+def test_broken_features_are_no_accuracy(pretrained, faces, tmp_path):
+    model = SimFLEForPreTraining.from_pretrained(pretrained[0])
+    model.encoder.resnet.embedder.embedder.normalization.running_var.fill_(torch.nan)
+    model.save_pretrained(tmp_path / "broken")
+    shutil.copy(pretrained[0] / "preprocessor_config.json", tmp_path / "broken")
+    flags = ["--model", tmp_path / "broken", "--num_workers", 0, "--dataset", faces, "--cache_features"]
+    with pytest.raises(ValueError, match=r"output is not finite for 16 of the 16 images of .*faces"):
+        call(*flags, "--output_dir", tmp_path / "run")
 
 
 def test_the_papers_protocol_with_a_share_of_the_labels(pretrained, faces, tmp_path):
@@ -179,7 +197,9 @@ def test_the_target_encoder(flags, faces, pretrained, classifier, tmp_path):
         (["--few_shot", 0], r"--few_shot 0 must be in \[1, 100\]"),
         (["--few_shot", "1,200"], r"--few_shot 200 must be in \[1, 100\]"),
         (["--seeds", "0,0"], "--seeds 0 0 names one twice"),
-        (["--sweep_learning_rates", -1], r"--sweep_learning_rates -1.0 must be in \[0"),
+        (["--sweep_learning_rates", -1, "--cache_features"], r"--sweep_learning_rates -1.0 must be in \[0"),
+        (["--cache_features", "false", "--sweep_weight_decays", 0.1], "--sweep_weight_decays needs --cache_features"),
+        (["--streaming", "true"], "--streaming and --num_images are of pretraining from a stream"),
         (["--num_train_epochs", 0], r"--num_train_epochs 0 must be in \[1"),
         (
             ["--eval_split", "test"],

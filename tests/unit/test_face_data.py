@@ -173,7 +173,7 @@ def test_what_is_wrong_is_said(tmp_path, folder):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="not a folder of class folders: found 0 folders and 1 loose images"):
         faces_of(tmp_path)
-    with pytest.raises(ValueError, match="has no split 'test'; found val, train"):
+    with pytest.raises(ValueError, match="has no split 'test'; found train, val"):
         faces_of(folder, "test")
     with pytest.raises(FileNotFoundError, match="does not exist; give pictures"):
         picture_faces([tmp_path / "missing.png"])
@@ -353,6 +353,12 @@ def test_a_table_may_lack_a_picture(tmp_path):
     for index in (1, 2):
         with pytest.raises(BadImage, match=f"row {index} of .* has no picture"):
             faces.image(index)
+
+
+def test_rows_of_a_selection_keep_their_numbers(tmp_path):
+    faces = faces_of(write_table(tmp_path / "set" / "train.parquet", label=["a", "b", "a", "b"]))
+    chosen = faces.select(np.array([3, 1])).select(np.array([1, 0]))
+    assert [chosen.name(index).split(" of ")[0] for index in (0, 1)] == ["row 1", "row 3"]
 
 
 def test_tables_that_cannot_be_used_are_named(folder, tmp_path):

@@ -43,6 +43,8 @@ def test_match_labels_goes_by_name_and_names_what_it_cannot_place():
     assert match_labels(["happy", "cat"], np.array([0, 0]), EXPRESSIONS).tolist() == [1, 1]  # no cat occurs
     with pytest.raises(ValueError, match="have classes cat, which are none of"):
         match_labels(["happy", "cat"], np.array([0, 1]), EXPRESSIONS)
+    assert match_labels(["A", "a", "b"], np.array([0, 1, 2]), ("a", "A", "B")).tolist() == [1, 0, 2]
+    assert match_labels(["happiness", "happy"], np.array([0, 1]), ("happy", "happiness")).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_an_empty_tenth_and_every_image_of_a_folder_without_splits(tmp_path):
     assert list(load_class_folders(root)) == ["train"]
     with pytest.raises(ValueError, match=r"the fixed tenth of its 16 images .* is empty; give a folder with train/"):
         load_class_folders(root, ["validation"])
-    with pytest.raises(ValueError, match="has no split 'all'; found validation, train, test"):
+    with pytest.raises(ValueError, match="has no split 'all'; found train, validation, test"):
         load_class_folders(tmp_path, ["all"])
 
 

@@ -136,8 +136,10 @@ def bootstrap_interval(values, groups=None, seed: int = 0) -> list[float]:
     else:
         _, places = np.unique(np.asarray(groups), return_inverse=True)
         sums, counts = np.bincount(places, values), np.bincount(places)
-        draws = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), BOOTSTRAP_DRAWS)
-        means = (draws @ sums) / (draws @ counts)
+        means = np.empty(BOOTSTRAP_DRAWS)
+        for first in range(0, BOOTSTRAP_DRAWS, 500):  # all at once would hold draws x groups numbers
+            draws = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), 500)
+            means[first : first + 500] = (draws @ sums) / (draws @ counts)
     return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
 
 
