@@ -62,8 +62,8 @@ def load_parquet(files: list[Path]):
     from datasets.exceptions import DatasetGenerationError
 
     try:
-        names = [glob.escape(str(file)) for file in files]
-        return datasets.load_dataset("parquet", data_files={"rows": names}, split="rows")
+        patterns = [glob.escape(str(file)) for file in files]
+        return datasets.load_dataset("parquet", data_files={"rows": patterns}, split="rows")
     except DatasetGenerationError as error:
         names = ", ".join(map(str, files))
         raise ValueError(f"{names} cannot be read, or holds no row ({error.__cause__ or error}).") from error
