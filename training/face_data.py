@@ -5,6 +5,7 @@ of the Hub, behind one small class.
 An image stays encoded until it is asked for; one that cannot be decoded raises `BadImage`, which names it.
 """
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass, field, replace
@@ -87,9 +88,10 @@ class Faces:
     split: str = ""
     row_numbers: np.ndarray | None = None  # of a selection, in what was read
 
-    def __post_init__(self):
-        # Without the other columns, which would be read, and decoded, with each picture.
-        self.pictures = self.rows.select_columns([self.image_column, *filter(None, [self.box_column])])
+    @functools.cached_property
+    def pictures(self):
+        """The rows without other columns, which would be read, and decoded, with each picture."""
+        return self.rows.select_columns([self.image_column, *filter(None, [self.box_column])])
 
     def __len__(self) -> int:
         return len(self.rows)
