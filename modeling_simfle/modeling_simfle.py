@@ -569,11 +569,6 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
     """
 
     def __init__(self, config: SimFLEConfig):
-        if config.problem_type not in (None, "single_label_classification"):
-            raise ValueError(
-                f"problem_type={config.problem_type!r} is not computed here: one class a picture, or probabilities of"
-                " the classes; leave it out."
-            )
         super().__init__(config)
         self.encoder_is_frozen = False
         self.encoder = SimFLEModel(config)
@@ -618,6 +613,11 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
         return output if return_dict else output.to_tuple()
 
     def _check_labels(self, labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        if self.config.problem_type not in (None, "single_label_classification"):
+            raise ValueError(
+                f"problem_type={self.config.problem_type!r} has a loss that is not computed here: labels are one class"
+                " a picture, or probabilities of the classes; leave problem_type out, or the labels."
+            )
         if labels.is_floating_point() and labels.shape == logits.shape:
             return labels.to(raise_precision(logits).dtype)
         if not labels.is_floating_point() and labels.shape == logits.shape[:1]:

@@ -156,9 +156,9 @@ def check_exports(facts: Facts, folder: Path) -> None:
             if not path.is_file() or file_sha256(path) != row["sha256"]:
                 raise ValueError(f"{path} is missing or not the file whose hash stands in exports.json; export again.")
         known = {exports[name]["file"] for name in EXPORTS if name in exports}
-        for path in sorted(folder.rglob("*.onnx")):
-            if path.relative_to(folder).as_posix() not in known:
-                raise ValueError(f"{path} is none of the files of exports.json; export again, or take it away.")
+        for name in ("onnx/model.onnx", "onnx/model_quantized.onnx"):
+            if (folder / name).is_file() and name not in known:
+                raise ValueError(f"{folder / name} is of an earlier export: exports.json lacks it; take it away.")
         return
     if exports and exports.get("model_weights_sha256") != facts.metrics["weights_sha256"]:
         raise ValueError(f"{folder / 'exports.json'} is of other weights than those here; export again.")

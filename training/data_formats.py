@@ -40,8 +40,8 @@ def guess_owners_format(folder: Path) -> str | None:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Those right in the folder; where there are none, those in its data/, as the Hub has them."""
-    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+    """Those right in the folder, and those in its data/, as the Hub has them."""
+    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
 
 
 def has_votes(file: Path) -> bool:

@@ -103,14 +103,17 @@ class Faces:
         numbers = np.asarray(indices) if self.row_numbers is None else self.row_numbers[indices]
         return replace(self, rows=self.rows.select(indices), row_numbers=numbers, **chosen)
 
+    def row(self, index: int) -> int:
+        """The number of picture `index` in what was read, of which these may be a selection."""
+        return index if self.row_numbers is None else int(self.row_numbers[index])
+
     def cell(self, index) -> dict:
         """Where picture `index` is: {"bytes", "path"}, neither where a table has none."""
         return self.pictures[index][self.image_column] or NOWHERE
 
     def name(self, index) -> str:
         """The file's path, or the row's number where the picture has none."""
-        row = index if self.row_numbers is None else self.row_numbers[index]
-        return self.cell(index)["path"] or f"row {row} of {self.source}, split {self.split!r}"
+        return self.cell(index)["path"] or f"row {self.row(index)} of {self.source}, split {self.split!r}"
 
     def image(self, index):
         """Picture `index` as an upright 8-bit RGB PIL image, cropped to its box if it has one. Raises BadImage."""
@@ -273,11 +276,7 @@ def read_table(path: Path, dataset: str, data_format: str, split: str):
     files = [path] if path.is_file() else parquet_files(path)
     if not files:
         raise ValueError(f"{path} holds no .parquet file.")
-    named = split_files(files, split) if path.is_dir() else files
-    if not named and len(files) > 1 and split_of(split) != "train":
-        found = ", ".join(file.name for file in files[:5])
-        raise ValueError(f"{path} has no file of split {split!r}; found {found}, which are taken as train.")
-    return load_parquet(named or files)
+    return load_parquet(split_files(files, split) if path.is_dir() else files)
 
 
 def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:

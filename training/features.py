@@ -56,8 +56,7 @@ def batches_of(dataset, batch_size, num_workers, bad_images: BadImages, device, 
     Yields (indices, pixel_values on the device); counts and names what cannot be read.
 
     Args:
-        part: of the data; bad images are then known by it and their index, "evaluation 3", not by their sentences,
-            which change with a folder's place.
+        part: of the data, which tells the bad images of several apart: they are known by it and their row, "train 3".
     """
     loader = DataLoader(
         dataset,
@@ -69,7 +68,7 @@ def batches_of(dataset, batch_size, num_workers, bad_images: BadImages, device, 
         generator=torch.Generator(),  # the loader draws a seed for its workers: not from the run's generator
     )
     for indices, pixel_values, problems in tqdm(loader, desc=title, disable=not sys.stderr.isatty(), leave=False):
-        bad_images.add({f"{part} {index}" if part else problem: problem for index, problem in problems.items()})
+        bad_images.add({f"{part} {dataset.faces.row(index)}": problem for index, problem in problems.items()})
         if indices:
             yield indices, pixel_values.to(device)
 
@@ -112,6 +111,6 @@ def estimate_batch_norm(encoder, faces, processor, batch_size, num_workers, bad_
     order = np.random.default_rng(0).permutation(len(faces))
     order = order[: max(len(order) // batch_size * batch_size, min(len(order), batch_size))].tolist()
     dataset = ProcessedFaces(faces, processor)
-    batches = batches_of(dataset, batch_size, num_workers, bad_images, device, order, "BatchNorm")
+    batches = batches_of(dataset, batch_size, num_workers, bad_images, device, order, "BatchNorm", "train")
     update_bn((pixel_values for indices, pixel_values in batches if len(indices) > 1), encoder)
     encoder.eval()

@@ -13,9 +13,9 @@ Splits are train, validation and test; test is always the split that the field r
       without one  the rest of train, or of all      a fixed tenth of train, or of all    test, if there is one
 
 The tenth: the pictures for which the SHA-256 of the file's name (of its path below a class folder), as a number,
-divides by ten. Unlabelled
-(`with_labels=False`, for pretraining) train is the owners' whole train part, the tenth and pictures of no class too.
-By file name: frames of one film may lie on both sides in SFEW, so its validation is easier than its test.
+divides by ten. Unlabelled (`with_labels=False`, for pretraining) train is the owners' whole train part, the tenth and
+pictures of no class too. By file name: frames of one film may lie on both sides in SFEW, so its validation is easier
+than its test.
 
 The owners' numbering, to our order (neutral, happiness, surprise, sadness, anger, disgust, fear, contempt):
 

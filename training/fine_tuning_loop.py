@@ -192,7 +192,7 @@ class FineTuning:
 
         All processes agree, in one small reduction a step where there are several: none waits for another's gradients.
         """
-        fresh = self.bad_images.fresh(problems)
+        fresh = self.bad_images.fresh({f"train {index}": problem for index, problem in problems.items()})
         too_few, some_fresh = any_process(self.accelerator, len(indices) < 2, bool(fresh))
         if some_fresh:
             self.bad_images.add(gather_problems(fresh))
@@ -245,7 +245,7 @@ class FineTuning:
             f" {self.run.eval_split} {choosing.replace('_', ' ')}"
             f" {100 * accuracy:.2f} % (best {100 * state['best_accuracy']:.2f} %, epoch {state['best_epoch']})"
         )
-        state["bad_images"] = sorted(self.bad_images.known, key=str)
+        state["bad_images"] = sorted(self.bad_images.known)
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
         more = {} if self.average is None else {"average": self.average.state_dict()}
@@ -268,7 +268,7 @@ class FineTuning:
         kept, predictions = self.predict(best)
         labels = self.eval_faces.labels[kept]
         write_predictions(self.output_dir / RESULTS[1], kept, labels, predictions)
-        num_unread = sum(isinstance(key, int) for key in self.bad_images.known)  # rows; "evaluation 3" are the others
+        num_unread = sum(key.startswith("train") for key in self.bad_images.known)
         metrics = write_metrics(  # last: a run without it is unfinished
             self.output_dir / RESULTS[0],
             classification_measures(labels, predictions, self.train_faces.class_names),

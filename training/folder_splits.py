@@ -13,6 +13,7 @@ SPLIT_SYNONYMS = {
     "train": ("train", "training", "fer2013train"),
     "test": ("test", "testing", "fer2013test", "privatetest"),
 }
+SHARD = r"([-_]?\d+([-_]of[-_]\d+)?)?"  # what may follow a split in a file's name
 WHOLE = "test"  # how `split_rows` takes every picture
 
 
@@ -21,20 +22,38 @@ def split_of(name: str) -> str | None:
     return next((split for split, names in SPLIT_SYNONYMS.items() if name.lower() in names), None)
 
 
-def split_of_file(path: Path) -> str | None:
-    """The split that a file's name begins with, as those of test.parquet, Train_0.tar, val-00000-of-00002.parquet."""
-    word = re.match(r"(fer2013)?[a-z]*", path.name.lower())
-    return split_of(word[0])
+def split_of_file(path: Path, loosely: bool = False) -> str | None:
+    """
+    The split that a file's name says: test.parquet, Train_0.tar, val-00000-of-00002.parquet.
+
+    Args:
+        loosely: whether it may say more: train_faces_0.tar.
+    """
+    word, rest = re.fullmatch(r"((?:fer2013)?[a-z]*)(.*)", path.name.split(".")[0].lower()).groups()
+    return split_of(word) if loosely or re.fullmatch(SHARD, rest) else None
 
 
 def split_files(files: list[Path], split: str) -> list[Path]:
-    """The files of a split by their names; none where no name is a split's. Raises ValueError: all are of others."""
-    name = split_of(split)
-    found = [file for file in files if (split_of_file(file) == name if name else file.name.startswith(split))]
-    others = [file.name for file in files if split_of_file(file)]
-    if others and not found:
-        raise ValueError(f"{files[0].parent} has no file of split {split!r}; found {', '.join(others[:5])}.")
-    return found
+    """
+    The files of a split by their names, of two folders the upper one's. Where no name says a split, one file is any
+    split, and several are train.
+
+    Raises:
+        ValueError: there is none.
+    """
+    wanted = split_of(split)
+    names = [split_of_file(file) for file in files]
+    if not any(names):
+        names = [split_of_file(file, loosely=True) for file in files]
+    if wanted:
+        found = [file for file, name in zip(files, names) if name == wanted]
+    else:
+        found = [file for file in files if re.fullmatch(re.escape(split) + SHARD, file.name.split(".")[0])]
+    if not found and (any(names) or (len(files) > 1 and wanted != "train")):
+        shown = ", ".join(file.name for file in files[:5])
+        raise ValueError(f"{files[0].parent} has no file of split {split!r}; found {shown}.")
+    found = found or files
+    return [file for file in found if len(file.parts) == min(len(other.parts) for other in found)]
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -97,15 +116,15 @@ def say_tenth(place: Path, names: list[str], labels, class_names, needed: bool) 
     count = sum(map(held_out, names))
     if needed and not count:
         raise ValueError(
-            f"{place} has no validation split, and the fixed tenth of its {len(names)} images (by a hash of the file's"
-            " name) is empty; give a folder with train/<class>/ and validation/<class>/."
+            f"{place} has no validation split, and the fixed tenth of its {len(names)} images (by a hash of the"
+            " name below its class folder) is empty; give a folder with train/<class>/ and validation/<class>/."
         )
     if not count:
         return
     lacking = [class_names[label] for label in sorted(set(map(int, labels)) - held)]
     clause = f"; warning: the tenth has none of {', '.join(lacking)}" if lacking else ""
     say_once(
-        f"{place} has no validation split: {count} of its {len(names)} images, a fixed tenth by file name, are"
+        f"{place} has no validation split: {count} of its {len(names)} images, a fixed tenth by name, are"
         f" validation, the other {len(names) - count} train{clause}"
     )
 

@@ -152,9 +152,11 @@ class FrozenEncoder:
         from training.feature_store import stored_tensors
         from training.features import compute_outputs
 
+        part = "train" if faces is self.train_faces else "evaluation"
+
         def compute():
             arguments = (self.processor, FEATURE_BATCH, self.data.num_workers, self.bad_images, self.device)
-            kept, features = compute_outputs(self.encode, faces, *arguments, title=name.replace("_", " "))
+            kept, features = compute_outputs(self.encode, faces, *arguments, name.replace("_", " "), part)
             return {"indices": torch.from_numpy(kept), "features": features}
 
         made_from = self.describe(faces) if self.features_dir else {}
@@ -164,7 +166,7 @@ class FrozenEncoder:
             try:
                 faces.image(int(index))
             except BadImage as error:
-                self.bad_images.add({str(error): str(error)})
+                self.bad_images.add({f"{part} {index}": str(error)})
         return kept, found["features"]
 
     @property

@@ -197,7 +197,8 @@ def augmented_batches(frozen: FrozenEncoder, probe: ProbeArguments, chosen, seed
         order = np.random.default_rng([seed, epoch]).permutation(len(faces)).tolist()
         dataset = ProcessedFaces(faces, frozen.processor, augment=(seed, epoch))
         common = (probe.per_device_train_batch_size, frozen.data.num_workers, frozen.bad_images, frozen.device)
-        for indices, pixels in batches_of(dataset, *common, order, f"epoch {epoch + 1}/{probe.num_train_epochs}"):
+        title = f"epoch {epoch + 1}/{probe.num_train_epochs}"
+        for indices, pixels in batches_of(dataset, *common, order, title, "train"):
             with torch.no_grad():
                 features = frozen.encode(pixels)
             yield features, torch.from_numpy(faces.labels[indices])

@@ -87,6 +87,7 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
 
     from training.fer_datasets import match_labels
 
+    data = replace(data, streaming=False, num_images=None)
     if run.monitor_dataset != data.dataset:  # of a format of its own
         data = replace(data, data_format="auto")
     bank = open_faces(data, run.monitor_dataset, "train", with_labels=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data_formats import parquet_files
 from training.face_data import FINGERPRINTED, DatasetArguments, Faces, evenly, open_faces
 from training.fer_datasets import match_labels
 from training.ferplus import is_among, picture_hash
@@ -37,11 +38,12 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
 
 def check_chooses(eval_split: str, eval_dataset: str | None) -> None:
     """Raises ValueError: the epoch would be chosen on a test split (or a file of one), and its figure say nothing."""
-    path = Path(eval_dataset or "")
+    path = Path(eval_dataset or "").expanduser()
     names = [split_of(part.strip()) for part in re.split(r"[+\[]", eval_split)]  # of the Hub: train+test[:50%]
     if path.suffix == ".parquet":
         names.append(split_of_file(path))
-    elif not split_folders(path):  # may be a split's folder itself
+    elif path.is_dir() and not split_folders(path) and not any(map(split_of_file, parquet_files(path))):
+        # It may be a split's folder itself.
         names.append(split_of(path.name))
     if "test" in names:
         raise ValueError(

@@ -139,8 +139,8 @@ def shards(path: Path, split: str) -> list[str]:
     """The shards of a split: those whose names begin with it, or all where none does."""
     if path.is_file():
         return [str(path)]
-    found = parquet_files(path) + (sorted(path.glob("*.tar")) or sorted(path.glob("data/*.tar")))
-    return [str(file) for file in split_files(found, split) or found]
+    found = parquet_files(path) or sorted([*path.glob("*.tar"), *path.glob("data/*.tar")])
+    return [str(file) for file in split_files(found, split)] if found else []
 
 
 def count_rows(files: list[str], rows, split: str) -> int | None:

@@ -45,7 +45,8 @@ def save_remote_code(folder: str | os.PathLike, json_name: str, auto_map: dict[s
         json_name: its JSON file that receives `auto_map` (config.json or preprocessor_config.json).
         auto_map: Auto class name to "file.Class".
         named: the object's own `auto_map`, in which Transformers writes a derived class that was registered
-            (`register_for_auto_class`), once it has copied that class's file into the folder.
+            (`register_for_auto_class`), once it has copied that class's file into the folder. Where this package is
+            imported, its own registered classes are loaded all the same.
     """
     folder, here = Path(folder), Path(__file__).parent
     for name in CODE_FILES:
@@ -181,16 +182,21 @@ class SimFLEConfig(PreTrainedConfig):
 
     def check(self) -> None:
         """
-        Raises ValueError: a value out of its range. Every model asks for it, since keywords of `from_pretrained` and
-        fields set later come behind the constructor. Labels' numbers given as texts, as JSON has them, become numbers.
+        Checks every field, and makes labels' numbers that came as texts, as JSON has them, numbers. Every model asks
+        for it, since keywords of `from_pretrained` and fields set later come behind the constructor.
+
+        Raises:
+            ValueError: a value out of its range.
         """
         # @strict runs these too, but wraps what they raise in an error that is no ValueError.
         self.validate_choices()
         self.validate_numbers()
         self.validate_encoder()
         self.validate_local_branch()
-        self.id2label = {int(number): name for number, name in self.id2label.items()}
-        self.label2id = {name: int(number) for name, number in self.label2id.items()}
+        if self.id2label:
+            self.id2label = {int(number): name for number, name in self.id2label.items()}
+        if self.label2id:
+            self.label2id = {name: int(number) for name, number in self.label2id.items()}
 
     @property
     def num_patches(self) -> int:
@@ -223,7 +229,7 @@ class SimFLEConfig(PreTrainedConfig):
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
 
     def validate_choices(self):
-        if set(map(str, self.id2label)) != set(map(str, range(len(self.id2label)))):
+        if self.id2label and set(map(str, self.id2label)) != set(map(str, range(len(self.id2label)))):
             raise ValueError(f"id2label={self.id2label} leaves numbers out; name every class from 0 on.")
         for field, choices in (
             ("layer_type", ("basic", "bottleneck")),

@@ -114,8 +114,23 @@ def test_a_derived_class_comes_back_as_itself(cache, tmp_path, monkeypatch):
         part.save_pretrained(folder)
     named = {"AutoModelForImageClassification": "louder_simfle.Louder", "AutoModel": "modeling_simfle.SimFLEModel"}
     assert named.items() <= json.loads((folder / "config.json").read_text())["auto_map"].items()
-    named = json.loads((folder / "preprocessor_config.json").read_text())["auto_map"]
-    assert named == {"AutoImageProcessor": "louder_simfle.Darker"}
+    code = (folder / "louder_simfle.py").read_text()
+    parts = "from .modeling_simfle import SimFLEForImageClassification\nfrom .image_processing_simfle import"
+    code = code.replace("from modeling_simfle import SimFLEForImageClassification,", parts)
+    (folder / "louder_simfle.py").write_text(code)
+    run_alone(
+        "import numpy as np, torch\n"
+        "from transformers import AutoModelForImageClassification\n"
+        "from transformers.models.auto.image_processing_auto import AutoImageProcessor\n"
+        "model = AutoModelForImageClassification.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+        "processor = AutoImageProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+        "pixels = processor(np.full((9, 9, 3), 200, np.uint8), return_tensors='pt')['pixel_values']\n"
+        "assert not pixels.any() and type(processor).__name__ == 'Darker'\n"
+        "plain = model.classifier(model.encoder(pixels).pooler_output)\n"
+        "assert torch.equal(model(pixels).logits, plain + 7) and type(model).__name__ == 'Louder'\n",
+        folder,
+        cache=cache,
+    )
 
 
 def test_one_pretraining_folder_serves_every_class(cache, tmp_path):

@@ -80,9 +80,11 @@ def test_labels_numbered_by_texts_are_numbers(model, tmp_path):
 
 
 @pytest.mark.parametrize("problem_type", ["regression", "multi_label_classification"])
-def test_problems_of_another_loss_are_refused(problem_type):
-    with pytest.raises(ValueError, match=f"problem_type='{problem_type}' is not computed here"):
-        SimFLEForImageClassification(tiny_config(problem_type=problem_type))
+def test_problems_of_another_loss_are_refused(model, problem_type):
+    model.config.problem_type = problem_type
+    with pytest.raises(ValueError, match=f"problem_type='{problem_type}' has a loss that is not computed here"):
+        model(torch.randn(2, 3, 64, 64), labels=torch.tensor([0, 1]))
+    assert model(torch.randn(2, 3, 64, 64)).logits.shape == (2, 8)
 
 
 @pytest.mark.parametrize("mode", [True, False])

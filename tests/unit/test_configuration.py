@@ -63,6 +63,13 @@ def test_class_names_are_numbered_from_0(names):
         tiny_config(id2label=names)
 
 
+def test_names_of_classes_are_enough(tmp_path):
+    config = SimFLEConfig(id2label={"0": "a", "1": "b"})
+    assert (config.id2label, config.num_labels) == ({0: "a", 1: "b"}, 2)
+    config.save_pretrained(tmp_path)
+    assert SimFLEConfig.from_pretrained(tmp_path, label2id=None).id2label == {0: "a", 1: "b"}
+
+
 @pytest.mark.parametrize("fields", [{"ema_decay": "0.9"}, {"num_channel_groups": 4.0}, {"norm_pix_loss": 1}])
 def test_wrong_type_is_refused(fields):
     with pytest.raises(StrictDataclassError, match=next(iter(fields))):

@@ -31,9 +31,9 @@ def test_else_all_pictures_choose(repeats):
 def test_a_bad_image_counts_once_and_is_named_once(capsys):
     bad = BadImages(2)
     for _ in range(3):  # epochs
-        bad.add({3: "a.png", "evaluation 3": "b.png"})
+        bad.add({"train 3": "a.png", "evaluation 3": "b.png"})
     assert capsys.readouterr().err.splitlines() == ["bad image 1 (limit 2): a.png", "bad image 2 (limit 2): b.png"]
-    resumed = BadImages(2, sorted(bad.known, key=str))
-    assert resumed.fresh({3: "moved/a.png", 4: "c.png"}) == {4: "c.png"}
+    resumed = BadImages(2, sorted(bad.known))
+    assert resumed.fresh({"train 3": "moved/a.png", "train 4": "c.png"}) == {"train 4": "c.png"}
     with pytest.raises(BadImage, match="3 bad images are more than --max_bad_images 2"):
-        resumed.add({3: "moved/a.png", 4: "c.png"})
+        resumed.add({"train 3": "moved/a.png", "train 4": "c.png"})

@@ -57,8 +57,10 @@ def test_a_file_is_the_split_that_its_name_says(tmp_path):
     assert open_split(tmp_path / "train-00000-of-00001.parquet", "test").split == "train"
     assert open_split(tmp_path / "Test.parquet", "validation").split == "test"
     assert open_split(tmp_path / "faces.parquet", "test").split == "test"
-    for name, split in (("val_03.tar", "validation"), ("train00.tar", "train"), ("testimony.parquet", None)):
+    for name, split in (("val_03.tar", "validation"), ("train00.tar", "train"), ("test_public.parquet", None)):
         assert split_of_file(tmp_path / name) == split
+    assert split_of_file(tmp_path / "test_public.parquet", loosely=True) == "test"
+    assert split_of_file(tmp_path / "testimony.parquet", loosely=True) is None
 
 
 @pytest.mark.parametrize("split", ["test", "Test", "test[:50%]", "validation+test", "PrivateTest"])
@@ -68,29 +70,41 @@ def test_a_test_split_does_not_choose(split):
 
 
 def test_nor_does_a_file_or_folder_of_one(drawn, tmp_path):
+    shutil.copytree(drawn, tmp_path / "Test")
     for place in ("test.parquet", "test-00000-of-00001.parquet", "Test"):
         with pytest.raises(ValueError, match="the epoch is chosen on it"):
             check_chooses("validation", str(tmp_path / place))
-    shutil.copytree(drawn, tmp_path / "test" / "validation")  # a set that happens to lie in a folder of that name
-    check_chooses("validation", str(tmp_path / "test"))
+    # Sets that happen to lie in a folder of that name, or to bear it.
+    shutil.copytree(drawn, tmp_path / "test" / "validation")
+    make_dataset(8, seed=0, size=16).to_parquet(tmp_path / "tables" / "test" / "validation.parquet")
+    for place in (tmp_path / "test", tmp_path / "tables" / "test", "someone/test"):
+        check_chooses("validation", str(place))
     check_chooses("validation[:50%]", None)
 
 
-def test_shards(tmp_path):
-    for name, seed in (("part-00000", 0), ("part-00001", 1)):
-        make_dataset(8, seed=seed, size=16).to_parquet(tmp_path / f"{name}.parquet")
-    assert len(open_split(tmp_path)) == len(open_stream(DatasetArguments(), str(tmp_path), "train")) == 16
-    with pytest.raises(ValueError, match=r"no file of split 'test'; found part-00000.*taken as train"):
-        open_split(tmp_path, "test")
-    (tmp_path / "data").mkdir()  # the same again, as the Hub has it
-    make_dataset(8, seed=0, size=16).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
-    assert len(open_split(tmp_path)) == 16
-    for file in tmp_path.glob("part-*"):
-        file.rename(tmp_path / file.name.replace("part-", "train_"))
-    assert len(open_split(tmp_path)) == 16
-    for opened in (open_split, lambda path, split: open_stream(DatasetArguments(), str(path), split)):
-        with pytest.raises(ValueError, match=r"has no file of split 'validation'; found train_"):
-            opened(tmp_path, "validation")
+def write_tables(folder, *names):
+    for name in names:
+        make_dataset(8, seed=0, size=16).to_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+def open_shards(path, split="train"):
+    return open_stream(DatasetArguments(), str(path), split)
+
+
+@pytest.mark.parametrize("opened", [open_split, open_shards], ids=["table", "stream"])
+def test_shards(tmp_path, opened):
+    assert len(opened(write_tables(tmp_path / "parts", "part-00000", "part-00001"))) == 16
+    assert len(opened(write_tables(tmp_path / "numbered", "train_0", "train_1", "validation"))) == 16
+    assert len(opened(write_tables(tmp_path / "more", "train", "train_unlabelled", "test", "test_public"))) == 8
+    assert len(opened(write_tables(tmp_path / "worded", "train_faces_0", "train_faces_1", "val_faces_0"))) == 16
+    assert len(opened(write_tables(tmp_path / "own", "extra", "extra_holdout"), "extra")) == 8
+    both = write_tables(tmp_path / "both", "train", "data/train-00000-of-00001", "data/validation-00000-of-00001")
+    assert len(opened(both)) == len(opened(both, "validation")) == 8
+    beside = write_tables(tmp_path / "beside", "validation", "data/train-00000-of-00001")
+    assert len(opened(beside)) == 8
+    with pytest.raises(ValueError, match="has no file of split 'test'; found train_0"):
+        opened(tmp_path / "numbered", "test")
 
 
 def test_a_path_with_brackets_is_no_pattern(tmp_path):

@@ -17,9 +17,10 @@ from tests import official_layouts as layouts
 from training import pretrain
 from training.face_data import DatasetArguments
 from training.pretraining_data import StepSampler
+from training.pretraining_setup import PretrainingArguments
 from training.read_images import BadImage
 from training.streaming import StreamSampler, open_stream
-from training.synthetic_faces import make_dataset
+from training.synthetic_faces import make_dataset, write_image_folder
 
 
 @pytest.fixture(autouse=True)
@@ -174,3 +175,11 @@ def test_a_shard_that_is_cut_off_is_a_sentence(webdataset, pretraining_flags, tm
     flags = [*pretraining_flags, "--dataset", str(tmp_path), "--streaming", "true", "--num_images", "20"]
     with pytest.raises(ValueError, match=r"a \.tar shard is cut off, or is none"):
         pretrain.main([*flags, "--output_dir", str(tmp_path / "o")])
+
+
+def test_a_stream_may_be_monitored_on_faces_that_are_none(parquet, tmp_path):
+    for split, count in (("train", 16), ("validation", 8)):
+        write_image_folder(tmp_path / "labelled" / split, count, seed=0, size=16)
+    data = DatasetArguments(dataset=str(parquet), streaming=True, num_images=48)
+    run = PretrainingArguments(view_size=32, monitor_dataset=str(tmp_path / "labelled"))
+    assert [len(faces) for faces in pretrain.open_monitored(data, run)] == [16, 8]
