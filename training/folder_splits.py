@@ -124,7 +124,7 @@ def say_tenth(place: Path, names: list[str], labels, class_names, needed: bool) 
     lacking = [class_names[label] for label in sorted(set(map(int, labels)) - held)]
     clause = f"; warning: the tenth has none of {', '.join(lacking)}" if lacking else ""
     say_once(
-        f"{place} has no validation split: {count} of its {len(names)} images, a fixed tenth by name, are"
+        f"{place} has no validation split: {count} of its {len(names)} images, a fixed tenth by file name, are"
         f" validation, the other {len(names) - count} train{clause}"
     )
 

@@ -15,7 +15,7 @@ from transformers import pipeline
 from tests.hub.drawn_classifier import save_classifier
 from tests.new_process import ROOT
 from training import export
-from training.card_usage import EXAMPLE, JAVASCRIPT
+from training.card_usage import JAVASCRIPT
 from training.fer_datasets import EXPRESSIONS
 from training.onnx_export import load_plain_folder, onnx_classifier
 from training.synthetic_faces import draw_face
@@ -93,7 +93,7 @@ def test_int8_gives_pythons_probabilities(packages, folder, pictures):
 
 
 def test_the_cards_snippet(packages, folder, pictures):
-    code = JAVASCRIPT.format(model=folder.name).replace(EXAMPLE, str(pictures[0]))
+    code = JAVASCRIPT.format(model=folder.name, example=pictures[0])
     offline = f"env.allowRemoteModels = false; env.localModelPath = {json.dumps(str(folder.parent))};"
     code = f'import {{ env }} from "@huggingface/transformers";\n{offline}\n{code}'
     command = ["node", "--input-type=module", "--eval", code]
