@@ -9,7 +9,13 @@ import pytest
 
 from tests.new_process import ROOT
 from tests.tiny import FIELDS
+from training.script_arguments import end_workers
 from training.synthetic_faces import write_image_folder
+
+
+def pytest_sessionfinish():
+    """A failed test's traceback keeps its loaders' workers, which pytest's own end would wait for."""
+    end_workers()
 
 
 @pytest.fixture(scope="session")

@@ -163,11 +163,13 @@ class PretrainingLoop:
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         self.guard.check(torch.stack(losses), self.gradient_norm, problems, indices, self.must_stop(request))
         self.sums += torch.stack(losses).float().mean(0)
-        if self.accelerator.scaler is not None and (self.loss_scale is None or (step + 1) % run.logging_steps == 0):
-            self.loss_scale = self.accelerator.scaler.get_scale()  # waits for the device
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            self.loss_scale = scaler.get_scale()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.bare_model.update_target()
+        if scaler is None or scaler.get_scale() >= self.loss_scale:  # fp16 skips an update that overflows; asking waits
+            self.bare_model.update_target()
 
     def compute_gradients(self, inputs: dict) -> torch.Tensor:
         """Forward and backward of a micro-batch; returns the losses (5,), in the order of LOSSES, 0 for none."""

@@ -137,6 +137,11 @@ def test_probabilities_of_dropped_and_joined_outputs():
     assert extreme.tolist() == [[1, 0, 0]]
 
 
+def test_classes_that_differ_in_case_alone_stay_apart():
+    assert map_outputs({0: "dog", 1: "Dog", 2: "Sad"}, ("Dog", "dog", "sad"), {}) == ["dog", "Dog", "sadness"]
+    assert map_outputs({0: "DOG"}, ("Dog", "dog"), {}) == ["Dog"]
+
+
 def test_classes_of_a_table():
     assert measured_classes(["fear", "neutral"], ("happy", "sad")) == list(EXPRESSIONS[:7])
     assert measured_classes(["fear", "neutral"], ("contempt",)) == list(EXPRESSIONS)

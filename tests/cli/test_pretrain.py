@@ -7,6 +7,7 @@ import shutil
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import accelerate
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -306,6 +307,31 @@ def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_
 def test_bad_settings(pretraining_flags, tmp_path, flags, sentence):
     with pytest.raises((ValueError, OSError), match=sentence):
         run(*pretraining_flags, "--output_dir", tmp_path / "o", *flags)
+
+
+def test_an_update_that_fp16_skips_does_not_move_the_target(pretraining_flags, tmp_path, monkeypatch):
+    """Here with torch's scaler for the CPU; the first steps' gradients overflow at this scale."""
+
+    class Scaling(accelerate.Accelerator):
+        mixed_precision = "fp16"
+
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-8)
+
+    monkeypatch.setattr(accelerate, "Accelerator", Scaling)
+    stepped, changed = PretrainingLoop.step, []
+
+    def step(loop, *arguments):
+        before = {name: p.clone() for name, p in loop.bare_model.named_parameters()}
+        stepped(loop, *arguments)
+        after = dict(loop.bare_model.named_parameters())
+        changed.append({name.startswith("target_") for name in before if not torch.equal(before[name], after[name])})
+
+    monkeypatch.setattr(PretrainingLoop, "step", step)
+    run(*pretraining_flags, "--output_dir", tmp_path / "o")
+    assert changed[0] == set()
+    assert changed[-1] == {False, True}, "neither the trained weights nor the target stand still for ever"
 
 
 @pytest.mark.parametrize(
