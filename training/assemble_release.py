@@ -214,12 +214,17 @@ def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
         What was chosen before the weights are measured: split, source and fingerprint of the faces it was chosen on,
         and the number of choices.
     """
-    from training.card_facts import places_of
+    from training.card_facts import places_of, read_json
 
     if source:
         return choices_of(source)
     found = []
-    for training in trainings:
+    for number, training in enumerate(trainings):
+        for place in places_of(training["arguments"].get("model")):
+            published = read_json(place / "metrics.json", optional=True).get("recipe")
+            if published and [t["arguments"] for t in published] == [t["arguments"] for t in trainings[:number]]:
+                found = choices_of(place)  # those of its trainings among them
+                break
         arguments, fingerprint = training["arguments"], training["dataset_fingerprint"]
         dataset = {
             "source": arguments.get("eval_dataset") or arguments.get("dataset"),

@@ -1,6 +1,8 @@
 """What must hold of a published folder: its card, its figures, its code, its weights, and nothing that runs unasked."""
 
+import json
 import pickletools
+import re
 import zipfile
 from pathlib import Path
 
@@ -8,7 +10,14 @@ from training.card_facts import Facts, read_facts, read_json
 from training.card_sections import EXPORTS, FIGURES, SENTENCES, read_section
 from training.model_card import EXAMPLE, LINK, eval_results, task_of
 from training.public_paths import MACHINE_PATH, public, strings
-from training.weight_licences import check_license, check_license_file, stated_license, terms_of
+from training.weight_licences import (
+    check_data_license,
+    check_license,
+    check_license_file,
+    check_license_id,
+    stated_license,
+    terms_of,
+)
 
 HEADINGS = (
     *("Summary", "How to use", "Direct use", "Out-of-scope use", "Bias, risks and limitations", "Preprocessing"),
@@ -24,8 +33,8 @@ def check_card(folder: Path) -> None:
     Raises:
         ValueError: one sentence about the first thing that is wrong: the card's YAML, a missing section, a figure that
             is not the one in metrics.json or exports.json, a licence that may allow more than the one that came with
-            the weights, a LICENSE of another one, labels that are not those measured, another version of the code,
-            other weights, a pickle, a path of the machine that it was made on.
+            the weights or than their images do, a LICENSE of another one, labels or preprocessing that are not those
+            measured, another version of the code, other weights, a pickle, a path of the machine that it was made on.
     """
     from modeling_simfle.configuration_simfle import check_weights
 
@@ -42,6 +51,7 @@ def check_card(folder: Path) -> None:
     check_text(text, facts)
     check_terms(text, folder)
     check_labels(facts)
+    check_preprocessing(facts, folder)
     check_paths(text, folder)
     check_weights(folder)
     check_exports(facts, folder)
@@ -66,7 +76,9 @@ def check_yaml(text: str, facts: Facts, folder: Path) -> None:
     for name, expected in (("library_name", "transformers"), ("pipeline_tag", task_of(facts))):
         if data[name] != expected:
             raise ValueError(f"the YAML of {folder}/README.md has {name}: {data[name]}; {expected} was expected.")
+    check_license_id(data)
     check_license(data, facts.metrics.get("source_license") or {})
+    check_data_license(data, facts)
     link = data.get("license_link")
     if link and not LINK.fullmatch(link) and not (folder / link).is_file():
         raise ValueError(f"the YAML of {folder}/README.md has license_link: {link}, which is no URL and no file there.")
@@ -99,8 +111,27 @@ def check_labels(facts: Facts) -> None:
             )
 
 
+def check_preprocessing(facts: Facts, folder: Path) -> None:
+    """Raises ValueError: an image processor that does something else than the one that the figures were measured by."""
+    from training.model_setup import load_processor
+    from training.run_metrics import describe_preprocessing
+
+    if not facts.is_measured:
+        return
+    here = json.loads(json.dumps(describe_preprocessing(load_processor(folder))))  # lists, as a file has them
+    for name, measured in facts.metrics["preprocessing"].items():
+        if name in here and here[name] != measured and name != "image_processor":  # which goes by the libraries here
+            raise ValueError(
+                f"preprocessor_config.json has {name}: {here[name]}, and metrics.json was measured with {measured}; put"
+                " it back."
+            )
+
+
 def check_text(text: str, facts: Facts) -> None:
-    """Raises ValueError: a section that is missing, or a figure that is not the folder's own."""
+    """Raises ValueError: a section that is missing or there twice, or a figure that is not the folder's own."""
+    twice = [heading for heading in HEADINGS if len(re.findall(rf"^## {re.escape(heading)}$", text, re.MULTILINE)) > 1]
+    if twice:
+        raise ValueError(f"the card has the section {', '.join(twice)} twice.")
     missing = [heading for heading in HEADINGS if read_section(text, heading) is None]
     if missing:
         raise ValueError(f"the card lacks the section {', '.join(missing)}.")
@@ -156,16 +187,22 @@ def check_exports(facts: Facts, folder: Path) -> None:
             if not path.is_file() or file_sha256(path) != row["sha256"]:
                 raise ValueError(f"{path} is missing or not the file whose hash stands in exports.json; export again.")
         known = {exports[name]["file"] for name in EXPORTS if name in exports}
-        for name in ("onnx/model.onnx", "onnx/model_quantized.onnx"):
-            if (folder / name).is_file() and name not in known:
-                raise ValueError(f"{folder / name} is of an earlier export: exports.json lacks it; take it away.")
+        check_onnx_files(folder, known)
         return
+    check_onnx_files(folder, set())
     if exports and exports.get("model_weights_sha256") != facts.metrics["weights_sha256"]:
         raise ValueError(f"{folder / 'exports.json'} is of other weights than those here; export again.")
     beside = folder.parent / exports.get("folder", "") / "exports.json"
     is_copy = "folder" in exports and beside.is_file()
     if is_copy and {**public(read_json(beside)), "folder": exports["folder"]} != exports:
         raise ValueError(f"{folder / 'exports.json'} is not that of {beside.parent}; run make_card.py --exports.")
+
+
+def check_onnx_files(folder: Path, known: set[str]) -> None:
+    """Raises ValueError: an ONNX file that exports.json says nothing of."""
+    for path in sorted(folder.glob("onnx/*.onnx")):
+        if path.relative_to(folder).as_posix() not in known:
+            raise ValueError(f"{path} is of no export that was measured: exports.json lacks it; take it away.")
 
 
 def check_code(facts: Facts, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What a model card says of the data that the weights were trained on: FER+'s facts for FER+, none for other sets."""
 
-from training.card_facts import Facts
+from training.card_facts import Facts, data_format, dataset_word
 
 FERPLUS_DATA = """\
 FER+ (Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016): gray images of 48 x 48 pixels, labelled anew by ten
@@ -26,18 +26,25 @@ UNKNOWN_TERMS = "The terms of the training images are not noted here: ask their 
 
 def training_data(facts: Facts, names: list[str], terms: str | None) -> str:
     """
+    Of all trainings, those before included.
+
     Args:
         names: of the data sets, for those without a text of their own. terms: a sentence about the images, or None.
     """
-    if facts.is_ferplus:
+    others = [training for training in facts.recipe if data_format(training) != "ferplus"]
+    if not others:
         return "\n\n".join(filter(None, [FERPLUS_DATA, terms]))
-    split = facts.data.get("train_split", "train")
-    return f"{', '.join(names or [facts.dataset])}, split `{split}`. {terms or UNKNOWN_TERMS}"
+    sets = dict.fromkeys((dataset_word(t), t["arguments"].get("train_split") or "train") for t in others)
+    named = [(", ".join(names), others[-1]["arguments"].get("train_split") or "train")] if names else list(sets)
+    said = "; ".join(f"{name}, split `{split}`" for name, split in named)
+    return "\n\n".join([f"{said}. {terms or UNKNOWN_TERMS}", *([FERPLUS_DATA] if facts.saw_ferplus else [])])
 
 
 def image_terms(facts: Facts, terms: str | None) -> str:
-    """One sentence for LICENSE."""
-    return terms or (FERPLUS_TERMS if facts.is_ferplus else UNKNOWN_TERMS)
+    """Sentences for LICENSE."""
+    if not facts.saw_ferplus:
+        return terms or UNKNOWN_TERMS
+    return f"{terms} {FERPLUS_TERMS}" if terms and not facts.is_ferplus else terms or FERPLUS_TERMS
 
 
 def pixels(facts: Facts) -> str:

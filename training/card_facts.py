@@ -18,7 +18,7 @@ from training.run_metrics import KEYS
 
 TERMS = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
 TRAINING_KEYS = ("method", "recipe", "command", "arguments", "hours", "num_images", "dataset_fingerprint", "versions")
-PLAIN_FORMATS = ("auto", "imagefolder", "parquet", "hub")  # of any data set
+UNNAMED_FORMATS = ("auto", "imagefolder", "parquet")  # of anybody's folder or file
 
 
 @dataclass
@@ -49,31 +49,38 @@ class Facts:
         return "accuracy" in self.metrics
 
     @property
-    def data(self) -> dict:
-        """Arguments of the last training: what it was given."""
-        return self.recipe[-1]["arguments"]
-
-    @property
-    def data_format(self) -> str:
-        """Of the last training's data; "auto" where it is not known."""
-        return self.recipe[-1].get("data_format") or self.data.get("data_format") or "auto"
-
-    @property
     def is_ferplus(self) -> bool:
-        return self.data_format == "ferplus"
+        """Whether the last training was on FER+."""
+        return data_format(self.recipe[-1]) == "ferplus"
 
     @property
-    def dataset(self) -> str:
-        """The training data in one word: the format of a known set, a Hub id, else the folder's name."""
-        name = self.data.get("dataset") or "faces"
-        if self.data_format == "hub":
-            return name
-        return Path(name).name if self.data_format in PLAIN_FORMATS else self.data_format
+    def saw_ferplus(self) -> bool:
+        """Whether any training was on FER+."""
+        return any(data_format(training) == "ferplus" for training in self.recipe)
 
     @property
-    def dataset_id(self) -> str | None:
-        """The training data's id on the Hub, or the format of a known set; None of other folders and files."""
-        return None if self.data_format in PLAIN_FORMATS and self.data_format != "hub" else self.dataset
+    def dataset_ids(self) -> list[str]:
+        """Of all trainings' data, the last one's at the end: see `dataset_id`; others are left out."""
+        found = [dataset_id(training) for training in reversed(self.recipe)]
+        return list(dict.fromkeys(filter(None, found)))[::-1]
+
+
+def data_format(training: dict) -> str:
+    """Of a training's data; "auto" where it is not known."""
+    return training.get("data_format") or training["arguments"].get("data_format") or "auto"
+
+
+def dataset_word(training: dict) -> str:
+    """A training's data in one word: the format of a known set, a Hub id, else the folder's name."""
+    name, kind = training["arguments"].get("dataset") or "faces", data_format(training)
+    if kind in UNNAMED_FORMATS:
+        return Path(name).name
+    return name if kind == "hub" else kind
+
+
+def dataset_id(training: dict) -> str | None:
+    """A training's data's id on the Hub, or the format of a known set; None of other folders and files."""
+    return None if data_format(training) in UNNAMED_FORMATS else dataset_word(training)
 
 
 def read_facts(folder: Path, training_recipes=()) -> Facts:

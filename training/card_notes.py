@@ -30,7 +30,8 @@ def with_kept(folder: Path, given: CardArguments | None = None) -> CardArguments
     given = given or CardArguments()
     kept = {} if is_published(folder) else read_notes(folder).get("flags", {})
     if any(getattr(given, name) for name in LICENSE_FIELDS):
-        kept = {name: value for name, value in kept.items() if name != "license"}
+        ended = ("license",) if given.license in (None, "other") else LICENSE_FIELDS
+        kept = {name: value for name, value in kept.items() if name not in ended}
     return replace(given, **{name: value for name, value in kept.items() if not getattr(given, name)})
 
 

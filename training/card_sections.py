@@ -64,7 +64,8 @@ def headline(facts: Facts) -> str:
 def class_counts(facts: Facts) -> str:
     """How unequal the classes are, in numbers."""
     if not facts.is_measured:
-        return "How often each expression occurs in the training images was not counted: they are seen without labels."
+        why = "" if facts.is_classifier else ": they are seen without labels"
+        return f"How often each expression occurs in the training images was not counted{why}."
     per_class = facts.metrics["per_class"]
     counts = ", ".join(f"{name} {row['count']:,}" for name, row in per_class.items())
     present = [name for name, row in per_class.items() if row["count"]]
@@ -98,8 +99,8 @@ def preprocessing(facts: Facts) -> str:
         gray = (
             " The weights were trained on luminance (0.299 red + 0.587 green + 0.114 blue, ITU-R 601), and that mix is"
             " folded into the first convolution: the model takes a picture in colour and sees no colour in it. Training"
-            " rounded that gray to 8 bits, which nothing does here: a colour picture's probabilities may move by a"
-            " hundredth."
+            " rounded that gray to 8 bits, which nothing does here: a colour picture's probabilities may move by two or"
+            " three hundredths, and the first of two that are close may become the second."
         )
     means, stds = (", ".join(f"{value:.6g}" for value in numbers) for numbers in (mean, std))
     each = "each of the three channels" if is_one_for_all else "red, green and blue"
@@ -218,10 +219,12 @@ def measures(metrics: dict) -> list[list[str]]:
 
 
 def not_measured(facts: Facts) -> str:
-    """What a pretraining alone can say: the terms of its loss at the end."""
+    """What a pretraining alone can say: the terms of its loss at the end. Of a bare export, where to look."""
     sentence = "Classification was not measured: this is an encoder trained without labels."
+    if facts.is_classifier:
+        sentence = f"It was not measured in this folder{'; see Exports' if facts.exports else ''}."
     training = facts.recipe[-1]
-    if not training["losses"]:
+    if facts.is_classifier or not training["losses"]:
         return sentence
     rows = [[name.replace("_", " "), f"{value:.4g}"] for name, value in training["losses"].items() if name != "step"]
     return (

@@ -92,12 +92,14 @@ def picture_hash(cell: dict | None) -> str | None:
     """
     from PIL import Image
 
+    from modeling_simfle.image_processing_simfle import BROKEN
+
     if cell is None or (cell["bytes"] is None and cell["path"] is None):
         return None
     try:
         with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
             return hashlib.sha256(np.asarray(image.convert("L")).tobytes()).hexdigest()
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):  # as in read_images.read_image
+    except (*BROKEN, ValueError):  # as in read_images.read_image
         return None
 
 

@@ -32,6 +32,8 @@ def check_kind(path: Path) -> None:
     if is_pickle(path):
         raise ValueError(f"{path.name} is a pickle or a zip archive by its bytes, which can run code; it is not sent.")
     kind, content = path.suffix, path.read_bytes()
+    if TOKEN.search(content):
+        raise ValueError(f"{path.name} holds what looks like a token of the Hub; take it out, and revoke it there.")
     if kind == ".safetensors":
         read_tensor_names(path)
     elif kind == ".png" and not is_png(path, content):
@@ -84,7 +86,7 @@ def is_onnx(path: Path, content: bytes) -> bool:
 
 
 def check_text(path: Path, content: bytes) -> None:
-    """Raises ValueError: bytes that are no text, a .json file that is none, or something that looks like a token."""
+    """Raises ValueError: bytes that are no text, or a .json file that is none."""
     try:
         text = content.decode("utf-8")
         if path.suffix == ".json":
@@ -93,8 +95,6 @@ def check_text(path: Path, content: bytes) -> None:
         raise ValueError(f"{path.name} is not {'JSON' if path.suffix == '.json' else 'text'}: {error}") from error
     if "\0" in text:
         raise ValueError(f"{path.name} is not text: it holds a zero byte.")
-    if TOKEN.search(content):
-        raise ValueError(f"{path.name} holds what looks like a token of the Hub; take it out, and revoke it there.")
 
 
 def check_tensors(folder: Path) -> None:
@@ -120,7 +120,8 @@ def check_auto_map(folder: Path) -> None:
     for name in (CONFIG, "preprocessor_config.json"):
         if not (folder / name).is_file():
             raise ValueError(f"{name} is missing; save model and image processor into the folder.")
-        named = json.loads((folder / name).read_text(encoding="utf-8")).get("auto_map", {})
+        settings = json.loads((folder / name).read_text(encoding="utf-8"))
+        named = {**settings.get("auto_map", {}), **settings.get("custom_pipelines", {})}
         for target in named.values():
             if not isinstance(target, str) or f"{target.split('.')[0]}.py" not in CODE_FILES:
                 raise ValueError(f"{name} names the code {target!r}, which is not in the folder; save it again.")

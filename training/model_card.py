@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from training.card_data_sets import FERPLUS_CITATION, people, pixels, posing, training_data
-from training.card_facts import Facts, places_of, read_facts
+from training.card_facts import Facts, dataset_id, places_of, read_facts
 from training.card_sections import FIGURES, class_counts, headline
 from training.card_usage import EXAMPLE, LIES_THERE, how_to_use
 from training.public_paths import public, public_path
@@ -16,9 +16,11 @@ from training.run_state import write_text
 from training.script_arguments import check_range
 from training.weight_licences import (
     CODE_TERMS,
+    LICENSE_FIELDS,
     LICENSE_FILE,
+    check_data_license,
     check_license,
-    is_non_commercial,
+    check_license_id,
     source_license,
     stated_license,
     terms_of,
@@ -74,8 +76,12 @@ class CardArguments:
 
     def __post_init__(self):
         check_range("assumed_watts", self.assumed_watts, 0, low_included=False)
-        if self.license in (None, "other") and "" in (self.license_name, self.license_link):
+        named = [name for name in (self.license_name, self.license_link) if name is not None]
+        if self.license in (None, "other") and "" in named:
             raise ValueError("--license other needs --license_name and --license_link.")
+        if self.license not in (None, "other") and named:
+            raise ValueError(f"--license_name and --license_link go with --license other, not with {self.license}.")
+        check_license_id(self.stated)
         if self.license_link not in (None, LICENSE_FILE) and not LINK.fullmatch(self.license_link):
             raise ValueError(f"--license_link {self.license_link} must be a URL, or {LICENSE_FILE}.")
         is_folder = any(place.exists() for place in places_of(self.base_model))
@@ -99,11 +105,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
     """
     arguments, source = choose_license(folder, arguments or CardArguments())
     facts = read_facts(folder, arguments.training_recipes)
-    if facts.is_ferplus and arguments.license != "other" and not is_non_commercial(arguments.stated):
-        raise ValueError(
-            f"the licence {arguments.license} may allow more than FER+'s images do, which are given for research; leave"
-            " --license out."
-        )
+    check_data_license(arguments.stated, facts)
     for name in TOLD:  # a published folder has them in metrics.json
         facts.metrics.setdefault(name, public(getattr(arguments, name)))
     model = arguments.repo_id or public_path(str(Path(folder).resolve()))
@@ -124,7 +126,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
         posing=posing(facts),
         people=people(facts),
         training_data=training_data(facts, arguments.datasets, arguments.data_terms),
-        data_citation=FERPLUS_CITATION if facts.is_ferplus else "",
+        data_citation=FERPLUS_CITATION if facts.saw_ferplus else "",
     )
     return f"---\n{card_data(facts, arguments).to_yaml()}\n---\n\n{text}"
 
@@ -137,15 +139,16 @@ def choose_license(folder: Path, arguments: CardArguments) -> tuple[CardArgument
         ValueError: the one asked for may allow more than the one that came with the weights.
     """
     source = source_license(Path(folder))
-    name, link = arguments.license_name or LICENSE_NAME, arguments.license_link or LICENSE_FILE
-    arguments = replace(arguments, license_name=name, license_link=link)
-    if arguments.license:
-        check_license(arguments.stated, source)
-        return arguments, source
-    found = {"license": "other", **source}
-    if not LINK.fullmatch(found.get("license_link", "")):  # a file of the folder that it came from
-        found["license_link"] = LICENSE_FILE
-    return replace(arguments, **found), source
+    is_given = any((arguments.license, arguments.license_name, arguments.license_link))
+    found = {"license": "other"} if is_given else {"license": "other", **source}
+    found |= {name: value for name in LICENSE_FIELDS if (value := getattr(arguments, name))}
+    if found["license"] == "other":
+        found.setdefault("license_name", LICENSE_NAME)
+        if not LINK.fullmatch(found.get("license_link", "")):  # a file of the folder that it came from
+            found["license_link"] = LICENSE_FILE
+    arguments = replace(arguments, **found)
+    check_license(arguments.stated, source)
+    return arguments, source
 
 
 def write_card(folder: Path, output: Path, arguments: CardArguments) -> None:
@@ -171,7 +174,7 @@ def card_data(facts: Facts, arguments: CardArguments):
         library_name="transformers",
         pipeline_tag=task,
         tags=[*TAGS, task, *(("onnx", "transformers.js") if facts.is_plain else ())],
-        datasets=arguments.datasets or ([facts.dataset_id] if facts.dataset_id else None),
+        datasets=arguments.datasets or facts.dataset_ids or None,
         metrics=["accuracy", "recall", "f1"] if facts.is_measured else None,
         base_model=arguments.base_model,
         model_name=name_of(facts, arguments),
@@ -192,7 +195,8 @@ def eval_results(facts: Facts) -> list:
         EvalResult(
             task_type="image-classification",
             task_name="Facial expression recognition",
-            dataset_type=facts.dataset_id or "local",  # the Hub wants one; a folder's name may be somebody's set there
+            # The Hub wants one; a folder's name may be somebody's set there.
+            dataset_type=dataset_id(facts.recipe[-1]) or "local",
             dataset_name=f"{Path(source).name}, split {metrics['split']}",
             dataset_split=metrics["split"],
             dataset_args={"protocol": metrics["protocol"], "num_images": metrics["num_images"]},

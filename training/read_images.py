@@ -14,14 +14,14 @@ def read_image(cell: dict, name: str):
     """A cell of a picture column, {"bytes", "path"}, as an upright 8-bit RGB PIL image. Raises BadImage."""
     from PIL import Image
 
-    from modeling_simfle.image_processing_simfle import to_rgb
+    from modeling_simfle.image_processing_simfle import BROKEN, to_rgb
 
     if cell["bytes"] is None and cell["path"] is None:
         raise BadImage(f"{name} has no picture")
     try:
         with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
             return to_rgb(image)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (*BROKEN, ValueError) as error:
         why = re.sub(r" at 0x[0-9a-f]+", "", str(error))  # the buffer's address: another one at every reading
         raise BadImage(f"{name} is not a readable image ({why})") from error
 

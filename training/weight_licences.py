@@ -34,6 +34,20 @@ OURS = re.compile(  # a LICENSE that was written here, not by hand
     re.escape(LICENSE_TEXT).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{terms\}", r"[\s\S]*")
     + rf"(?:\n{re.escape(CODE_TERMS)}\n)?"
 )
+# The Hub's identifiers, as far as they are known here; of any other licence, `other` gives name and link.
+LICENSE_IDS = frozenset(
+    """
+    afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+    bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
+    cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+    cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
+    cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0
+    etalab-2.0 eupl-1.1 eupl-1.2 fair-noncommercial-research-license gemma gfdl gpl gpl-2.0 gpl-3.0 h-research
+    intel-research isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 lppl-1.3c mit
+    mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 openmdw-1.0 openrail openrail++ osl-3.0 pddl postgresql unlicense wtfpl
+    zlib
+    """.split()
+)
 NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non-?commercial|research", re.IGNORECASE)
 
 
@@ -113,6 +127,27 @@ def check_license(given: dict, source: dict) -> None:
             f"the licence {found} may allow more than {wanted}, which the weights that these were made from are under;"
             " leave --license out."
         )
+
+
+def check_data_license(given: dict, facts: Facts) -> None:
+    """Raises ValueError: `given` may allow more than FER+'s images do, on which the weights were trained."""
+    if facts.saw_ferplus and not is_non_commercial(given):
+        raise ValueError(
+            f"the licence {terms_of(given)} may allow more than FER+'s images do, which are given for research; leave"
+            " --license out, or give one that says research or non-commercial."
+        )
+
+
+def check_license_id(given: dict) -> None:
+    """Raises ValueError: an id that the Hub does not know, or one of its own as the name of another licence."""
+    license_id, name = given.get("license"), given.get("license_name")
+    if license_id not in (None, "other", *LICENSE_IDS):
+        raise ValueError(
+            f"the licence {license_id!r} is no id of the Hub (such as apache-2.0 or cc-by-nc-4.0); give one of those,"
+            " or --license other with --license_name and --license_link."
+        )
+    if name and name.strip().lower() in LICENSE_IDS:
+        raise ValueError(f"{name} is an id of the Hub and no licence's own name; give it by --license.")
 
 
 def license_file(facts: Facts, name: str, data_terms: str | None) -> str:

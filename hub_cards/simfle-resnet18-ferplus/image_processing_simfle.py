@@ -1,6 +1,7 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """SimFLE's image processor. Shapes: (H, W) an image as given, C channels, S the side of the square, B images."""
 
+import http.client
 import io
 import os
 import struct
@@ -19,6 +20,8 @@ from .configuration_simfle import save_remote_code
 
 __all__ = ["SimFLEImageProcessor", "resize_face", "to_rgb"]
 
+# What Pillow says of files that it cannot decode, by format.
+BROKEN = (OSError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation to the Image.Transpose that undoes it
 
 
@@ -81,8 +84,11 @@ def _fetch(place: str | os.PathLike):
     if not isinstance(place, str) or not place.startswith(("http://", "https://")):
         return place
     request = urllib.request.Request(place, headers={"User-Agent": "simfle"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return io.BytesIO(answer.read())
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return io.BytesIO(answer.read())
+    except http.client.HTTPException as error:  # a blank in the URL, a connection that was cut
+        raise OSError(f"{place}: {error!r}") from error
 
 
 def _open(image, input_data_format: str | None) -> tuple[Image.Image, bool]:
@@ -180,7 +186,7 @@ class SimFLEImageProcessor(PilBackend):
             if not do_convert_rgb and image.mode != "RGB":
                 raise ValueError(f"do_convert_rgb=False refuses an image of mode {image.mode}; set it to True.")
             image = to_rgb(image)
-        except OSError as error:
+        except BROKEN as error:
             raise ValueError(f"an image cannot be read ({str(error)[:200]}); give a whole one.") from error
         if kwargs["do_grayscale"]:
             image = image.convert("L").convert("RGB")

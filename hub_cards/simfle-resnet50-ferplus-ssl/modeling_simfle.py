@@ -20,6 +20,7 @@ batch of 2B.
 Source: Moon, Jang, Park, arXiv 2303.07648 (IEEE TAFFC 2024); section numbers below are the paper's.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -228,9 +229,14 @@ class SimFLEPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As Transformers', but for a ValueError where a local folder's weights are not those of its metrics.json."""
+        """
+        As Transformers', of safetensors alone; ValueError where others are asked for, or where a local folder's weights
+        are not those of its metrics.json.
+        """
+        if not kwargs.setdefault("use_safetensors", True):
+            raise ValueError("use_safetensors=False asks for a pickle, which can run code; leave it out.")
         if pretrained_model_name_or_path is not None:
-            check_weights(pretrained_model_name_or_path)
+            check_weights(os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or ""))
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @torch.no_grad()

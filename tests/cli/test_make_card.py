@@ -127,6 +127,41 @@ def test_ferplus_and_its_terms(scratch, tmp_path):
     assert row in text
 
 
+def test_every_trainings_images_are_named(copied, scratch, tmp_path):
+    last = shutil.copytree(scratch, tmp_path / "last")
+    change_arguments(last, model=str(copied))
+    assert read_section(make_card(last), "Training data").startswith("faces, split `train`. ")
+    change_arguments(copied, data_format="ferplus")
+    call(last, "--data_terms", "My own faces.")
+    text = (last / "README.md").read_text()
+    data = read_section(text, "Training data")
+    assert data.startswith("faces, split `train`. My own faces.\n\nFER+ (Barsoum") and "barsoum2016training" in text
+    assert ModelCard(text).data.datasets == ["ferplus"]
+    assert "My own faces. The images that they were trained on are given for" in (last / "LICENSE").read_text()
+    with pytest.raises(ValueError, match=r"the licence mit may allow more than FER\+'s images do"):
+        call(last, "--license", "mit")
+
+
+@pytest.mark.parametrize(
+    "flags,sentence",
+    [
+        ({"license": "foo"}, "the licence 'foo' is no id of the Hub"),
+        ({"license": "Apache-2.0"}, "the licence 'Apache-2.0' is no id of the Hub"),
+        ({"license": " "}, "the licence ' ' is no id"),
+        ({"license": "other", "license_name": "mit"}, "mit is an id of the Hub and no licence's own name"),
+        ({"license": "mit", "license_name": "mine"}, "--license_name and --license_link go with --license other, not"),
+    ],
+)
+def test_licences_that_the_hub_does_not_know(flags, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        CardArguments(**flags)
+
+
+def test_a_licences_name_and_link_need_no_more(scratch):
+    data = ModelCard(make_card(scratch, CardArguments(license_name="my-terms", license_link="https://a.org/t"))).data
+    assert (data.license, data.license_name, data.license_link) == ("other", "my-terms", "https://a.org/t")
+
+
 def test_ferplus_is_known_by_its_data_and_not_by_its_name(scratch, tmp_path):
     folder, drawn = shutil.copytree(scratch, tmp_path / "run"), tmp_path / "ferplus"
     drawn.mkdir()

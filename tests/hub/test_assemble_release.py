@@ -131,7 +131,7 @@ def test_the_probe_of_another_encoder_is_refused(pretrained, classifier, tuned_r
     assert not (tmp_path / "no").exists()
 
 
-def test_choices_count_where_they_were_made(tuned_run, assembled, faces, tmp_path):
+def test_choices_count_where_they_were_made(tuned_run, assembled, faces, tmp_path, monkeypatch):
     chosen = read(tuned_run / METRICS)["choices"]
     other = shutil.copytree(faces, tmp_path / "faces")
     write_image_folder(other / "test", 8, seed=2, size=40)
@@ -154,6 +154,10 @@ def test_choices_count_where_they_were_made(tuned_run, assembled, faces, tmp_pat
     taught = [training | {"arguments": training["arguments"] | {"teacher": str(tuned_run)}} for training in trained_by]
     before = assemble_release.choices_before(None, taught)
     assert [entry["choices"] for entry in before] == [chosen, chosen]
+    # Those of the published folder that a training started from: more than its trainings'.
+    later = [*metrics["recipe"], trained_by[0] | {"arguments": trained_by[0]["arguments"] | {"model": "measured"}}]
+    monkeypatch.chdir(tmp_path)
+    assert [entry["choices"] for entry in assemble_release.choices_before(None, later)] == [3, chosen, chosen]
     taught[0]["arguments"]["teacher"] = str(tmp_path / "measured")  # a published one has its own beside the run's
     assert [entry["choices"] for entry in assemble_release.choices_before(None, taught)] == [chosen, 3, chosen]
 
@@ -182,6 +186,14 @@ def test_the_licence_of_the_source_goes_with_runs_and_exports(assembled, tuned_r
     assert "Drawn by code." in (plain / "LICENSE").read_text()  # as its folder's has it
     with pytest.raises(ValueError, match="the licence mit may allow more than research-use-only"):
         call(assemble_release, assembled["export"], tmp_path / "no", "--dataset", faces, "--license", "mit")
+
+
+def test_the_card_of_an_export_that_is_published_as_it_lies(assembled, tmp_path):
+    make_card.main([str(assembled["export"]), "--output", str(tmp_path / "README.md")])
+    text = (tmp_path / "README.md").read_text()
+    assert read_section(text, "Evaluation") == "It was not measured in this folder; see Exports."
+    assert "was not counted." in read_section(text, "Bias, risks and limitations")
+    assert "without labels" not in text.replace("pretrained without labels", "")
 
 
 def test_exports_that_cannot_be_assembled(assembled, faces, tmp_path):

@@ -7,13 +7,17 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import pipeline
 
+from modeling_simfle import SimFLEForImageClassification, SimFLEModel
 from tests.hub.published_folders import call, read, spoil
 from training import evaluate_classifier, predict
 from training.card_checks import check_card
 from training.card_sections import read_section
 from training.make_card import main as make_card_main
+
+STATED = "license: other\nlicense_name: research-use-only\nlicense_link: LICENSE"
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
@@ -35,6 +39,19 @@ def test_weights_that_are_not_those_of_metrics_json(damage, copied, faces, scrip
     for trust in (False, True):  # by the package, and by the folder's own code
         with pytest.raises(ValueError, match="get the whole folder again"):
             pipeline("image-classification", model=str(copied), trust_remote_code=trust)
+    with pytest.raises(ValueError, match="get the whole folder again"):
+        SimFLEModel.from_pretrained(copied.parent, subfolder=copied.name)
+
+
+def test_weights_are_safetensors(copied):
+    weights = load_file(copied / "model.safetensors")
+    torch.save({name: tensor + 1 for name, tensor in weights.items()}, copied / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="use_safetensors=False asks for a pickle"):
+        SimFLEForImageClassification.from_pretrained(copied, use_safetensors=False)
+    (copied / "model.safetensors").unlink()
+    (copied / "metrics.json").unlink()
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        SimFLEForImageClassification.from_pretrained(copied)
 
 
 @pytest.mark.parametrize("size", [0, 100, 20_000])
@@ -62,6 +79,9 @@ def test_truncated_weights_without_a_hash(size, copied):
         ("license_link: LICENSE", "license_link: TERMS", "license_link: TERMS, which is no URL and no file"),
         ("library_name: transformers", "library_name: timm", "library_name: timm; transformers was expected"),
         ("license: other", "license: [", "cannot be read"),
+        ("license: other", "license: foo", "the licence 'foo' is no id of the Hub"),
+        ("license_name: research-use-only", "license_name: Apache-2.0", "Apache-2.0 is an id of the Hub"),
+        ("## Exports", "## Evaluation\n\nAccuracy 99.9 %.\n\n## Exports", "has the section Evaluation twice"),
         ("---\n", "", "lacks license"),
         ("## Out-of-scope use", "## Others", "lacks the section Out-of-scope use"),
         ("## Citation\n", "## Citation\n\nSee /home/me/paper.pdf\n", "path of one machine, /home/me/paper.pdf"),
@@ -74,11 +94,46 @@ def test_a_card_that_says_something_else_is_caught(old, new, sentence, copied):
 
 
 def test_a_licence_that_only_the_yaml_has(copied):
-    stated = "license: other\nlicense_name: research-use-only\nlicense_link: LICENSE"
-    spoil(copied / "README.md", stated, "license: mit")
+    spoil(copied / "README.md", STATED, "license: mit")
     (copied / "LICENSE").unlink()
     with pytest.raises(ValueError, match="has the licence mit, which its section Licence does not name"):
         check_card(copied)
+
+
+def test_ferplus_weights_take_no_free_licence(copied):
+    """Whichever of the trainings was on FER+."""
+    metrics = read(copied / "metrics.json")
+    metrics["recipe"].insert(0, metrics["recipe"][0] | {"data_format": "ferplus"})
+    (copied / "metrics.json").write_text(json.dumps(metrics))
+    for flags in (["--license", "mit"], ["--license", "other", "--license_name", "free-for-all"]):
+        with pytest.raises(ValueError, match=r"may allow more than FER\+'s images do, which are given for research"):
+            make_card_main([str(copied), *flags])
+    make_card_main([str(copied)])
+    check_card(copied)
+    spoil(copied / "README.md", STATED, "license: mit")
+    (copied / "LICENSE").unlink()
+    with pytest.raises(ValueError, match=r"the licence mit may allow more than FER\+'s images do"):
+        check_card(copied)
+
+
+@pytest.mark.parametrize("name", ["do_normalize", "do_rescale", "do_resize", "do_grayscale", "size"])
+def test_another_preprocessing_than_was_measured_is_caught(name, copied):
+    settings = read(copied / "preprocessor_config.json")
+    settings[name] = {"height": 48, "width": 48} if name == "size" else not settings[name]
+    settings |= {"image_mean": [0.5] * 3, "image_std": [0.25] * 3} if name == "do_grayscale" else {}
+    (copied / "preprocessor_config.json").write_text(json.dumps(settings))
+    make_card_main([str(copied)])
+    with pytest.raises(ValueError, match=r"preprocessor_config.json has \w+: .*, and metrics.json was measured with"):
+        check_card(copied)
+
+
+def test_onnx_files_that_nobody_measured_are_caught(copies):
+    for folder in copies:
+        path = folder / "onnx" / "model_fp16.onnx"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\x08")
+        with pytest.raises(ValueError, match=r"model_fp16\.onnx is of no export that was measured"):
+            check_card(folder)
 
 
 def test_metrics_that_say_something_else_are_caught(copied):

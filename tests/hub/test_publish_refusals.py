@@ -16,6 +16,7 @@ from training import publish
 from training.fresh_process import compare_in_new_process
 from training.model_card import EXAMPLE, LICENSE_FILE
 from training.staging import stage
+from training.synthetic_faces import draw_face
 
 
 class Evil:
@@ -57,6 +58,19 @@ def elsewhere(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def pipeline_elsewhere(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["custom_pipelines"] = {"image-classification": {"impl": "someone/else--pipe.Pipe"}}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def hidden_token(folder):
+    """Behind a picture's end, where no viewer shows it."""
+    draw_face(3, 1, 32).image.save(folder / EXAMPLE)
+    with open(folder / EXAMPLE, "ab") as file:
+        file.write(TOKEN.encode())
+
+
 def link(folder):
     (folder / LICENSE_FILE).symlink_to(folder / ".env")
 
@@ -83,6 +97,8 @@ def torch_zip(folder):
         (write("README.md", "# a card without YAML"), "YAML"),
         (write_code, "modeling_simfle.py is not modeling_simfle/modeling_simfle.py"),
         (elsewhere, "names the code 'someone/else--modeling.Model'"),
+        (pipeline_elsewhere, "which is not in the folder; save it again"),
+        (hidden_token, f"{EXAMPLE} holds what looks like a token"),
         (link, f"{LICENSE_FILE} is a link"),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds none"),
         (lambda folder: (folder / "config.json").unlink(), "config.json does not exist"),

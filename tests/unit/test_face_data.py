@@ -182,7 +182,16 @@ def test_what_is_wrong_is_said(tmp_path, folder):
         picture_faces([tmp_path / "empty"])
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", png()[:40]], ids=["empty", "text", "cut short"])
+def broken_avif():
+    """Of which Pillow says RuntimeError."""
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "AVIF")
+    return file.getvalue().replace(b"pitm", b"pith")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image", png()[:40], broken_avif()], ids=["empty", "text", "cut short", "avif"]
+)
 def test_a_file_that_is_no_image_is_named(tmp_path, content):
     (tmp_path / "bad.png").write_bytes(content)
     faces = picture_faces([tmp_path / "bad.png"])

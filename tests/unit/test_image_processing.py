@@ -202,11 +202,29 @@ def test_a_picture_by_its_address_is_read_as_by_its_path(tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         assert np.array_equal(run(f"{address}/a.png"), run(tmp_path / "a.png"))
-        with pytest.raises(ValueError, match=r"cannot be read .*404"):
-            run(f"{address}/b.png")
+        for name, why in (("b.png", "404"), ("my photo.png", "InvalidURL")):
+            with pytest.raises(ValueError, match=f"cannot be read .*{why}"):
+                run(f"{address}/{name}")
         server.shutdown()
     with pytest.raises(ValueError, match="cannot be read"):
         run(f"{address}/a.png")
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "PNG", "TIFF"])
+def test_a_broken_file_is_a_sentence_whatever_pillow_says(kind, tmp_path, monkeypatch):
+    """RuntimeError of an AVIF, DecompressionBombError of a picture with more pixels than Pillow takes, and others."""
+    face().save(tmp_path / "a", kind)
+    content = (tmp_path / "a").read_bytes()
+    for place in range(20, len(content), 11):
+        (tmp_path / "a").write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            run(tmp_path / "a")
+        except ValueError as error:
+            assert "cannot be read" in str(error)
+    (tmp_path / "a").write_bytes(content)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match="cannot be read .*could be decompression bomb"):
+        run(tmp_path / "a")
 
 
 def test_input_image_is_left_as_it_was():
