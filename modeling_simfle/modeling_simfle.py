@@ -188,15 +188,20 @@ class ProjectionHead(nn.Module):
 
 
 class GroupingConvolution(nn.Conv2d):
-    """1x1 convolution; its own class for its initial values."""
+    """
+    1x1 convolution, channels last, (B, h, w, C) -> (B, h, w, C); its own class for its initial values.
+
+    It is computed as a matrix product: torch lets cuDNN round float32 convolutions to TF32.
+    """
+
+    def forward(self, cells: torch.Tensor) -> torch.Tensor:
+        # (C, C) by way of channels_last, in whose layout the gradient then comes, as the weights of training have it.
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(cells.to(weight.dtype), weight, self.bias)
 
 
 class ChannelGrouping(nn.Module):
-    """
-    1x1 convolution - BatchNorm - ReLU, (B, C, h, w) -> (B, C, h, w); float32 under autocast.
-
-    The convolution is computed as a matrix product: torch lets cuDNN round float32 convolutions to TF32.
-    """
+    """1x1 convolution - BatchNorm - ReLU, (B, C, h, w) -> (B, C, h, w); float32 under autocast."""
 
     def __init__(self, config: SimFLEConfig):
         super().__init__()
@@ -205,10 +210,8 @@ class ChannelGrouping(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
-        # (C, C) by way of channels_last, in whose layout the gradient then comes, as the weights of training have it.
-        weight, bias = self.convolution.weight.permute(0, 2, 3, 1).flatten(1), self.convolution.bias
-        cells = feature_map.to(weight.dtype).permute(0, 2, 3, 1)  # (B, h, w, C)
-        return F.relu(self.norm(F.linear(cells, weight, bias).permute(0, 3, 1, 2)))
+        cells = self.convolution(feature_map.permute(0, 2, 3, 1))  # (B, h, w, C)
+        return F.relu(self.norm(cells.permute(0, 3, 1, 2)))
 
 
 class SimFLEPreTrainedModel(PreTrainedModel):
@@ -220,7 +223,7 @@ class SimFLEPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ["image"]
     accepts_loss_kwargs = False  # Trainer divides the loss by its accumulation steps then; `**kwargs` alone say true
-    # The parts that read their own parameters outside a leaf module's forward must stay on one device.
+    # Parts that add tensors of several modules must stay on one device.
     _no_split_modules = ["FaceMAEEncoder", "FaceMAEDecoder", "ProjectionHead", "ChannelGrouping"]
 
     def __init__(self, config: SimFLEConfig, *args, **kwargs):
@@ -350,11 +353,9 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
     """
     Both branches and all four losses. In a loop of your own, call `update_target()` after every optimiser step.
 
-    Gradient checkpointing covers the FaceMAE's blocks only: recomputing the ResNet would move its BatchNorm's running
-    statistics twice.
+    Gradient checkpointing covers the FaceMAE's blocks only, and is refused without the local branch: recomputing the
+    ResNet would move its BatchNorm's running statistics twice.
     """
-
-    supports_gradient_checkpointing = True
 
     def __init__(self, config: SimFLEConfig):
         super().__init__(config)
@@ -363,6 +364,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         self.predictor = ProjectionHead(config.projection_size, config)
         self.target_encoder = SimFLEModel(config)
         self.target_projector = ProjectionHead(config.hidden_sizes[-1], config)
+        self.supports_gradient_checkpointing = config.use_local_branch
         if config.use_local_branch:
             self.channel_grouping = ChannelGrouping(config)
             self.facemae = FaceMAE(config)
@@ -370,6 +372,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
             self.local_distillation_head = ProjectionHead(config.facemae_hidden_size, config)
         self._freeze_target_and_tables()
         self.post_init()
+        self._keys_to_ignore_on_load_unexpected = {r"^classifier\."}  # not the encoder's: those are parts of this model
 
     def _freeze_target_and_tables(self) -> None:
         for module in self.modules():
@@ -560,7 +563,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
                     f"group_ids has shape {tuple(group_ids.shape)} and dtype {group_ids.dtype}; give one int64 in"
                     f" [0, {groups}) an image, ({len(images[0])},)."
                 )
-            # On an accelerator this look would make the host wait for it; the gather there raises by itself.
+            # On an accelerator this look would make the host wait for it; an id of G or more raises there by itself.
             may_look = group_ids.device.type == "cpu" and not torch.compiler.is_compiling()
             if may_look and not bool(((group_ids >= 0) & (group_ids < groups)).all()):
                 raise ValueError(f"group_ids={group_ids.tolist()} must lie in [0, {groups}).")
@@ -627,6 +630,9 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
         if labels.is_floating_point() and labels.shape == logits.shape:
             return labels.to(raise_precision(logits).dtype)
         if not labels.is_floating_point() and labels.shape == logits.shape[:1]:
+            may_look = labels.device.type == "cpu" and not torch.compiler.is_compiling()  # else the host would wait
+            if may_look and not bool((((labels >= 0) & (labels < logits.shape[1])) | (labels == -100)).all()):
+                raise ValueError(f"labels={labels.tolist()} must lie in [0, {logits.shape[1]}), or be -100 for none.")
             return labels.long()
         raise ValueError(
             f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; give integers ({len(logits)},) or"

@@ -50,6 +50,7 @@ from training.fer_layouts import (
     expect,
     list_images,
     split_rows,
+    values_of,
 )
 from training.ferplus import FERPLUS_TAGS, ferplus_majority, ferplus_probability, ferplus_votes, load_ferplus
 from training.folder_splits import (
@@ -145,7 +146,9 @@ def load_rafdb(folder: str | Path, splits=None, with_labels: bool = True, images
     expect((folder / "Image" / images).is_dir(), folder, "RAF-DB's Image/aligned, or Image/original,")
     places = owners_places(RAFDB_NUMBERING, class_names)
     parts: dict[str, dict[str, list]] = {name: {"name": [], "label": []} for name in ("train", "test")}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    with values_of(file):
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where, words = f"{file} line {number}", line.split()
@@ -188,7 +191,7 @@ def add_rafdb_images(folder: Path, file: Path, columns: dict[str, list], images:
 def read_five_points(path: Path) -> np.ndarray:
     """The first five lines, x and y each, as (5, 2) float32 pixels. Raises ValueError naming the file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()[:5]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()[:5]
         return np.array([[float(word) for word in line.split()] for line in lines], np.float32).reshape(5, 2)
     except ValueError as error:
         raise ValueError(f"{path}: the first five lines are not x and y of five landmarks ({error}).") from error

@@ -6,7 +6,9 @@ a folder that is not as its owners packed it, and AffectNet's two layouts as lis
 import csv
 import functools
 import hashlib
+import math
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +125,7 @@ def affectnet_list(folder: Path, owners_part: str, class_names, details: bool) -
     places = owners_places(AFFECTNET_NUMBERING, class_names)
     columns: dict[str, list] = {key: [] for key in ("path", "name", "label", "box")}
     columns |= {key: [] for key in ("landmarks", "valence", "arousal") if details}
-    with open(file, newline="", encoding="utf-8") as lines:
+    with open(file, newline="", encoding="utf-8-sig") as lines, values_of(file):
         for number, row in enumerate(csv.reader(lines), 1):
             if not row or row[0] == AFFECTNET_COLUMNS[0]:  # a list has its header or not
                 continue
@@ -194,11 +196,24 @@ def read_npy(file: str) -> np.ndarray:
         raise ValueError(f"{file} is no array file ({error}); unpack the set again.") from error
 
 
-def read_number(value: str, where: str) -> float:
+@contextmanager
+def values_of(file: Path):
+    """What a damaged list raises, within which it is read, becomes a ValueError naming it."""
     try:
-        return float(value)
-    except ValueError as error:
-        raise ValueError(f"{where}: {value!r} is not a number.") from error
+        yield
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); take the list as its owners gave it.") from error
+
+
+def read_number(value: str, where: str) -> float:
+    """Raises ValueError naming the place: no number, or one that is not finite."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{where}: {value!r} is not a number.")
+    return number
 
 
 def landmark_points(numbers, where: str) -> np.ndarray:
@@ -212,6 +227,9 @@ def list_images(folder: Path) -> list[Path]:
     """
     Every file below the folder that bears an image's ending, sorted, dangling links too: they are bad images. Linked
     folders are entered, but for a link to one that it lies in; hidden files and folders are left out.
+
+    Raises:
+        ValueError: a name that is no UTF-8, as a zip from elsewhere leaves it: no table can hold it.
     """
     extensions, found = image_endings(), []
 
@@ -228,7 +246,14 @@ def list_images(folder: Path) -> list[Path]:
                     found.append(Path(entry.path))
 
     enter(str(folder), frozenset())
+    if strange := [path for path in found if not is_unicode(str(path))]:
+        raise ValueError(f"{os.fsencode(strange[0])!r} is no name in UTF-8; rename {len(strange)} files like it.")
     return sorted(found)
+
+
+def is_unicode(name: str) -> bool:
+    """Whether every byte of a file's name was understood as UTF-8."""
+    return name.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 @functools.cache

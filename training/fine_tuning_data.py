@@ -83,15 +83,16 @@ class AugmentedFaces(Dataset):
     Items by (epoch, index, draw): index, pixel_values (3, S, S) float32, problem ("" if none).
 
     Args:
-        faces: the pictures. processor: the model's; its gray, mean and deviation are applied. size: S.
+        faces: the pictures. processor: the model's; its gray, scale, mean and deviation are applied. size: S.
     """
 
     def __init__(self, faces: Faces, processor, augmentation: Augmentation, size: int, seed: int):
         self.faces, self.augmentation, self.size, self.seed = faces, augmentation, size, seed
         self.gray = processor.do_grayscale
+        self.divisor = np.float32(1 / processor.rescale_factor) if processor.do_rescale else np.float32(1)
         self.mean, self.std = (
             np.broadcast_to(np.asarray(v, np.float32).reshape(-1, 1, 1), (3, 1, 1))
-            for v in (processor.image_mean, processor.image_std)
+            for v in ((processor.image_mean, processor.image_std) if processor.do_normalize else (0, 1))
         )
 
     def __getitem__(self, key: tuple[int, int, int]):
@@ -103,7 +104,7 @@ class AugmentedFaces(Dataset):
         generator = view_generator(self.seed, epoch, index, draw)
         image = augment(image, generator, self.augmentation, self.size)
         image = image.convert("L").convert("RGB") if self.gray else image
-        pixels = (np.asarray(image, np.float32).transpose(2, 0, 1) / 255 - self.mean) / self.std
+        pixels = (np.asarray(image, np.float32).transpose(2, 0, 1) / self.divisor - self.mean) / self.std
         gain, offset = 1 + self.augmentation.jitter * generator.uniform(-1, 1, 2)
         pixels = pixels * np.float32(gain) + np.float32(offset - 1)
         if generator.random() < self.augmentation.erasing:

@@ -166,7 +166,7 @@ class FrozenEncoder:
             try:
                 faces.image(int(index))
             except BadImage as error:
-                self.bad_images.add({f"{part} {index}": str(error)})
+                self.bad_images.add({f"{part} {faces.row(int(index))}": str(error)})
         return kept, found["features"]
 
     @property

@@ -43,13 +43,14 @@ class Monitor:
     """
     Args:
         faces: the training faces; a fixed sample of them is looked at. processor: the run's.
-        bank, queries: labelled faces for k-NN (training.face_data.Faces), or None.
+        bank, queries: labelled faces for k-NN (training.face_data.Faces), or None; of both, those that cannot be read
+            count against max_bad_images once a start, beside the training's.
         folder: the run's; pictures go to its pictures/.
     """
 
     def __init__(self, faces, processor, bank, queries, folder: Path, num_workers: int, max_bad_images: int):
         self.processor, self.bank, self.queries, self.folder = processor, bank, queries, folder
-        self.num_workers, self.max_bad_images = num_workers, max_bad_images
+        self.num_workers, self.bad_images = num_workers, BadImages(max_bad_images)
         self.sample = faces.sample(NUM_SAMPLE)
 
     @torch.no_grad()
@@ -127,8 +128,8 @@ class Monitor:
         """What the epochs are to beat: the encoder as initialised, its BatchNorm's statistics estimated on the bank."""
         if any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):
             return {}  # in training mode it would wait for processes that are not here
-        encoder, bad_images = copy.deepcopy(model.encoder), BadImages(self.max_bad_images)
-        estimate_batch_norm(encoder, self.bank, self.processor, 256, self.num_workers, bad_images, model.device)
+        encoder = copy.deepcopy(model.encoder)
+        estimate_batch_norm(encoder, self.bank, self.processor, 256, self.num_workers, self.bad_images, model.device)
         return {"estimated_knn_accuracy": self.accuracies([encoder], model.device)[0]}
 
     def accuracies(self, encoders, device) -> list[float]:
@@ -141,9 +142,10 @@ class Monitor:
                 self.processor,
                 256,
                 self.num_workers,
-                BadImages(self.max_bad_images),
+                self.bad_images,
                 device,
-                title="k-NN",
+                "k-NN",
+                "train" if faces is self.bank else "validation",
             )
             features.append(found.chunk(len(encoders), dim=1))
             labels.append(torch.from_numpy(faces.labels[kept]))

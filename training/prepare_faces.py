@@ -141,8 +141,9 @@ def cut_faces(found, arguments: PreparationArguments, output_dir: Path) -> tuple
             for name in class_names:
                 (output_dir / split / name).mkdir(parents=True, exist_ok=True)
             targets = target_paths(rows, output_dir / split, class_names)
-            waiting = [index for index, target in enumerate(targets) if not target.is_file()]
-            counts["there"] += len(targets) - len(waiting)
+            first = {target: index for index, target in reversed(list(enumerate(targets)))}  # lists name some twice
+            waiting = sorted(index for target, index in first.items() if not target.is_file())
+            counts["there"] += len(first) - len(waiting)
             bar.update(len(targets) - len(waiting))
             for start in range(0, len(waiting), CHUNK):
                 chunk = waiting[start : start + CHUNK]
@@ -154,11 +155,11 @@ def cut_faces(found, arguments: PreparationArguments, output_dir: Path) -> tuple
 
 
 def target_paths(rows, folder: Path, class_names: list[str]) -> list[Path]:
-    """folder/<class>/<name>.png of every row. Raises ValueError: two of one class with one name."""
+    """folder/<class>/<name>.png of every row. Raises ValueError: two pictures that would be one file."""
     names = rows["name"][:] if "name" in rows.column_names else [f"{index:06d}" for index in range(len(rows))]
     stems = [name.rsplit(".", 1)[0].replace("/", "_") for name in names]
     paths = [folder / class_names[label] / f"{stem}.png" for stem, label in zip(stems, rows["label"])]
-    path, times = Counter(paths).most_common(1)[0] if paths else (None, 1)
+    path, times = Counter(path for path, _ in set(zip(paths, names))).most_common(1)[0] if paths else (None, 1)
     if times > 1:
         raise ValueError(f"{times} pictures would be written to {path}; give the files of a class different names.")
     return paths

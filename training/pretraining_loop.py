@@ -192,7 +192,10 @@ class PretrainingLoop:
         return request.signal is not None or (limit is not None and time.perf_counter() - self.started > 60 * limit)
 
     def log(self, done: int) -> None:
-        """A line of metrics.jsonl: means since the last one. The only place where losses leave the device."""
+        """
+        A line of metrics.jsonl: means since the last one, or since this start. The only place where losses leave the
+        device.
+        """
         self.guard.settle()
         num_steps = done - self.logged_step
         means = self.accelerator.reduce(self.sums / num_steps, "mean").tolist()

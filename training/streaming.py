@@ -109,7 +109,10 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
     if files:
         kind = "parquet" if files[0].endswith(".parquet") else "webdataset"
         patterns = [glob.escape(file) for file in files]
-        rows = datasets.load_dataset(kind, data_files={"rows": patterns}, split="rows", streaming=True)
+        try:
+            rows = datasets.load_dataset(kind, data_files={"rows": patterns}, split="rows", streaming=True)
+        except (tarfile.TarError, ValueError) as error:  # it looks into the first one
+            raise ValueError(f"{dataset}: a shard is cut off, or is none ({error}); get it again.") from error
     elif path.exists():
         raise ValueError(f"--streaming: {dataset} holds no .parquet or .tar shards; give a folder that does.")
     else:

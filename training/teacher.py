@@ -19,7 +19,7 @@ def load_teacher(source: str, class_names, processor, device):
     names = [teacher.config.id2label[index] for index in range(teacher.config.num_labels)]
     if names != list(class_names):
         raise ValueError(f"--teacher {source} knows {', '.join(names)}; the faces have {', '.join(class_names)}.")
-    for name in ("do_grayscale", "image_mean", "image_std"):
+    for name in ("do_grayscale", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"):
         wanted, found = getattr(processor, name), getattr(its_processor, name, False)  # stock ones take no colour out
         if np.ravel(found).tolist() != np.ravel(wanted).tolist():
             raise ValueError(

@@ -229,7 +229,9 @@ class SimFLEConfig(PreTrainedConfig):
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
 
     def validate_choices(self):
-        if self.id2label and set(map(str, self.id2label)) != set(map(str, range(len(self.id2label)))):
+        if not self.id2label:
+            raise ValueError("id2label names no class; give one or more, or num_labels of at least 1.")
+        if set(map(str, self.id2label)) != set(map(str, range(len(self.id2label)))):
             raise ValueError(f"id2label={self.id2label} leaves numbers out; name every class from 0 on.")
         for field, choices in (
             ("layer_type", ("basic", "bottleneck")),

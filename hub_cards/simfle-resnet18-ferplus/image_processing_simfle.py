@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from huggingface_hub.dataclasses import StrictDataclassFieldValidationError
 from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_backends import PilBackend
@@ -152,6 +153,18 @@ class SimFLEImageProcessor(PilBackend):
     do_rescale, rescale_factor = True, 1 / 255
     do_normalize, image_mean, image_std = True, (0.5795, 0.4522, 0.3957), (0.2769, 0.2473, 0.2412)
     do_convert_rgb, do_grayscale = True, False
+
+    def preprocess(self, images, *args, **kwargs) -> BatchFeature:
+        """Options of one call are those of the constructor; arguments and errors as in the class."""
+        for name in ("image_mean", "image_std", "rescale_factor"):  # Transformers' check takes Python's floats alone
+            if kwargs.get(name) is not None:
+                kwargs[name] = np.asarray(kwargs[name], dtype=float).tolist()
+        if isinstance(kwargs.get("size"), np.generic):
+            kwargs["size"] = kwargs["size"].item()
+        try:
+            return super().preprocess(images, *args, **kwargs)
+        except StrictDataclassFieldValidationError as error:
+            raise ValueError(f"an option cannot be used: {' '.join(str(error).split())}") from error
 
     def _standardize_kwargs(self, size=None, **kwargs) -> dict:  # the constructor and every call pass here
         if size is not None:

@@ -79,6 +79,9 @@ class PositionTable(nn.Module):
         self.width, self.grid = width, grid
         self.weight = nn.Parameter(torch.zeros(1, 1 + grid * grid, width), requires_grad=False)
 
+    def forward(self) -> torch.Tensor:  # a call, so that Accelerate can load an offloaded table
+        return self.weight
+
 
 class Token(nn.Module):
     """One learned token, (1, 1, D): the class token or the mask token."""
@@ -86,6 +89,9 @@ class Token(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1, 1, width))
+
+    def forward(self) -> torch.Tensor:
+        return self.weight
 
 
 class PatchEmbedding(nn.Conv2d):
@@ -138,9 +144,10 @@ class FaceMAEEncoder(nn.Module):
     def forward(self, pixel_values: torch.Tensor, ids_keep: torch.Tensor) -> torch.Tensor:
         """pixel_values (B, 3, H, W), ids_keep (B, V) -> (B, 1 + V, D)."""
         patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)  # (B, L, D)
-        patches = patches + self.position_table.weight[:, 1:]  # before masking
+        positions = self.position_table()
+        patches = patches + positions[:, 1:]  # before masking
         visible = patches.gather(1, ids_keep[:, :, None].expand(-1, -1, patches.shape[2]))  # (B, V, D)
-        class_token = self.class_token.weight + self.position_table.weight[:, :1]
+        class_token = self.class_token() + positions[:, :1]
         tokens = torch.cat([class_token.expand(len(visible), -1, -1), visible], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
@@ -169,10 +176,10 @@ class FaceMAEDecoder(nn.Module):
         """latent (B, 1 + V, D), ids_restore (B, L) -> logits (B, L, P)."""
         tokens = self.embedding(latent)
         num_removed = ids_restore.shape[1] - (tokens.shape[1] - 1)
-        removed = self.mask_token.weight.to(tokens.dtype).expand(len(tokens), num_removed, -1)
+        removed = self.mask_token().to(tokens.dtype).expand(len(tokens), num_removed, -1)
         patches = torch.cat([tokens[:, 1:], removed], dim=1)  # (B, L, D), in shuffled order
         patches = patches.gather(1, ids_restore[:, :, None].expand(-1, -1, patches.shape[2]))  # row-major
-        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.position_table.weight  # (B, 1 + L, D)
+        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.position_table()  # (B, 1 + L, D)
         for block in self.blocks:
             tokens = block(tokens)
         return self.prediction(self.norm(tokens))[:, 1:]

@@ -69,6 +69,21 @@ def test_affectnet_is_aligned_by_its_landmarks(tmp_path):
     assert np.abs(made - without).mean() > 10
 
 
+def test_a_picture_that_a_list_names_twice_is_written_once(tmp_path, capsys):
+    root = layouts.write_affectnet_lists(tmp_path / "set")
+    file = root / "Manually_Annotated_file_lists" / "training.csv"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[1]]) + "\n")
+    prepare(root, tmp_path / "out")
+    pictures = sorted((tmp_path / "out").rglob("*.png"))
+    assert f"{len(pictures)} pictures written, 0 there already, 0 bad" in capsys.readouterr().out
+    lines[1] = lines[1].replace("/", "_", 1)  # another picture, of which the same file would be made
+    (root / "Manually_Annotated_Images" / lines[1].split(",")[0]).write_bytes(pictures[0].read_bytes())
+    file.write_text("\n".join([*file.read_text().splitlines(), lines[1]]) + "\n")
+    with pytest.raises(ValueError, match="2 pictures would be written to"):
+        prepare(root, tmp_path / "other")
+
+
 def test_a_stopped_run_goes_on_and_leaves_what_is_there(tmp_path, capsys):
     root = layouts.write_sfew(tmp_path / "set")
     prepare(root, tmp_path / "out")

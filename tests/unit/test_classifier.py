@@ -32,6 +32,16 @@ def test_loss_of_integers_and_of_probabilities(model):
     torch.testing.assert_close(model(images, labels=one_hot).loss, by_hand)
 
 
+def test_labels_of_no_class_are_a_sentence(model):
+    model.eval()
+    images = torch.randn(3, 3, 64, 64)
+    for labels in ([0, 1, 8], [0, 1, -1]):
+        with pytest.raises(ValueError, match=r"must lie in \[0, 8\), or be -100 for none"):
+            model(images, labels=torch.tensor(labels))
+    some = model(images, labels=torch.tensor([0, -100, 1])).loss
+    torch.testing.assert_close(some, model(images[[0, 2]], labels=torch.tensor([0, 1])).loss)
+
+
 @pytest.mark.parametrize("labels", [torch.zeros(2, 8), torch.zeros(3), torch.zeros(3, 7), torch.zeros(4).long()])
 def test_labels_of_another_shape_are_a_sentence(model, labels):
     with pytest.raises(ValueError, match=r"give integers \(3,\) or probabilities \(3, 8\)"):

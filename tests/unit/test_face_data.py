@@ -2,6 +2,7 @@
 """Opening data: folders, Parquet, a guess of the format, and the sentence for each thing that is wrong."""
 
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -453,6 +454,14 @@ def test_a_dangling_link_is_a_bad_image_and_no_file_of_another_kind_is_one(folde
     assert [Path(faces.name(index)).name for index in lost] == ["lost.png"]
     assert len(faces_of(tmp_path / "set", with_labels=False)) == 17
     assert len(faces.fingerprint()) == 16 and faces.picture_sizes().count(-1) == 1
+
+
+def test_a_name_that_is_no_utf_8_is_named(tmp_path):
+    (tmp_path / "train").mkdir()
+    with open(os.path.join(os.fsencode(tmp_path), b"train", b"caf\xe9.png"), "wb") as file:
+        file.write(png())
+    with pytest.raises(ValueError, match=r"caf\\xe9\.png' is no name in UTF-8; rename 1 files like it"):
+        faces_of(tmp_path, with_labels=False)
 
 
 def test_only_the_pictures_column_is_read_with_a_picture(tmp_path):

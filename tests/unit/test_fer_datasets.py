@@ -225,6 +225,12 @@ def rewrite(path, change):
         ("fer2013.csv", lambda rows: rows[3].__setitem__(1, "1 2 3"), "line 4: 3 pixels are no square"),
         ("fer2013new.csv", lambda rows: rows[3].__setitem__(4, "x"), "line 4: the ten counts of votes are not all"),
         ("fer2013new.csv", lambda rows: rows[0].__setitem__(4, "joy"), "has no column surprise; found Usage"),
+        ("fer2013new.csv", lambda rows: rows[5].__delitem__(slice(1, None)), r"fer2013new\.csv line 6 ends early"),
+        (
+            "fer2013.csv",
+            lambda rows: rows[3].__setitem__(1, "1" * 200_000),
+            r"fer2013\.csv cannot be read \(field",
+        ),
     ],
 )
 def test_ferplus_files_that_do_not_fit(tmp_path, name, change, message):
@@ -232,6 +238,26 @@ def test_ferplus_files_that_do_not_fit(tmp_path, name, change, message):
     rewrite(tmp_path / name, change)
     with pytest.raises(ValueError, match=message):
         load_ferplus(tmp_path)
+
+
+def test_lists_with_a_byte_order_mark(tmp_path, lists):
+    """As spreadsheets write them."""
+
+    def mark(path):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    root = shutil.copytree(lists, tmp_path / "affectnet")
+    mark(root / "Manually_Annotated_file_lists" / "training.csv")
+    assert load_affectnet(root)["train"]["name"][:] == load_affectnet(lists)["train"]["name"][:]
+    layouts.write_ferplus_csv(tmp_path / "ferplus")
+    before = load_ferplus(tmp_path / "ferplus")["train"]["label"][:]
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        mark(tmp_path / "ferplus" / name)
+    assert load_ferplus(tmp_path / "ferplus")["train"]["label"][:] == before
+    raf = layouts.write_rafdb(tmp_path / "raf")
+    before = load_rafdb(raf)["train"]["name"][:]
+    mark(raf / "EmoLabel" / "list_patition_label.txt")
+    assert load_rafdb(raf)["train"]["name"][:] == before
 
 
 def test_ferplus_with_one_of_its_files(tmp_path):
@@ -368,6 +394,15 @@ def test_lines_that_are_not_the_owners(tmp_path, lists):
     rewrite(file, lambda rows: rows[2].__setitem__(1, "left"))
     with pytest.raises(ValueError, match=r"training\.csv line 3: 'left' is not a number"):
         load_affectnet(root)
+    for value in ("nan", "inf"):
+        rewrite(file, lambda rows, value=value: rows[2].__setitem__(1, value))
+        with pytest.raises(ValueError, match=rf"training\.csv line 3: '{value}' is not a number"):
+            load_affectnet(root)
+    whole = file.read_bytes()
+    file.write_bytes(b"\xe9" + whole)
+    with pytest.raises(ValueError, match=r"training\.csv cannot be read \('utf-8' codec"):
+        load_affectnet(root)
+    file.write_bytes(whole)
     rewrite(file, lambda rows: rows[1].pop())
     with pytest.raises(ValueError, match=r"training\.csv line 2 has 8 columns; subDirectory_filePath, .* expected"):
         load_affectnet(root)

@@ -135,18 +135,28 @@ def test_draws_are_counted_in_the_order_given():
     assert not count_draws(np.random.default_rng(0).permutation(20)).any()
 
 
-@pytest.mark.parametrize("gray,levels", [(False, 1), (True, 2)])
-def test_without_augmentation_a_picture_is_what_the_processor_makes_of_it(one_face, gray, levels):
+@pytest.mark.parametrize(
+    "gray,levels,more",
+    [
+        (False, 1, {}),
+        (True, 2, {}),
+        (False, 1, {"do_normalize": False}),
+        (False, 1, {"rescale_factor": 1 / 127.5}),
+        (False, 1, {"do_rescale": False}),
+    ],
+)
+def test_without_augmentation_a_picture_is_what_the_processor_makes_of_it(one_face, gray, levels, more):
     """Up to steps of the 8 bits: one of the resize, and in gray one more of the luminance."""
-    options = {"do_grayscale": gray, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    options = {"do_grayscale": gray, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], **more}
     if gray:
         options |= {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
     processor = SimFLEImageProcessor(size={"height": 48, "width": 48}, **options)
     expected = processor(one_face.image(0), return_tensors="np")["pixel_values"][0]
     index, found, problem = AugmentedFaces(one_face, processor, NOTHING, 48, 0)[0, 0, 0]
     assert (index, problem, found.dtype, found.shape) == (0, "", np.float32, (3, 48, 48))
-    deviation = np.asarray(options["image_std"]).reshape(3, 1, 1)
-    assert abs((found - expected) * deviation).max() <= (levels + 0.01) / 255
+    deviation = np.asarray(options["image_std"]).reshape(3, 1, 1) if processor.do_normalize else 1
+    level = processor.rescale_factor if processor.do_rescale else 1
+    assert abs((found - expected) * deviation).max() <= (levels + 0.01) * level
 
 
 class Voted:

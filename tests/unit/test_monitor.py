@@ -2,6 +2,7 @@
 """The monitor: k-NN by hand, collapse that is seen, groups that part, and nothing moved by looking."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tests.tiny import tiny_config, tiny_inputs
 from training.face_data import DatasetArguments, open_faces
 from training.knn import knn_predict
 from training.monitor import Monitor
+from training.read_images import BadImage
 
 
 def test_knn_by_hand():
@@ -42,6 +44,19 @@ def make_model(**fields):
     for seed in range(20):  # running statistics of some use
         model(**tiny_inputs(16, seed))
     return model
+
+
+def test_a_bad_picture_is_named_once_however_often_one_looks(faces, tmp_path, capsys):
+    root = shutil.copytree(faces, tmp_path / "faces")
+    for split in ("train", "validation"):
+        next((root / split).rglob("*.png")).write_bytes(b"no picture")
+    train, validation = (open_faces(DatasetArguments(), str(root), split, True) for split in ("train", "validation"))
+    monitor = Monitor(train, SimFLEImageProcessor(size=64), train, validation, tmp_path, 0, 2)
+    for epoch in (0, 1):
+        monitor(make_model(), epoch)
+    assert capsys.readouterr().err.count("bad image ") == 2
+    with pytest.raises(BadImage, match="2 bad images are more than --max_bad_images 1"):
+        Monitor(train, SimFLEImageProcessor(size=64), train, validation, tmp_path, 0, 1)(make_model(), 0)
 
 
 @pytest.mark.parametrize("masking", ["semantic", "random"])

@@ -4,13 +4,14 @@
 import copy
 import math
 
+import accelerate
 import pytest
 import torch
 from torch import nn
 
 from modeling_simfle import SimFLEForPreTraining
 from modeling_simfle.modeling_simfle import channel_similarity, grouping_loss
-from tests.tiny import tiny_config, tiny_inputs
+from tests.tiny import FIELDS, tiny_config, tiny_inputs
 
 LOSSES = ("similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
 PARTS = (
@@ -263,6 +264,25 @@ def test_gradient_checkpointing_gives_equal_gradients():
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], msg=name)
+    with pytest.raises(ValueError, match="SimFLEForPreTraining does not support"):
+        make_model(use_local_branch=False).gradient_checkpointing_enable()
+
+
+def test_offloaded_parts_come_when_they_are_called(tmp_path):
+    model, inputs = make_model().eval(), tiny_inputs()
+    with torch.no_grad():
+        expected = model(**inputs)
+        output = accelerate.disk_offload(model, str(tmp_path), execution_device="cpu")(**inputs)
+    for name in ("loss", *LOSSES, "logits"):
+        assert torch.equal(getattr(output, name), getattr(expected, name)), name
+
+
+def test_weights_without_a_place_are_named(tmp_path):
+    make_model().save_pretrained(tmp_path)
+    fields = {"facemae_num_hidden_layers": FIELDS["facemae_num_hidden_layers"] - 1}
+    _, found = SimFLEForPreTraining.from_pretrained(tmp_path, **fields, output_loading_info=True)
+    last = f"facemae.encoder.blocks.{fields['facemae_num_hidden_layers']}."
+    assert found["unexpected_keys"] and all(name.startswith(last) for name in found["unexpected_keys"])
 
 
 @pytest.mark.parametrize(

@@ -169,11 +169,14 @@ def test_a_row_without_a_picture_is_a_bad_image(tmp_path):
     assert stream.sample(2) == []
 
 
-def test_a_shard_that_is_cut_off_is_a_sentence(webdataset, pretraining_flags, tmp_path):
-    shard = sorted(webdataset.glob("*.tar"))[0]
-    (tmp_path / "train-0.tar").write_bytes(shard.read_bytes()[: shard.stat().st_size // 2 + 100])
+@pytest.mark.parametrize("name", ["half", "a member's half", "empty", "noise", "parquet"])
+def test_a_shard_that_is_cut_off_is_a_sentence(name, webdataset, pretraining_flags, tmp_path):
+    whole = sorted(webdataset.glob("*.tar"))[0].read_bytes()
+    content = {"half": whole[: len(whole) // 2 + 100], "a member's half": whole[:600], "empty": b""}
+    ending = "parquet" if name == "parquet" else "tar"
+    (tmp_path / f"train-0.{ending}").write_bytes(content.get(name, bytes(range(256)) * 8))
     flags = [*pretraining_flags, "--dataset", str(tmp_path), "--streaming", "true", "--num_images", "20"]
-    with pytest.raises(ValueError, match=r"a \.tar shard is cut off, or is none"):
+    with pytest.raises(ValueError, match=r"shard is cut off, or is none"):
         pretrain.main([*flags, "--output_dir", str(tmp_path / "o")])
 
 
