@@ -156,11 +156,18 @@ class SimFLEImageProcessor(PilBackend):
 
     def preprocess(self, images, *args, **kwargs) -> BatchFeature:
         """Options of one call are those of the constructor; arguments and errors as in the class."""
-        for name in ("image_mean", "image_std", "rescale_factor"):  # Transformers' check takes Python's floats alone
-            if kwargs.get(name) is not None:
-                kwargs[name] = np.asarray(kwargs[name], dtype=float).tolist()
-        if isinstance(kwargs.get("size"), np.generic):
-            kwargs["size"] = kwargs["size"].item()
+        try:
+            for name in (
+                "image_mean",
+                "image_std",
+                "rescale_factor",
+            ):  # Transformers takes Python's floats alone
+                if kwargs.get(name) is not None:
+                    kwargs[name] = np.asarray(kwargs[name], dtype=float).tolist()
+            if isinstance(kwargs.get("size"), (np.generic, np.ndarray)):
+                kwargs["size"] = kwargs["size"].tolist()
+        except TypeError as error:
+            raise ValueError(f"{name}={kwargs[name]!r} cannot be used; give numbers.") from error
         try:
             return super().preprocess(images, *args, **kwargs)
         except StrictDataclassFieldValidationError as error:

@@ -233,11 +233,12 @@ class SimFLEPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """
-        As Transformers', of safetensors alone; ValueError where others are asked for, or where a local folder's weights
-        are not those of its metrics.json.
+        As Transformers', with use_safetensors=True; ValueError where it is False, or where a local folder's weights are
+        not those of its metrics.json.
         """
-        if not kwargs.setdefault("use_safetensors", True):
+        if kwargs.get("use_safetensors") is False:
             raise ValueError("use_safetensors=False asks for a pickle, which can run code; leave it out.")
+        kwargs["use_safetensors"] = True
         if pretrained_model_name_or_path is not None:
             check_weights(os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or ""))
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)

@@ -221,8 +221,9 @@ def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
     found = []
     for number, training in enumerate(trainings):
         for place in places_of(training["arguments"].get("model")):
-            published = read_json(place / "metrics.json", optional=True).get("recipe")
-            if published and [t["arguments"] for t in published] == [t["arguments"] for t in trainings[:number]]:
+            published = read_json(place / "metrics.json", optional=True)
+            made_by = [t["arguments"] for t in published.get("recipe", [])]
+            if "choices" in published and made_by == [t["arguments"] for t in trainings[:number]]:
                 found = choices_of(place)  # those of its trainings among them
                 break
         arguments, fingerprint = training["arguments"], training["dataset_fingerprint"]

@@ -119,11 +119,13 @@ def check_preprocessing(facts: Facts, folder: Path) -> None:
     if not facts.is_measured:
         return
     here = json.loads(json.dumps(describe_preprocessing(load_processor(folder))))  # lists, as a file has them
-    for name, measured in facts.metrics["preprocessing"].items():
-        if name in here and here[name] != measured and name != "image_processor":  # which goes by the libraries here
+    measured = facts.metrics["preprocessing"]
+    for name in sorted((here.keys() | measured.keys()) - {"image_processor"}):  # which goes by the libraries here
+        found, wanted = here.get(name) or None, measured.get(name) or None
+        if found != wanted:
             raise ValueError(
-                f"preprocessor_config.json has {name}: {here[name]}, and metrics.json was measured with {measured}; put"
-                " it back."
+                f"preprocessor_config.json has {name}: {found}, and metrics.json was measured with {wanted}; put it"
+                " back, or measure again."
             )
 
 

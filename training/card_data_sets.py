@@ -21,6 +21,7 @@ FERPLUS_CITATION = """
   note      = {arXiv:1608.01041}
 }"""
 FERPLUS_TERMS = "The images that they were trained on are given for research."
+FERPLUS_AMONG = "FER+'s images, on which they were trained too, are given for research."
 UNKNOWN_TERMS = "The terms of the training images are not noted here: ask their owners before you use the weights."
 
 
@@ -44,7 +45,9 @@ def image_terms(facts: Facts, terms: str | None) -> str:
     """Sentences for LICENSE."""
     if not facts.saw_ferplus:
         return terms or UNKNOWN_TERMS
-    return f"{terms} {FERPLUS_TERMS}" if terms and not facts.is_ferplus else terms or FERPLUS_TERMS
+    if all(data_format(training) == "ferplus" for training in facts.recipe):
+        return terms or FERPLUS_TERMS
+    return f"{terms or UNKNOWN_TERMS} {FERPLUS_AMONG}"
 
 
 def pixels(facts: Facts) -> str:

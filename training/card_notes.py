@@ -30,8 +30,7 @@ def with_kept(folder: Path, given: CardArguments | None = None) -> CardArguments
     given = given or CardArguments()
     kept = {} if is_published(folder) else read_notes(folder).get("flags", {})
     if any(getattr(given, name) for name in LICENSE_FIELDS):
-        ended = ("license",) if given.license in (None, "other") else LICENSE_FIELDS
-        kept = {name: value for name, value in kept.items() if name not in ended}
+        kept = {name: value for name, value in kept.items() if name != "license"}
     return replace(given, **{name: value for name, value in kept.items() if not getattr(given, name)})
 
 

@@ -249,7 +249,7 @@ def read_csv(path: Path) -> Iterator[dict[str, str]]:
     if not path.is_file():
         other = FILES[1 - FILES.index(path.name)]
         raise FileNotFoundError(f"{path} is missing; FER+ needs it beside {other}, whose rows line up with it.")
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file, values_of(path):
         reader = csv.DictReader(file)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         needed = (
@@ -258,11 +258,10 @@ def read_csv(path: Path) -> Iterator[dict[str, str]]:
         missing = sorted(needed - set(reader.fieldnames))
         if missing:
             raise ValueError(f"{path} has no column {', '.join(missing)}; found {', '.join(reader.fieldnames)}.")
-        with values_of(path):
-            for row in reader:
-                if any(row[name] is None for name in needed):
-                    raise ValueError(f"{path} line {reader.line_num} ends early; unpack or download it again.")
-                yield row
+        for row in reader:
+            if any(row[name] is None for name in needed):
+                raise ValueError(f"{path} line {reader.line_num} ends early; unpack or download it again.")
+            yield row
 
 
 def read_votes(row: dict[str, str], where: str) -> dict[str, int]:

@@ -76,12 +76,9 @@ class CardArguments:
 
     def __post_init__(self):
         check_range("assumed_watts", self.assumed_watts, 0, low_included=False)
-        named = [name for name in (self.license_name, self.license_link) if name is not None]
-        if self.license in (None, "other") and "" in named:
+        if self.license in (None, "other") and "" in (self.license_name, self.license_link):
             raise ValueError("--license other needs --license_name and --license_link.")
-        if self.license not in (None, "other") and named:
-            raise ValueError(f"--license_name and --license_link go with --license other, not with {self.license}.")
-        check_license_id(self.stated)
+        check_license_id(self.stated if self.license else {"license_name": self.license_name})
         if self.license_link not in (None, LICENSE_FILE) and not LINK.fullmatch(self.license_link):
             raise ValueError(f"--license_link {self.license_link} must be a URL, or {LICENSE_FILE}.")
         is_folder = any(place.exists() for place in places_of(self.base_model))
@@ -139,8 +136,8 @@ def choose_license(folder: Path, arguments: CardArguments) -> tuple[CardArgument
         ValueError: the one asked for may allow more than the one that came with the weights.
     """
     source = source_license(Path(folder))
-    is_given = any((arguments.license, arguments.license_name, arguments.license_link))
-    found = {"license": "other"} if is_given else {"license": "other", **source}
+    is_given = arguments.license or arguments.license_name
+    found = {"license": "other", **({} if is_given else source)}
     found |= {name: value for name in LICENSE_FIELDS if (value := getattr(arguments, name))}
     if found["license"] == "other":
         found.setdefault("license_name", LICENSE_NAME)

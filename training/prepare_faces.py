@@ -159,7 +159,9 @@ def target_paths(rows, folder: Path, class_names: list[str]) -> list[Path]:
     names = rows["name"][:] if "name" in rows.column_names else [f"{index:06d}" for index in range(len(rows))]
     stems = [name.rsplit(".", 1)[0].replace("/", "_") for name in names]
     paths = [folder / class_names[label] / f"{stem}.png" for stem, label in zip(stems, rows["label"])]
-    path, times = Counter(path for path, _ in set(zip(paths, names))).most_common(1)[0] if paths else (None, 1)
+    boxes = map(str, rows["box"][:]) if "box" in rows.column_names else names
+    made = Counter(path for path, *_ in set(zip(paths, names, boxes)))  # a list may have one face twice
+    path, times = made.most_common(1)[0] if paths else (None, 1)
     if times > 1:
         raise ValueError(f"{times} pictures would be written to {path}; give the files of a class different names.")
     return paths

@@ -102,7 +102,8 @@ def stated_license(folder: Path) -> dict:
         raise ValueError(f"the YAML of {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(said, dict) or not said.get("license"):
         return {}
-    return {name: str(said[name]) for name in LICENSE_FIELDS if said.get(name)}
+    stated = {name: str(said[name]) for name in LICENSE_FIELDS if said.get(name)}
+    return {**stated, "license": stated["license"].lower()}
 
 
 def terms_of(stated: dict) -> str:
@@ -146,7 +147,7 @@ def check_license_id(given: dict) -> None:
             f"the licence {license_id!r} is no id of the Hub (such as apache-2.0 or cc-by-nc-4.0); give one of those,"
             " or --license other with --license_name and --license_link."
         )
-    if name and name.strip().lower() in LICENSE_IDS:
+    if name and str(name).strip().lower() in LICENSE_IDS and not is_non_commercial(given):
         raise ValueError(f"{name} is an id of the Hub and no licence's own name; give it by --license.")
 
 

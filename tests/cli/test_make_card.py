@@ -137,7 +137,7 @@ def test_every_trainings_images_are_named(copied, scratch, tmp_path):
     data = read_section(text, "Training data")
     assert data.startswith("faces, split `train`. My own faces.\n\nFER+ (Barsoum") and "barsoum2016training" in text
     assert ModelCard(text).data.datasets == ["ferplus"]
-    assert "My own faces. The images that they were trained on are given for" in (last / "LICENSE").read_text()
+    assert "My own faces. FER+'s images, on which they were trained too, are given" in (last / "LICENSE").read_text()
     with pytest.raises(ValueError, match=r"the licence mit may allow more than FER\+'s images do"):
         call(last, "--license", "mit")
 
@@ -149,7 +149,7 @@ def test_every_trainings_images_are_named(copied, scratch, tmp_path):
         ({"license": "Apache-2.0"}, "the licence 'Apache-2.0' is no id of the Hub"),
         ({"license": " "}, "the licence ' ' is no id"),
         ({"license": "other", "license_name": "mit"}, "mit is an id of the Hub and no licence's own name"),
-        ({"license": "mit", "license_name": "mine"}, "--license_name and --license_link go with --license other, not"),
+        ({"license_name": "Apache-2.0"}, "Apache-2.0 is an id of the Hub"),
     ],
 )
 def test_licences_that_the_hub_does_not_know(flags, sentence):
@@ -160,6 +160,10 @@ def test_licences_that_the_hub_does_not_know(flags, sentence):
 def test_a_licences_name_and_link_need_no_more(scratch):
     data = ModelCard(make_card(scratch, CardArguments(license_name="my-terms", license_link="https://a.org/t"))).data
     assert (data.license, data.license_name, data.license_link) == ("other", "my-terms", "https://a.org/t")
+    # A recipe's name and link do not stand in a flag's way.
+    given = CardArguments(license="cc-by-nc-4.0", license_name="my-terms", license_link="LICENSE")
+    data = ModelCard(make_card(scratch, given)).data
+    assert (data.license, data.license_name) == ("cc-by-nc-4.0", None)
 
 
 def test_ferplus_is_known_by_its_data_and_not_by_its_name(scratch, tmp_path):
@@ -309,6 +313,8 @@ def test_a_non_commercial_licence_goes_with_the_weights(copied, scratch, tmp_pat
     call(last)
     assert "license_name: for-research" in (last / "README.md").read_text()
     assert (last / "LICENSE").read_text().startswith("# for-research\n")
+    (copied / "README.md").write_text("---\nlicense: CC-BY-NC-4.0\nlicense_link: https://a.org/l\n---\n")
+    assert ModelCard(make_card(last)).data.license == "cc-by-nc-4.0"
     (copied / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     assert ModelCard(make_card(last)).data.license == "other"
 

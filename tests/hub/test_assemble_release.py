@@ -158,6 +158,11 @@ def test_choices_count_where_they_were_made(tuned_run, assembled, faces, tmp_pat
     later = [*metrics["recipe"], trained_by[0] | {"arguments": trained_by[0]["arguments"] | {"model": "measured"}}]
     monkeypatch.chdir(tmp_path)
     assert [entry["choices"] for entry in assemble_release.choices_before(None, later)] == [3, chosen, chosen]
+    encoder = tmp_path / "encoder"  # published without a measure: its trainings' choices stay
+    encoder.mkdir()
+    (encoder / METRICS).write_text(json.dumps({"recipe": metrics["recipe"]}))
+    later[-1] = trained_by[0] | {"arguments": trained_by[0]["arguments"] | {"model": "encoder"}}
+    assert [entry["choices"] for entry in assemble_release.choices_before(None, later)] == [chosen, chosen]
     taught[0]["arguments"]["teacher"] = str(tmp_path / "measured")  # a published one has its own beside the run's
     assert [entry["choices"] for entry in assemble_release.choices_before(None, taught)] == [chosen, 3, chosen]
 

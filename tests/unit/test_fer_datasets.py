@@ -254,6 +254,10 @@ def test_lists_with_a_byte_order_mark(tmp_path, lists):
     for name in ("fer2013.csv", "fer2013new.csv"):
         mark(tmp_path / "ferplus" / name)
     assert load_ferplus(tmp_path / "ferplus")["train"]["label"][:] == before
+    votes = tmp_path / "ferplus" / "fer2013new.csv"
+    votes.write_bytes(votes.read_bytes().replace(b"Training", b"Train\xff", 1))
+    with pytest.raises(ValueError, match=r"fer2013new\.csv cannot be read \('utf-8' codec"):
+        load_ferplus(tmp_path / "ferplus")
     raf = layouts.write_rafdb(tmp_path / "raf")
     before = load_rafdb(raf)["train"]["name"][:]
     mark(raf / "EmoLabel" / "list_patition_label.txt")

@@ -243,7 +243,7 @@ def test_options_of_a_call_are_those_of_the_constructor(options):
     )
 
 
-@pytest.mark.parametrize("options", [{"size": 32.0}, {"image_std": 0}, {"image_mean": "red"}, {"do_resize": "yes"}])
+@pytest.mark.parametrize("options", [{"size": 32.0}, {"image_std": 0}, {"image_mean": "red"}, {"image_mean": {"r": 1}}])
 def test_options_of_a_call_that_cannot_be_used(options):
     with pytest.raises(ValueError, match=r".+"):
         run(face(), **options)
