@@ -156,12 +156,9 @@ class SimFLEImageProcessor(PilBackend):
 
     def preprocess(self, images, *args, **kwargs) -> BatchFeature:
         """Options of one call are those of the constructor; arguments and errors as in the class."""
+        numbers = ("image_mean", "image_std", "rescale_factor")  # Transformers' check takes Python's floats alone
         try:
-            for name in (
-                "image_mean",
-                "image_std",
-                "rescale_factor",
-            ):  # Transformers takes Python's floats alone
+            for name in numbers:
                 if kwargs.get(name) is not None:
                     kwargs[name] = np.asarray(kwargs[name], dtype=float).tolist()
             if isinstance(kwargs.get("size"), (np.generic, np.ndarray)):
