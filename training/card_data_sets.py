@@ -35,9 +35,10 @@ def training_data(facts: Facts, names: list[str], terms: str | None) -> str:
     others = [training for training in facts.recipe if data_format(training) != "ferplus"]
     if not others:
         return "\n\n".join(filter(None, [FERPLUS_DATA, terms]))
-    sets = dict.fromkeys((dataset_word(t), t["arguments"].get("train_split") or "train") for t in others)
-    named = [(", ".join(names), others[-1]["arguments"].get("train_split") or "train")] if names else list(sets)
-    said = "; ".join(f"{name}, split `{split}`" for name, split in named)
+    sets = list(dict.fromkeys((dataset_word(t), t["arguments"].get("train_split") or "train") for t in others))
+    if names:
+        sets = [(", ".join(names), sets[-1][1])]
+    said = "; ".join(f"{name}, split `{split}`" for name, split in sets)
     return "\n\n".join([f"{said}. {terms or UNKNOWN_TERMS}", *([FERPLUS_DATA] if facts.saw_ferplus else [])])
 
 

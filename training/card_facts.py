@@ -60,9 +60,8 @@ class Facts:
 
     @property
     def dataset_ids(self) -> list[str]:
-        """Of all trainings' data, the last one's at the end: see `dataset_id`; others are left out."""
-        found = [dataset_id(training) for training in reversed(self.recipe)]
-        return list(dict.fromkeys(filter(None, found)))[::-1]
+        """Of all trainings' data, see `dataset_id`, each once; those without an id are left out."""
+        return list(dict.fromkeys(filter(None, map(dataset_id, self.recipe))))
 
 
 def data_format(training: dict) -> str:

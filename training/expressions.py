@@ -44,6 +44,14 @@ def map_labels(given: list[str], names: list[str]) -> tuple[tuple[str, ...], np.
     return tuple(names), np.array([list(names).index(name) for name in given], dtype=np.int64)
 
 
+def find_class(name: str, class_names) -> str | None:
+    """The class of this name, since classes may differ in case alone, else the first of the same meaning, else None."""
+    if name in class_names:
+        return name
+    wanted = canonical_expression(name)
+    return next((ours for ours in class_names if canonical_expression(ours) == wanted), None)
+
+
 def match_labels(class_names, labels: np.ndarray, wanted) -> np.ndarray:
     """
     Labels in the order of another list of classes.
@@ -53,9 +61,8 @@ def match_labels(class_names, labels: np.ndarray, wanted) -> np.ndarray:
     Raises:
         ValueError: an occurring class that `wanted` has not.
     """
-    ours = {canonical_expression(name): place for place, name in reversed(list(enumerate(wanted)))}
-    exact = {name: place for place, name in enumerate(wanted)}  # classes may differ in case alone
-    place = [exact.get(name, ours.get(canonical_expression(name), -1)) for name in class_names]
+    found = [find_class(name, wanted) for name in class_names]
+    place = [-1 if name is None else list(wanted).index(name) for name in found]
     missing = [class_names[i] for i in np.unique(labels) if place[i] < 0]
     if missing:
         raise ValueError(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.fer_datasets import EXPRESSIONS, canonical_expression, expression_names
+from training.expressions import EXPRESSIONS, canonical_expression, expression_names, find_class
 
 
 def read_label_map(path: str | None) -> dict[str, str | None]:
@@ -40,21 +40,17 @@ def map_outputs(id2label: dict[int, str], class_names, label_map: dict[str, str 
     Raises:
         ValueError: a key of `label_map` that is no label, a value or a label that is no class, or nothing mapped.
     """
-    known: dict[str, str] = {}
-    for name in class_names:
-        known.setdefault(canonical_expression(name), name)
-    known |= {name: name for name in EXPRESSIONS}
-    exact = {name: name for name in class_names if canonical_expression(name) not in EXPRESSIONS}  # case may tell two
+    known = [*[name for name in class_names if canonical_expression(name) not in EXPRESSIONS], *EXPRESSIONS]
     labels = [id2label[i] for i in range(len(id2label))]
     strangers = sorted(set(label_map) - set(labels) - set(map(str, range(len(labels)))))
     if strangers:
         raise ValueError(f"--label_map names {', '.join(strangers)}; the model's labels are {', '.join(labels)}.")
     wanted = [label_map.get(label, label_map.get(str(i), label)) for i, label in enumerate(labels)]
-    found = [None if name is None else exact.get(name, known.get(canonical_expression(name))) for name in wanted]
+    found = [None if name is None else find_class(name, known) for name in wanted]
     unknown = [name for name, mapped in zip(wanted, found, strict=True) if name is not None and mapped is None]
     if unknown:
         raise ValueError(
-            f"{', '.join(unknown)} of the model or of --label_map is none of the classes {', '.join(known.values())};"
+            f"{', '.join(unknown)} of the model or of --label_map is none of the classes {', '.join(known)};"
             " give a --label_map with a class, or null, for each."
         )
     if not any(found):
