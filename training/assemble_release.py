@@ -67,7 +67,6 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
     from training.card_facts import exported_from, read_facts
     from training.card_notes import told, with_kept
     from training.model_card import choose_license, copy_license_file, write_card
-    from training.public_paths import public_path
     from training.run_state import write_json
 
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
@@ -80,7 +79,6 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
     _, came_with = choose_license(run, card)
     before = choices_before(source, trainings)
     output.parent.mkdir(parents=True, exist_ok=True)
-    card.repo_id = card.repo_id or public_path(str(output.resolve()))
     with tempfile.TemporaryDirectory(prefix=f"{output.name}.tmp", dir=output.parent) as folder:
         staged = Path(folder) / output.name
         if source:
@@ -93,7 +91,7 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
         write_json(staged / "metrics.json", metrics | noted)
         if source:
             copy_license_file(source, staged, card)
-        write_card(staged, staged / "README.md", card)
+        write_card(staged, staged / "README.md", card, place=output)
         check_card(staged)
         os.replace(staged, output)
 
@@ -223,7 +221,8 @@ def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
         for place in places_of(training["arguments"].get("model")):
             published = read_json(place / "metrics.json", optional=True)
             made_by = [t["arguments"] for t in published.get("recipe", [])]
-            if "choices" in published and made_by == [t["arguments"] for t in trainings[:number]]:
+            is_probe = published.get("method") == "linear probe"  # its choices made no weights of the encoder
+            if "choices" in published and not is_probe and made_by == [t["arguments"] for t in trainings[:number]]:
                 found = choices_of(place)  # those of its trainings among them
                 break
         arguments, fingerprint = training["arguments"], training["dataset_fingerprint"]

@@ -92,10 +92,12 @@ class CardArguments:
         return {"license": self.license, **(other if self.license == "other" else {})}
 
 
-def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
+def make_card(folder: Path, arguments: CardArguments | None = None, place: Path | None = None) -> str:
     """
     The text of README.md for a run's folder or a published one.
 
+    Args:
+        place: where the folder will lie, for the snippets; default where it is.
     Raises:
         ValueError: a folder that holds no finished run, a recipe that is another run's, or a licence that may allow
             more than that of the weights, or of FER+'s images, that these were made from.
@@ -105,7 +107,7 @@ def make_card(folder: Path, arguments: CardArguments | None = None) -> str:
     check_data_license(arguments.stated, facts)
     for name in TOLD:  # a published folder has them in metrics.json
         facts.metrics.setdefault(name, public(getattr(arguments, name)))
-    model = arguments.repo_id or public_path(str(Path(folder).resolve()))
+    model = arguments.repo_id or public_path(str(Path(place or folder).resolve()))
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         {heading.lower().replace(" ", "_"): section(facts) for heading, section in FIGURES.items()},
         name=name_of(facts, arguments),
@@ -148,11 +150,11 @@ def choose_license(folder: Path, arguments: CardArguments) -> tuple[CardArgument
     return arguments, source
 
 
-def write_card(folder: Path, output: Path, arguments: CardArguments) -> None:
-    """README.md, and beside it the example's picture, where there is none yet, and LICENSE, see `write_license`."""
+def write_card(folder: Path, output: Path, arguments: CardArguments, place: Path | None = None) -> None:
+    """README.md (see `make_card`), beside it the example's picture, if there is none, and LICENSE (`write_license`)."""
     from training.synthetic_faces import draw_face
 
-    text = make_card(folder, arguments)
+    text = make_card(folder, arguments, place)
     arguments, _ = choose_license(folder, arguments)
     output.parent.mkdir(parents=True, exist_ok=True)
     if not output.with_name(EXAMPLE).exists():
@@ -206,7 +208,7 @@ def eval_results(facts: Facts) -> list:
 
 
 def name_of(facts: Facts, arguments: CardArguments) -> str:
-    """The repository's name, or that of the folder that it will be, where it is known; else the folder's."""
+    """The repository's name, where it is given; else the folder's."""
     return arguments.repo_id.rpartition("/")[2] if arguments.repo_id else facts.name
 
 

@@ -129,10 +129,10 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
 def check_cuda_graph(accelerator) -> None:
     """Raises ValueError where `--cuda_graph` has nothing to record, more than it can, or what was not measured."""
     kind, processes = accelerator.device.type, accelerator.num_processes
-    if kind != "cuda" or processes > 1 or accelerator.mixed_precision != "bf16":
+    if kind != "cuda" or processes > 1 or accelerator.mixed_precision == "fp16":
         raise ValueError(
-            f"--cuda_graph is for one process on an NVIDIA GPU, in bf16; this run has {processes} on {kind} with"
-            f" mixed_precision {accelerator.mixed_precision}; leave it out."
+            "--cuda_graph is for one process on an NVIDIA GPU, in bf16 or float32; this run has"
+            f" {processes} on {kind} with mixed_precision {accelerator.mixed_precision}; leave it out."
         )
     if accelerator.gradient_accumulation_steps > 1:
         raise ValueError("--cuda_graph keeps one batch's gradients; leave out --gradient_accumulation_steps.")

@@ -38,6 +38,7 @@ def test_what_the_classifiers_folder_holds(assembled, tuned_run):
     assert metrics["num_images"] == 16
     for name in ("metrics.json", "README.md"):
         assert str(folder.parent.parent.parent) not in (folder / name).read_text()
+    assert '"classifier/example_face.png"' in read_section((folder / "README.md").read_text(), "How to use")
     energy = read_section((folder / "README.md").read_text(), "Environmental impact")
     assert "h x 30 W" in energy and "two cores" in energy
     images = [Image.open(folder / "example_face.png")]
@@ -158,11 +159,12 @@ def test_choices_count_where_they_were_made(tuned_run, assembled, faces, tmp_pat
     later = [*metrics["recipe"], trained_by[0] | {"arguments": trained_by[0]["arguments"] | {"model": "measured"}}]
     monkeypatch.chdir(tmp_path)
     assert [entry["choices"] for entry in assemble_release.choices_before(None, later)] == [3, chosen, chosen]
-    encoder = tmp_path / "encoder"  # published without a measure: its trainings' choices stay
+    encoder = tmp_path / "encoder"
     encoder.mkdir()
-    (encoder / METRICS).write_text(json.dumps({"recipe": metrics["recipe"]}))
     later[-1] = trained_by[0] | {"arguments": trained_by[0]["arguments"] | {"model": "encoder"}}
-    assert [entry["choices"] for entry in assemble_release.choices_before(None, later)] == [chosen, chosen]
+    for measured in ({}, {"method": "linear probe", "choices": 600}):  # a probe's made no weights: its trainings' stay
+        (encoder / METRICS).write_text(json.dumps({"recipe": metrics["recipe"], **measured}))
+        assert [entry["choices"] for entry in assemble_release.choices_before(None, later)] == [chosen, chosen]
     taught[0]["arguments"]["teacher"] = str(tmp_path / "measured")  # a published one has its own beside the run's
     assert [entry["choices"] for entry in assemble_release.choices_before(None, taught)] == [chosen, 3, chosen]
 
