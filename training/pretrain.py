@@ -129,7 +129,7 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
 def check_cuda_graph(accelerator) -> None:
     """Raises ValueError where `--cuda_graph` has nothing to record, more than it can, or what was not measured."""
     kind, processes = accelerator.device.type, accelerator.num_processes
-    if kind != "cuda" or processes > 1 or accelerator.mixed_precision == "fp16":
+    if kind != "cuda" or processes > 1 or accelerator.mixed_precision not in ("bf16", "no"):
         raise ValueError(
             "--cuda_graph is for one process on an NVIDIA GPU, in bf16 or float32; this run has"
             f" {processes} on {kind} with mixed_precision {accelerator.mixed_precision}; leave it out."

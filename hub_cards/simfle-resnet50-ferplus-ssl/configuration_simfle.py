@@ -64,8 +64,9 @@ def save_remote_code(folder: str | os.PathLike, json_name: str, auto_map: dict[s
 
 
 def weights_sha256(folder: Path) -> dict[str, str]:
-    """The hash of every .safetensors file at the top of a folder, by its name."""
-    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    """The hash of every .safetensors file at the top of a folder, and of the shards' index, by its name."""
+    paths = sorted([*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")])
+    return {path.name: file_sha256(path) for path in paths}
 
 
 def file_sha256(path: Path) -> str:

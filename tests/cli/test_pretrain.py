@@ -342,6 +342,7 @@ def test_an_update_that_fp16_skips_does_not_move_the_target(pretraining_flags, t
         ({"device": torch.device("cpu")}, "or float32; this run has 1 on cpu with mixed_precision bf16; leave it out"),
         ({"num_processes": 2}, "for one process on an NVIDIA GPU, in bf16 or float32; this run has 2 on cuda"),
         ({"mixed_precision": "fp16"}, "this run has 1 on cuda with mixed_precision fp16"),
+        ({"mixed_precision": "fp8"}, "this run has 1 on cuda with mixed_precision fp8"),
         ({"gradient_accumulation_steps": 2}, "keeps one batch's gradients; leave out --gradient_accumulation_steps"),
     ],
 )

@@ -38,7 +38,6 @@ def test_what_the_classifiers_folder_holds(assembled, tuned_run):
     assert metrics["num_images"] == 16
     for name in ("metrics.json", "README.md"):
         assert str(folder.parent.parent.parent) not in (folder / name).read_text()
-    assert '"classifier/example_face.png"' in read_section((folder / "README.md").read_text(), "How to use")
     energy = read_section((folder / "README.md").read_text(), "Environmental impact")
     assert "h x 30 W" in energy and "two cores" in energy
     images = [Image.open(folder / "example_face.png")]
@@ -56,6 +55,13 @@ def test_an_encoder_alone(assembled):
     assert "similarity loss" in read_section(card, "Evaluation")
     assert "license: cc-by-nc-4.0" in card
     assert not (folder / "LICENSE").exists()
+
+
+def test_snippets_are_of_the_folder_that_is_made(pretrained, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.public_paths.ROOT", tmp_path)
+    call(assemble_release, pretrained[0], tmp_path / "cards" / "encoder", "--encoder_only")
+    usage = read_section((tmp_path / "cards" / "encoder" / "README.md").read_text(), "How to use")
+    assert 'model="cards/encoder"' in usage and '"cards/encoder/example_face.png"' in usage
 
 
 def test_what_the_plain_folder_holds(assembled):
@@ -84,7 +90,7 @@ def test_shards_have_at_most_the_size_that_is_asked_for(tmp_path):
     save_halves(model, tmp_path, 1_000_000)
     sizes = [path.stat().st_size for path in tmp_path.glob("*.safetensors")]
     assert len(sizes) > 1 and max(sizes) <= 1_000_000
-    assert len(weights_sha256(tmp_path)) == len(sizes)
+    assert len(weights_sha256(tmp_path)) == len(sizes) + 1  # and the index
     loaded = SimFLEModel.from_pretrained(tmp_path).state_dict()
     for name, tensor in expected.items():
         torch.testing.assert_close(loaded[name], tensor, rtol=1e-3, atol=1e-4)

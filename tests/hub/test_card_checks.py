@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import pipeline
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEModel
+from modeling_simfle.configuration_simfle import weights_sha256
 from tests.hub.published_folders import call, read, spoil
 from training import evaluate_classifier, predict
 from training.card_checks import check_card
@@ -41,6 +42,27 @@ def test_weights_that_are_not_those_of_metrics_json(damage, copied, faces, scrip
             pipeline("image-classification", model=str(copied), trust_remote_code=trust)
     with pytest.raises(ValueError, match="get the whole folder again"):
         SimFLEModel.from_pretrained(copied.parent, subfolder=copied.name)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
+def test_an_index_of_shards_that_is_not_that_of_metrics_json(damage, pretrained, tmp_path):
+    folder = tmp_path / "encoder"
+    SimFLEModel.from_pretrained(pretrained[0]).save_pretrained(folder, max_shard_size="100KB")
+    (folder / "metrics.json").write_text(json.dumps({"weights_sha256": weights_sha256(folder)}))
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    SimFLEModel.from_pretrained(folder)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_text(path.read_text()[:100])
+    else:  # a tensor without a place would be drawn anew
+        index["weight_map"].popitem()
+        path.write_text(json.dumps(index))
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors\.index\.json is not the file whose hash stands in metrics"
+    ):
+        SimFLEModel.from_pretrained(folder)
 
 
 def test_weights_are_safetensors(copied):

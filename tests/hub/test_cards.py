@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, pipeline
@@ -20,7 +21,7 @@ from training.card_checks import check_card, is_pickle
 from training.card_sections import read_section
 from training.export import FILES
 from training.make_card import main as make_card_main
-from training.model_card import with_repo_id
+from training.model_card import TOLD, with_repo_id
 from training.staging import stage
 from training.synthetic_faces import draw_face
 
@@ -104,6 +105,16 @@ def test_figures_of_the_card_are_those_of_metrics_json(folder):
     matrix = {name: [int(n.replace(",", "")) for n in row.split(" | ")] for name, row in counts}
     assert [matrix[name] for name in metrics["per_class"]] == metrics["confusion_matrix"]
     assert f"recipes): {metrics['choices']}." in section
+
+
+@pytest.mark.parametrize("folder", [f for f in PUBLISHED if not is_plain(f)], ids=lambda folder: folder.name)
+def test_a_published_card_is_what_its_recipe_makes(folder, tmp_path):
+    name = folder.name.removeprefix("simfle-").replace("-", "_")
+    recipe = ROOT / "training" / "recipes" / f"card_{name}.yaml"
+    make_card_main([str(folder), "--recipe", str(recipe), "--output", str(tmp_path / "README.md")])
+    assert (tmp_path / "README.md").read_text() == (folder / "README.md").read_text()
+    told, metrics = yaml.safe_load(recipe.read_text()), read(folder / "metrics.json")
+    assert [metrics.get(flag) for flag in TOLD] == [told.get(flag) for flag in TOLD]
 
 
 def test_folders_together_are_small():
