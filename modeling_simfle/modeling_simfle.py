@@ -5,7 +5,7 @@ SimFLE: Simple Facial Landmark Encoding for self-supervised facial expression re
     L = L_s + L_r + 0.3 L_d + 0.03 L_g
 
 Read in this order: `SimFLEForPreTraining.forward`, `global_branch`, `local_branch`, the four losses, `update_target`;
-then `semantic_mask` in facemae_simfle.py. Views and schedule are the scripts' (training/views.py, pretrain.py).
+then `semantic_mask` in facemae_simfle.py. Views and schedule are the scripts' (training/data/views.py, pretrain.py).
 
 L_s similarity of two views (global branch, BYOL-like), L_r reconstruction of the masked face (local branch), L_d
 distillation between the branches, L_g grouping of the encoder's channels, which choose the patches to keep.

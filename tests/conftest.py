@@ -9,8 +9,8 @@ import pytest
 
 from tests.new_process import ROOT
 from tests.tiny import FIELDS
-from training.script_arguments import end_workers
-from training.synthetic_faces import write_image_folder
+from training.data.drawn_faces import write_image_folder
+from training.runtime.arguments import end_workers
 
 
 def pytest_sessionfinish():

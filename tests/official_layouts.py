@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.synthetic_faces import draw_face
+from training.data.drawn_faces import draw_face
 
 SIZE = 48
 NUM_TRAIN, NUM_TEST = 10, 2

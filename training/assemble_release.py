@@ -21,10 +21,11 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from training.data.faces import DatasetArguments
 from training.evaluate_classifier import main as evaluate_main
-from training.face_data import DatasetArguments
-from training.model_card import CardArguments
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.publishing.model_card import CardArguments
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 
 @dataclass
@@ -40,7 +41,7 @@ class ReleaseArguments:
     def __post_init__(self):
         check_range("more_choices", self.more_choices, 0)
         if self.max_shard_size and not re.fullmatch(r"\d+MB", self.max_shard_size):
-            raise ValueError(f"--max_shard_size {self.max_shard_size} must be whole megabytes, such as 15MB.")
+            raise InputError(f"--max_shard_size {self.max_shard_size} must be whole megabytes, such as 15MB.")
 
 
 def main(argv=None) -> None:
@@ -63,19 +64,19 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
     Raises:
         ValueError: what is wrong with the run, the metrics, the flags, or the folder that is already there.
     """
-    from training.card_checks import check_card
-    from training.card_facts import exported_from, read_facts
-    from training.card_notes import told, with_kept
-    from training.model_card import choose_license, copy_license_file, write_card
-    from training.run_state import write_json
+    from training.publishing.card_checks import check_card
+    from training.publishing.card_facts import exported_from, read_facts
+    from training.publishing.card_notes import told, with_kept
+    from training.publishing.model_card import choose_license, copy_license_file, write_card
+    from training.runtime.run_folder import write_json
 
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
-        raise ValueError(f"{output} is a file or not empty; give a new folder.")
+        raise InputError(f"{output} is a file or not empty; give a new folder.")
     card = with_kept(run, card)
     trainings = read_facts(run, card.training_recipes).recipe
     source = exported_from(run)
     if source and (release.encoder_only or release.max_shard_size):
-        raise ValueError(f"{run} is an export, whose files stay as they are; leave --encoder_only and the shards out.")
+        raise InputError(f"{run} is an export, whose files stay as they are; leave --encoder_only and the shards out.")
     _, came_with = choose_license(run, card)
     before = choices_before(source, trainings)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -98,10 +99,10 @@ def assemble(run: Path, output: Path, data: DatasetArguments, card: CardArgument
 
 def copy_export(run: Path, folder: Path) -> None:
     """The files of export.py, bytes unchanged but for the paths of this machine in exports.json."""
-    from training.card_facts import read_json
-    from training.card_sections import EXPORTS
-    from training.public_paths import public
-    from training.run_state import write_json
+    from training.publishing.card_facts import read_json
+    from training.publishing.card_sections import EXPORTS
+    from training.runtime.public_paths import public
+    from training.runtime.run_folder import write_json
 
     exports = read_json(run / "exports.json")
     (folder / "onnx").mkdir(parents=True)
@@ -119,13 +120,13 @@ def save_weights(run: Path, folder: Path, release: ReleaseArguments) -> None:
         ValueError: a run of another kind of model, damaged weights, weights that float16 does not hold.
     """
     import modeling_simfle
-    from training.card_facts import read_json
-    from training.model_setup import load_processor, load_weights
-    from training.published_weights import save_halves
+    from training.models.half_weights import save_halves
+    from training.models.loading import load_processor, load_weights
+    from training.publishing.card_facts import read_json
 
     config = read_json(run / "config.json")
     if config.get("model_type") != "simfle":
-        raise ValueError(f"{run} holds a {config.get('model_type')} model; give a SimFLE one.")
+        raise InputError(f"{run} holds a {config.get('model_type')} model; give a SimFLE one.")
     kind = "SimFLEModel" if release.encoder_only else config["architectures"][0]
     model = load_weights(getattr(modeling_simfle, kind), str(run)).eval()
     shard = int(release.max_shard_size[:-2]) * 1_000_000 if release.max_shard_size else None
@@ -143,9 +144,9 @@ def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, r
         ValueError: metrics of other weights, or none for a classifier.
     """
     from modeling_simfle.configuration_simfle import weights_sha256
-    from training.card_commands import spell_command
-    from training.card_facts import check_keys, read_json
-    from training.run_metrics import KEYS
+    from training.measuring.classification import KEYS
+    from training.publishing.card_commands import spell_command
+    from training.publishing.card_facts import check_keys, read_json
 
     is_classifier = read_json(folder / "config.json")["architectures"][0].endswith("ForImageClassification")
     if release.metrics:
@@ -153,7 +154,7 @@ def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, r
     elif not is_classifier:
         return {}
     elif not data.dataset:
-        raise ValueError("give --dataset, to measure the saved weights, or --metrics of evaluate_classifier.py.")
+        raise InputError("give --dataset, to measure the saved weights, or --metrics of evaluate_classifier.py.")
     else:
         flags = spell_command("", {**asdict(data), "model": str(folder), "eval_split": release.eval_split})
         evaluate_main([*shlex.split(flags)[2:], "--output_dir", str(evaluation)])
@@ -164,7 +165,7 @@ def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, r
         check_probe(path, metrics, run, folder)
         metrics["arguments"] = read_json(path.with_name("run.json"))["arguments"]
     elif metrics.get("weights_sha256") != weights_sha256(folder):
-        raise ValueError(
+        raise InputError(
             f"{path} was not measured on these float16 weights; give --dataset in its place, or evaluate them by"
             " evaluate_classifier.py."
         )
@@ -185,22 +186,22 @@ def check_probe(path: Path, metrics: dict, run: Path, folder: Path) -> None:
 
     from modeling_simfle import SimFLEModel
     from modeling_simfle.configuration_simfle import check_weights
-    from training.card_facts import read_json
-    from training.feature_store import weights_hash
+    from training.models.output_store import weights_hash
+    from training.publishing.card_facts import read_json
 
     probe = path.parent
     if metrics.get("method") != "linear probe" or not all((probe / n).is_file() for n in ("run.json", "config.json")):
-        raise ValueError(f"{path} does not lie in the folder of a linear probe; give that of one of {run}.")
+        raise InputError(f"{path} does not lie in the folder of a linear probe; give that of one of {run}.")
     arguments = read_json(probe / "run.json")["arguments"]
     if arguments.get("which") == "target" or arguments.get("estimate_batch_norm"):
         changed = "the target encoder" if arguments.get("which") == "target" else "BatchNorm estimated anew"
-        raise ValueError(f"{path} was measured with {changed}, which is not published; probe {run} without that.")
+        raise InputError(f"{path} was measured with {changed}, which is not published; probe {run} without that.")
     check_weights(probe)
     probed, *ours = (
         weights_hash(SimFLEModel.from_pretrained(place, dtype=torch.float32)) for place in (probe, run, folder)
     )
     if probed not in ours:
-        raise ValueError(f"{path} was measured on another encoder than that of {run}; probe that one.")
+        raise InputError(f"{path} was measured on another encoder than that of {run}; probe that one.")
 
 
 def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
@@ -212,7 +213,7 @@ def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
         What was chosen before the weights are measured: split, source and fingerprint of the faces it was chosen on,
         and the number of choices.
     """
-    from training.card_facts import places_of, read_json
+    from training.publishing.card_facts import places_of, read_json
 
     if source:
         return choices_of(source)
@@ -241,7 +242,7 @@ def choices_before(source: Path | None, trainings: list[dict]) -> list[dict]:
 
 def choices_of(folder: Path) -> list[dict]:
     """All choices, as `choices_before` has them, that made a run's or a published folder's weights."""
-    from training.card_facts import read_facts, read_json
+    from training.publishing.card_facts import read_facts, read_json
 
     metrics = read_json(folder / "metrics.json", optional=True)
     if "recipe" not in metrics:
@@ -258,7 +259,7 @@ def choices_elsewhere(metrics: dict, number: int) -> list[dict]:
 
 def is_same_split(place: dict, metrics: dict) -> bool:
     """Whether choices were made on the faces that were measured: by their fingerprint, or by split and source."""
-    from training.public_paths import public
+    from training.runtime.public_paths import public
 
     dataset = public(metrics.get("dataset") or {})
     if place["fingerprint"] and place["fingerprint"] == dataset.get("fingerprint"):
@@ -271,7 +272,7 @@ def describe(
 ) -> dict:
     """What metrics.json says beside the measures; no path of this machine is in it."""
     from modeling_simfle.configuration_simfle import weights_sha256
-    from training.public_paths import public
+    from training.runtime.public_paths import public
 
     found = {"weights_sha256": weights_sha256(folder), "recipe": trainings}
     if not metrics:
@@ -292,7 +293,7 @@ def describe(
 
 def shortest_command(script: str, arguments: dict, model: str, kind: str) -> str:
     """The shortest command that measures the published folder the same way, on whatever machine."""
-    from training.card_commands import script_defaults, spell_command
+    from training.publishing.card_commands import script_defaults, spell_command
 
     defaults = script_defaults(script)
     here = ("num_workers", "features_dir")

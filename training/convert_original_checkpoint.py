@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from training.model_setup import ModelArguments, read_config
-from training.script_arguments import parse_arguments, run_main
+from training.models.loading import ModelArguments, read_config
+from training.runtime.arguments import parse_arguments, run_main
+from training.runtime.errors import InputError
 
 LICENCE = (
     "Weights in this format were released by the SimFLE authors under CC BY-NC 4.0: no commercial use, and name them"
@@ -79,7 +80,7 @@ def main(argv=None) -> None:
     arguments, where = parse_arguments((ConversionArguments,), argv, __doc__, positionals)
     output_dir = Path(where.output_dir)
     if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
-        raise ValueError(f"{output_dir} is a file or not empty; give a new folder.")
+        raise InputError(f"{output_dir} is a file or not empty; give a new folder.")
     state_dict, epoch = read_checkpoint(Path(where.file))
     config = read_config(ModelArguments(model_config=arguments.model_config))
     if "fc.weight" in state_dict and state_dict["fc.weight"].ndim == 2:
@@ -109,17 +110,17 @@ def read_checkpoint(path: Path):
         # Of torch's text the cause alone: the rest advises weights_only=False, which would execute the file.
         cause = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())
         reason = re.split(r"\. | Check ", cause)[0]
-        raise ValueError(
+        raise InputError(
             f"{path} is no checkpoint of tensors alone, and was not executed ({reason}); give a checkpoint of the"
             " released code."
         ) from error
     except UNREADABLE as error:
         reason = str(error).split("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is no PyTorch checkpoint, or is cut short: {reason}") from error
+        raise InputError(f"{path} is no PyTorch checkpoint, or is cut short: {reason}") from error
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
     named = isinstance(state_dict, dict) and all(isinstance(name, str) for name in state_dict)
     if not state_dict or not named or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
-        raise ValueError(
+        raise InputError(
             f"{path} holds no state_dict of tensors; the released code saves epoch, state_dict, optimizer."
         )
     return {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}, content.get(
@@ -201,7 +202,7 @@ def rename(state_dict, model, name_of):
         if name in state_dict and state_dict[name].shape != tensor.shape:
             problems.append(f"{name} has shape {tuple(state_dict[name].shape)}, not {tuple(tensor.shape)}")
     if problems:
-        raise ValueError(f"the file does not fit the model, nothing was written: {'; '.join(problems)}")
+        raise InputError(f"the file does not fit the model, nothing was written: {'; '.join(problems)}")
     return {ours: state_dict[theirs] for theirs, (ours, _) in wanted.items()}
 
 
@@ -209,9 +210,9 @@ def probe_labels(labels: str | None, num_labels: int) -> dict[int, str]:
     """Class names of a probe; the file does not say which data set's order it has."""
     names = [name.strip() for name in labels.split(",")] if labels else [f"LABEL_{i}" for i in range(num_labels)]
     if len(names) != num_labels:
-        raise ValueError(f"--labels names {len(names)} classes, but the file's classifier has {num_labels}.")
+        raise InputError(f"--labels names {len(names)} classes, but the file's classifier has {num_labels}.")
     if "" in names or len(set(names)) < num_labels:
-        raise ValueError(f"--labels {labels} has an empty name, or one twice; give each class its own.")
+        raise InputError(f"--labels {labels} has an empty name, or one twice; give each class its own.")
     if not labels:
         print("The file does not name its classes: they are called LABEL_0 ...; name them by --labels.")
     return dict(enumerate(names))
@@ -222,12 +223,12 @@ def save(tensors, config, dtype: str, is_probe: bool, output_dir: Path) -> None:
     import torch
 
     from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEImageProcessor
-    from training.run_state import share_weights
+    from training.runtime.run_folder import share_weights
 
     if dtype == "keep":
         kept = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
         if len(kept) != 1:
-            raise ValueError(f"the file mixes {', '.join(map(str, kept))}; choose one by --dtype.")
+            raise InputError(f"the file mixes {', '.join(map(str, kept))}; choose one by --dtype.")
         dtype = str(kept.pop()).removeprefix("torch.")
     wanted = getattr(torch, dtype)
     tensors = {n: (t.to(wanted) if t.is_floating_point() else t).contiguous() for n, t in tensors.items()}

@@ -14,7 +14,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 CONFIG = {
     "embedding_size": 32,
@@ -69,7 +70,7 @@ def main(argv=None) -> None:
     (arguments,) = parse_arguments((DemoArguments,), argv, __doc__)
     folder = Path(arguments.output_dir)
     if folder.exists() and not (folder / "config.json").is_file():
-        raise ValueError(f"--output_dir {folder} exists and is no earlier demo; give another folder.")
+        raise InputError(f"--output_dir {folder} exists and is no earlier demo; give another folder.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2))
@@ -84,7 +85,7 @@ def main(argv=None) -> None:
 
 
 def draw(folder: Path, num_faces: int) -> None:
-    from training.synthetic_faces import write_image_folder
+    from training.data.drawn_faces import write_image_folder
 
     say(f"Drawing {num_faces} faces for training and 200 others for validation (no real face is used)")
     write_image_folder(folder / "faces" / "train", num_faces, seed=0, size=64)
@@ -125,9 +126,9 @@ def probe(folder: Path) -> dict[str, float]:
 
 def picture(folder: Path) -> None:
     from modeling_simfle import SimFLEForPreTraining
-    from training.model_setup import load_processor
-    from training.pictures import save_reconstructions
-    from training.synthetic_faces import draw_faces
+    from training.data.drawn_faces import draw_faces
+    from training.models.loading import load_processor
+    from training.pretraining.reconstructions import save_reconstructions
 
     say(f"Original, semantic mask and reconstruction of six faces: {folder / 'reconstructions.png'}")
     model, processor = SimFLEForPreTraining.from_pretrained(folder / "simfle"), load_processor(folder / "simfle")
@@ -136,7 +137,7 @@ def picture(folder: Path) -> None:
 
 
 def classify(folder: Path, accuracies: dict[str, float]) -> None:
-    from training.synthetic_faces import draw_face
+    from training.data.drawn_faces import draw_face
 
     face = draw_face(seed=3, index=1, size=128)
     face.image.save(folder / "new_face.png")

@@ -15,10 +15,11 @@ says which.
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from training.face_data import DatasetArguments, open_faces
-from training.model_setup import check_model, load_classifier
-from training.read_images import BadImages
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.data.faces import DatasetArguments, open_faces
+from training.data.images import BadImages
+from training.models.loading import check_model, load_classifier
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 
 @dataclass
@@ -47,8 +48,8 @@ class EvaluationArguments:
 
 def main(argv=None) -> None:
     data, evaluation = parse_arguments((DatasetArguments, EvaluationArguments), argv, __doc__)
-    from training.label_map import read_label_map
-    from training.run_state import prepare_output_dir
+    from training.models.label_map import read_label_map
+    from training.runtime.run_folder import prepare_output_dir
 
     label_map = read_label_map(evaluation.label_map)
     output_dir = prepare_output_dir(evaluation.output_dir, resume=False)
@@ -62,9 +63,8 @@ def main(argv=None) -> None:
 def evaluate(model, processor, device, faces, label_map, data, evaluation, output_dir) -> dict:
     """Writes the three files, and returns metrics.json's content."""
     from modeling_simfle.configuration_simfle import weights_sha256
-    from training.fer_datasets import match_labels
-    from training.label_map import class_probabilities, map_outputs, measured_classes
-    from training.run_metrics import (
+    from training.data.fer_datasets import match_labels
+    from training.measuring.classification import (
         classification_measures,
         draw_confusion_matrix,
         measures_without_repeats,
@@ -72,6 +72,7 @@ def evaluate(model, processor, device, faces, label_map, data, evaluation, outpu
         write_metrics,
         write_predictions,
     )
+    from training.models.label_map import class_probabilities, map_outputs, measured_classes
 
     outputs = map_outputs(model.config.id2label, faces.class_names, label_map)
     names = measured_classes(outputs, faces.class_names)
@@ -118,7 +119,7 @@ def choose_rows(labels, outputs, names, leave_out: bool):
 
     known = np.array([name in outputs for name in names])[labels]
     if not known.any():
-        raise ValueError(f"the model has outputs for {', '.join(filter(None, outputs))}: none of the images' classes.")
+        raise InputError(f"the model has outputs for {', '.join(filter(None, outputs))}: none of the images' classes.")
     if known.all():
         return np.arange(len(labels)), ""
     lacking = ", ".join(f"{names[i]} ({(labels == i).sum()} images)" for i in np.unique(labels[~known]))
@@ -131,7 +132,7 @@ def run_model(model, processor, device, faces, data, evaluation):
     """Indices (N,) and logits (N, outputs), numpy, of the readable faces; images_per_second and num_bad_images."""
     import time
 
-    from training.features import compute_outputs
+    from training.models.outputs import compute_outputs
 
     bad_images, started = BadImages(data.max_bad_images), time.perf_counter()
     kept, logits = compute_outputs(

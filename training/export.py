@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from training.face_data import DatasetArguments, open_faces, picture_faces
-from training.read_images import BadImages
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.data.faces import DatasetArguments, open_faces, picture_faces
+from training.data.images import BadImages
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 FILES = {"eager": "model.safetensors", "onnx": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
 NUM_DRAWN_FACES = 64  # for the comparison without --dataset
@@ -58,8 +59,8 @@ def main(argv=None) -> None:
     data, arguments, where = parse_arguments((DatasetArguments, ExportArguments), argv, __doc__, positionals)
     command = shlex.join(["python", "training/export.py", *(sys.argv[1:] if argv is None else argv)])
     output_dir = check_output_dir(where.output_dir, arguments.overwrite)
-    from training.model_setup import check_model
-    from training.run_state import write_json
+    from training.models.loading import check_model
+    from training.runtime.run_folder import write_json
 
     check_model(where.model, flag="")
     output_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -74,20 +75,26 @@ def check_output_dir(name: str, overwrite: bool) -> Path:
     """The folder that will be made or added to. Raises ValueError: a file, or a folder that is not to be touched."""
     folder = Path(name)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
-        raise ValueError(f"{folder} is a file or not empty; give a new folder, or --overwrite an earlier export.")
+        raise InputError(f"{folder} is a file or not empty; give a new folder, or --overwrite an earlier export.")
     return folder
 
 
 def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportArguments) -> dict:
     """Writes every file of the export into an empty folder, and returns exports.json's content."""
     from modeling_simfle.configuration_simfle import file_sha256, weights_sha256
-    from training.model_setup import load_classifier
-    from training.onnx_export import eager_classifier, load_plain_folder, onnx_classifier, save_plain_folder, write_onnx
+    from training.exporting.onnx_files import (
+        eager_classifier,
+        load_plain_folder,
+        onnx_classifier,
+        save_plain_folder,
+        write_onnx,
+    )
+    from training.models.loading import load_classifier
 
     check_extras()
     simfle, simfle_processor, _ = load_classifier(source)
     if simfle.config.model_type != "simfle":
-        raise ValueError(f"{source} holds a {simfle.config.model_type} classifier; give a SimFLE one.")
+        raise InputError(f"{source} holds a {simfle.config.model_type} classifier; give a SimFLE one.")
     save_plain_folder(simfle.cpu(), simfle_processor, folder)
     model, processor = load_plain_folder(folder)
     (folder / "onnx").mkdir()
@@ -119,7 +126,7 @@ def check_extras() -> None:
 
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{', '.join(missing)} is not installed; in a clone of the repository, pip install -e '.[training,export]'."
         )
 
@@ -127,7 +134,7 @@ def check_extras() -> None:
 def export_versions() -> dict[str, str]:
     from importlib import metadata
 
-    from training.run_state import versions
+    from training.runtime.run_folder import versions
 
     return {**versions(), **{name: metadata.version(name) for name in ("onnx", "onnxscript", "onnxruntime")}}
 
@@ -136,8 +143,8 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
     """Writes the int8 file and returns how it was calibrated; None, and no file, without --dataset."""
     import numpy as np
 
-    from training.features import ProcessedFaces, batches_of
-    from training.onnx_export import write_int8, write_onnx
+    from training.exporting.onnx_files import write_int8, write_onnx
+    from training.models.outputs import ProcessedFaces, batches_of
 
     if not data.dataset:
         print("no --dataset: no int8 file, which takes training faces, and no accuracy")
@@ -149,7 +156,7 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
     batches = [pixels for _, pixels in batches_of(chosen, batch_size, data.num_workers, bad_images, "cpu")]
     batches = [pixels for pixels in batches if len(pixels) == batch_size]  # histograms take batches of one size
     if not batches:
-        raise ValueError(f"{faces.source} has fewer than {batch_size} readable faces; lower the batch size.")
+        raise InputError(f"{faces.source} has fewer than {batch_size} readable faces; lower the batch size.")
     method, reduce_range = arguments.calibration_method, arguments.reduce_range
     with tempfile.TemporaryDirectory() as whole:  # BatchNorm folded, as the quantiser wants it
         write_onnx(model, Path(whole) / "model.onnx", processor.size["height"])
@@ -172,10 +179,10 @@ def compare(classifiers, processor, simfle, simfle_processor, data: DatasetArgum
     Returns:
         name of a classifier to its row; "plain_against_simfle", the original's row; "measured_on", the pictures.
     """
-    from training.export_measures import agreement, compute_logits
-    from training.fer_datasets import match_labels
-    from training.onnx_export import eager_classifier
-    from training.synthetic_faces import write_image_folder
+    from training.data.drawn_faces import write_image_folder
+    from training.data.fer_datasets import match_labels
+    from training.exporting.measures import agreement, compute_logits
+    from training.exporting.onnx_files import eager_classifier
 
     dataset = arguments.eval_dataset or data.dataset
     options = (arguments.per_device_eval_batch_size, data.num_workers, data.max_bad_images)
@@ -202,7 +209,7 @@ def compare(classifiers, processor, simfle, simfle_processor, data: DatasetArgum
 
 def add_times(rows: dict, classifiers, size: int, arguments: ExportArguments) -> None:
     """Adds to every classifier's row the median milliseconds of a batch of 1 and of 32, and their ratios to eager's."""
-    from training.export_measures import median_milliseconds
+    from training.exporting.measures import median_milliseconds
 
     for batch_size in (1, 32):
         times = median_milliseconds(classifiers, batch_size, size, arguments.threads, arguments.timing_rounds)
@@ -216,7 +223,7 @@ def move_files(source: Path, target: Path) -> None:
     Moves every file below one folder to its place below the other, by renames. ONNX files of an earlier export that are
     not among them, and so of other weights, are removed.
     """
-    from training.run_state import flush
+    from training.runtime.run_folder import flush
 
     for name in FILES.values():
         if not (source / name).exists():

@@ -12,16 +12,17 @@ known: report a test split by evaluate_classifier.py, once. The output folder's 
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from training.face_data import DatasetArguments
-from training.hub_arguments import HubArguments, push_run
-from training.model_setup import (
+from training.data.faces import DatasetArguments
+from training.data.split_checks import check_chooses, open_both
+from training.models.loading import (
     ModelArguments,
     ProcessorArguments,
     check_model,
     load_encoder,
 )
-from training.script_arguments import check_range, leave_processes, parse_arguments, run_main
-from training.split_checks import check_chooses, open_both
+from training.publishing.hub_arguments import HubArguments, push_run
+from training.runtime.arguments import check_range, leave_processes, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 
 @dataclass
@@ -80,21 +81,21 @@ class FineTuningArguments:
         for name in shares:
             check_range(name, getattr(self, name), 0, 1)
         if self.ema_decay == 1:
-            raise ValueError("--ema_decay 1 would never move from the first weights; use less, as 0.998.")
+            raise InputError("--ema_decay 1 would never move from the first weights; use less, as 0.998.")
         check_range("early_epochs", self.early_epochs, 0, self.num_train_epochs)
         check_range("early_stopping_patience", self.early_stopping_patience, 1)
         check_range("seed", self.seed, 0)
         if self.early_epochs and self.early_view_size is None:
-            raise ValueError(f"--early_epochs {self.early_epochs} needs --early_view_size; give their side in pixels.")
+            raise InputError(f"--early_epochs {self.early_epochs} needs --early_view_size; give their side in pixels.")
         if self.per_device_train_batch_size < 2:
-            raise ValueError("--per_device_train_batch_size 1 cannot train: BatchNorm needs at least 2 images.")
+            raise InputError("--per_device_train_batch_size 1 cannot train: BatchNorm needs at least 2 images.")
 
 
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, FineTuningArguments, HubArguments)
     data, model_arguments, processor_arguments, run, hub = parse_arguments(kinds, argv, __doc__)
-    from training.process_resources import keep_freed_memory
-    from training.run_state import find_checkpoint, prepare_output_dir, versions, write_json
+    from training.runtime.resources import keep_freed_memory
+    from training.runtime.run_folder import find_checkpoint, prepare_output_dir, versions, write_json
 
     keep_freed_memory()
     output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
@@ -104,8 +105,8 @@ def main(argv=None) -> None:
     import torch
     from accelerate import Accelerator
 
-    from training.fine_tuning_loop import FineTuning
-    from training.run_guard import breakdown_in_a_sentence
+    from training.finetuning.loop import FineTuning
+    from training.runtime.processes import breakdown_in_a_sentence
 
     accelerator = Accelerator(mixed_precision=run.mixed_precision)
     if accelerator.mixed_precision != "no":  # the flag's, or that of accelerate's config

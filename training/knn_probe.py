@@ -10,10 +10,11 @@ linear_probe.py.
 
 from dataclasses import dataclass, field
 
-from training.face_data import DatasetArguments
-from training.frozen_encoder import FrozenEncoder, FrozenEncoderArguments, run_folders, split_commas
-from training.model_setup import ModelArguments, ProcessorArguments
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.data.faces import DatasetArguments
+from training.models.loading import ModelArguments, ProcessorArguments
+from training.probing.frozen_encoder import FrozenEncoder, FrozenEncoderArguments, run_folders, split_commas
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 
 @dataclass
@@ -28,7 +29,7 @@ class NeighbourArguments(FrozenEncoderArguments):
         check_range("k", self.k, 1)
         check_range("temperature", self.temperature, 0.02)  # exp(1 / temperature) must stay a float32
         if self.seeds and len(self.seeds) > 1 and not self.few_shot:
-            raise ValueError(
+            raise InputError(
                 f"--seeds {' '.join(map(str, self.seeds))} without --few_shot would give one result several times: k-NN"
                 " on all labels draws nothing; leave --seeds out."
             )
@@ -37,7 +38,7 @@ class NeighbourArguments(FrozenEncoderArguments):
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, NeighbourArguments)
     data, model_arguments, processor_arguments, probe = parse_arguments(kinds, split_commas(argv), __doc__)
-    from training.run_state import prepare_output_dir
+    from training.runtime.run_folder import prepare_output_dir
 
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
     frozen = FrozenEncoder(data, model_arguments, processor_arguments, probe)
@@ -49,8 +50,8 @@ def run_probes(frozen: FrozenEncoder, probe: NeighbourArguments, runs) -> None:
     import numpy as np
     import torch
 
-    from training.knn import knn_predict
-    from training.linear_heads import few_shot_indices
+    from training.measuring.knn import knn_predict
+    from training.probing.linear_heads import few_shot_indices
 
     kept, queries = frozen.features(frozen.eval_faces, "evaluation_features")
     train_kept, features = frozen.features(frozen.train_faces, "training_features")
@@ -58,7 +59,7 @@ def run_probes(frozen: FrozenEncoder, probe: NeighbourArguments, runs) -> None:
     for folder, percent, seed in runs:
         chosen = np.isin(train_kept, few_shot_indices(labels, percent, seed))
         if not chosen.any():
-            raise ValueError("none of the training faces that --few_shot draws can be read.")
+            raise InputError("none of the training faces that --few_shot draws can be read.")
         bank, bank_labels = features[torch.from_numpy(chosen)], torch.from_numpy(labels[train_kept[chosen]])
         predictions = knn_predict(bank, bank_labels, queries, num_classes, probe.k, probe.temperature).numpy()
         folder.mkdir(parents=True, exist_ok=True)

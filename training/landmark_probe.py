@@ -17,9 +17,8 @@ reads them.
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from training.face_data import DatasetArguments, open_faces
-from training.frozen_encoder import EncoderArguments, FrozenEncoder
-from training.landmarks import (
+from training.data.faces import DatasetArguments, open_faces
+from training.data.landmarks import (
     LandmarkArguments,
     check_people_apart,
     draw_cumulative_curves,
@@ -29,8 +28,9 @@ from training.landmarks import (
     read_landmarks,
     write_errors,
 )
-from training.model_setup import ModelArguments, ProcessorArguments
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.models.loading import ModelArguments, ProcessorArguments
+from training.probing.frozen_encoder import EncoderArguments, FrozenEncoder
+from training.runtime.arguments import check_range, parse_arguments, run_main
 
 
 @dataclass
@@ -61,7 +61,7 @@ class FrozenLandmarkEncoder(FrozenEncoder):
 
     def open_splits(self):
         """Training and evaluation faces, of different people. Raises ValueError on landmarks that cannot be used."""
-        from training.ridge_map import person_folds
+        from training.probing.ridge_map import person_folds
 
         data, probe = self.data, self.probe
         train_faces = open_faces(data, data.dataset, data.train_split, with_labels=False)
@@ -80,7 +80,7 @@ class FrozenLandmarkEncoder(FrozenEncoder):
 def main(argv=None) -> None:
     kinds = (DatasetArguments, LandmarkArguments, ModelArguments, ProcessorArguments, ProbeArguments)
     data, columns, model_arguments, processor_arguments, probe = parse_arguments(kinds, argv, __doc__)
-    from training.run_state import prepare_output_dir
+    from training.runtime.run_folder import prepare_output_dir
 
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
     run_probe(FrozenLandmarkEncoder(data, columns, model_arguments, processor_arguments, probe), probe, output_dir)
@@ -111,7 +111,7 @@ def fit_and_predict(frozen: FrozenLandmarkEncoder, probe: ProbeArguments, train_
     """
     import torch
 
-    from training.ridge_map import (
+    from training.probing.ridge_map import (
         RELATIVE_STRENGTHS,
         choose_strength,
         person_folds,
@@ -145,7 +145,7 @@ def fit_and_predict(frozen: FrozenLandmarkEncoder, probe: ProbeArguments, train_
 
 def write_results(frozen, probe: ProbeArguments, folder: Path, kept, people, distances, mean_shape, fit) -> None:
     """The run's four files; distances (n, 68) are those of the evaluation faces `kept`."""
-    from training.run_metrics import write_metrics
+    from training.measuring.classification import write_metrics
 
     errors = distances.mean(1)
     measures = landmark_measures(distances, people)

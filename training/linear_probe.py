@@ -15,12 +15,13 @@ labels) use the same features: one folder a run, OUT/seed_0, or OUT/labels_10_pe
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from training.face_data import DatasetArguments
-from training.frozen_encoder import FrozenEncoder, FrozenEncoderArguments, run_folders, split_commas
-from training.hub_arguments import HubArguments, check_one_run, push_run
-from training.model_setup import ModelArguments, ProcessorArguments
-from training.script_arguments import check_range, parse_arguments, run_main
-from training.split_checks import check_chooses
+from training.data.faces import DatasetArguments
+from training.data.split_checks import check_chooses
+from training.models.loading import ModelArguments, ProcessorArguments
+from training.probing.frozen_encoder import FrozenEncoder, FrozenEncoderArguments, run_folders, split_commas
+from training.publishing.hub_arguments import HubArguments, check_one_run, push_run
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 LEARNING_RATE = 0.5  # the paper's
 SWEEP = {"sweep_learning_rates": [0.005, 0.05, 0.5], "sweep_weight_decays": [0.0, 1e-4]}
@@ -56,14 +57,14 @@ class ProbeArguments(FrozenEncoderArguments):
             check_range(name, getattr(self, name), 1)
         check_range("base_learning_rate", self.base_learning_rate, 0)
         if self.standardize_features and not self.cache_features:
-            raise ValueError(
+            raise InputError(
                 "--standardize_features needs --cache_features: augmented pictures' features are not kept."
             )
         swept = [name for name, values in SWEEP.items() if getattr(self, name) != values]
         if swept and not self.cache_features:
-            raise ValueError(f"--{swept[0]} needs --cache_features; without it, give --base_learning_rate.")
+            raise InputError(f"--{swept[0]} needs --cache_features; without it, give --base_learning_rate.")
         if self.base_learning_rate != LEARNING_RATE and "sweep_learning_rates" in swept:
-            raise ValueError("--base_learning_rate and --sweep_learning_rates both name rates; leave one of them out.")
+            raise InputError("--base_learning_rate and --sweep_learning_rates both name rates; leave one of them out.")
         for name in SWEEP:
             for value in getattr(self, name):
                 check_range(name, value, 0)
@@ -72,7 +73,7 @@ class ProbeArguments(FrozenEncoderArguments):
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, ProbeArguments, HubArguments)
     data, model_arguments, processor_arguments, probe, hub = parse_arguments(kinds, split_commas(argv), __doc__)
-    from training.run_state import prepare_output_dir
+    from training.runtime.run_folder import prepare_output_dir
 
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
     runs = run_folders(output_dir, probe)
@@ -88,9 +89,9 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
     import torch
 
     from modeling_simfle.configuration_simfle import weights_sha256
-    from training.linear_heads import few_shot_indices, train_heads
-    from training.process_resources import torch_threads
-    from training.run_state import save_model
+    from training.probing.linear_heads import few_shot_indices, train_heads
+    from training.runtime.resources import torch_threads
+    from training.runtime.run_folder import save_model
 
     kept, eval_features = frozen.features(frozen.eval_faces, "evaluation_features")
     eval_features, eval_labels = eval_features.to(frozen.device), torch.from_numpy(frozen.eval_faces.labels[kept])
@@ -174,11 +175,11 @@ def cached_batches(cached, probe: ProbeArguments, chosen, seed: int):
     import numpy as np
     import torch
 
-    from training.linear_heads import shuffled_batches
+    from training.probing.linear_heads import shuffled_batches
 
     kept, features, labels = cached
     if not len(chosen):
-        raise ValueError("none of the training faces that --few_shot draws can be read.")
+        raise InputError("none of the training faces that --few_shot draws can be read.")
     places = torch.from_numpy(np.flatnonzero(np.isin(kept, chosen)))
     features, labels = features[places.to(features.device)], labels[places]
     return shuffled_batches(features, labels, probe.per_device_train_batch_size, seed)
@@ -189,7 +190,7 @@ def augmented_batches(frozen: FrozenEncoder, probe: ProbeArguments, chosen, seed
     import numpy as np
     import torch
 
-    from training.features import ProcessedFaces, batches_of
+    from training.models.outputs import ProcessedFaces, batches_of
 
     faces = frozen.train_faces.select(chosen)
 

@@ -14,12 +14,13 @@ was made of this one, with that folder's name in it, so that its figures join th
 
 from pathlib import Path
 
-from training.card_facts import check_exported_weights, read_json
-from training.card_notes import write_own_card
-from training.model_card import CardArguments
-from training.public_paths import public
-from training.run_state import write_json
-from training.script_arguments import parse_arguments, run_main
+from training.publishing.card_facts import check_exported_weights, read_json
+from training.publishing.card_notes import write_own_card
+from training.publishing.model_card import CardArguments
+from training.runtime.arguments import parse_arguments, run_main
+from training.runtime.errors import InputError
+from training.runtime.public_paths import public
+from training.runtime.run_folder import write_json
 
 
 def main(argv=None) -> None:
@@ -31,7 +32,7 @@ def main(argv=None) -> None:
     arguments, where = parse_arguments((CardArguments,), argv, __doc__, positionals)
     output = Path(where.output) if where.output else Path(where.folder) / "README.md"
     if output.suffix != ".md" or output.is_dir():
-        raise ValueError(f"--output {output} must be the name of a .md file, such as README.md.")
+        raise InputError(f"--output {output} must be the name of a .md file, such as README.md.")
     if where.exports:
         copy_exports(Path(where.exports), Path(where.folder))
     if aside := write_own_card(Path(where.folder), output, arguments):

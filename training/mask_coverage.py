@@ -17,10 +17,11 @@ coverage.png, in which there is no face.
 
 from dataclasses import asdict, dataclass, field
 
-from training.face_data import DatasetArguments, open_faces
-from training.landmarks import LandmarkArguments, read_landmarks
-from training.read_images import BadImages
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.data.faces import DatasetArguments, open_faces
+from training.data.images import BadImages
+from training.data.landmarks import LandmarkArguments, read_landmarks
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 
 @dataclass
@@ -40,7 +41,7 @@ class CoverageArguments:
 def main(argv=None) -> None:
     kinds = (DatasetArguments, LandmarkArguments, CoverageArguments)
     data, columns, arguments = parse_arguments(kinds, argv, __doc__)
-    from training.run_state import prepare_output_dir
+    from training.runtime.run_folder import prepare_output_dir
 
     output_dir = prepare_output_dir(arguments.output_dir, resume=False)
     faces = open_faces(data, arguments.eval_dataset or data.dataset, arguments.eval_split, with_labels=False)
@@ -59,19 +60,19 @@ def load_masking_model(source: str):
     import torch
 
     from modeling_simfle import SimFLEConfig, SimFLEForPreTraining
-    from training.model_setup import load_processor, load_weights
+    from training.models.loading import load_processor, load_weights
 
     if not source:
-        raise ValueError("--model is missing; give a pretraining folder.")
+        raise InputError("--model is missing; give a pretraining folder.")
     config = SimFLEConfig.from_pretrained(source)
     architectures = config.architectures or ["bare config"]
     if "SimFLEForPreTraining" not in architectures:
-        raise ValueError(
+        raise InputError(
             f"--model {source} holds a {', '.join(architectures)}, which masks nothing; give a pretraining folder."
         )
     if not config.use_local_branch or config.masking != "semantic":
         why = "has no local branch" if not config.use_local_branch else "masks at random"
-        raise ValueError(f"--model {source} {why}: its groups choose no patch; give a run with semantic masking.")
+        raise InputError(f"--model {source} {why}: its groups choose no patch; give a run with semantic masking.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     processor = load_processor(source)
     processor.size = {"height": config.facemae_image_size, "width": config.facemae_image_size}
@@ -85,10 +86,10 @@ def measure(model, processor, device, landmarks, parts, output_dir) -> None:
     Args:
         landmarks: faces, their points (N, 68, 2) and people (N,). parts: the script's argument dataclasses.
     """
-    from training.features import compute_outputs
-    from training.patch_coverage import coverage, draw_coverage, patches_on_regions, visible_patches
-    from training.run_metrics import describe_preprocessing
-    from training.run_state import versions, write_json
+    from training.measuring.classification import describe_preprocessing
+    from training.measuring.patch_coverage import coverage, draw_coverage, patches_on_regions, visible_patches
+    from training.models.outputs import compute_outputs
+    from training.runtime.run_folder import versions, write_json
 
     (faces, points, people), (data, columns, arguments) = landmarks, parts
     bad_images, config = BadImages(data.max_bad_images), model.config

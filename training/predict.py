@@ -13,10 +13,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.model_setup import load_classifier
-from training.read_images import BadImages
-from training.run_state import write_text
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.data.images import BadImages
+from training.models.loading import load_classifier
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
+from training.runtime.run_folder import write_text
 
 
 @dataclass
@@ -31,9 +32,9 @@ class PredictionArguments:
     def __post_init__(self):
         check_range("per_device_eval_batch_size", self.per_device_eval_batch_size, 1)
         if self.output and Path(self.output).suffix not in (".csv", ".json"):
-            raise ValueError(f"--output {self.output} must end in .csv or .json.")
+            raise InputError(f"--output {self.output} must end in .csv or .json.")
         if self.output and not Path(self.output).absolute().parent.is_dir():
-            raise ValueError(f"--output {self.output}: there is no folder {Path(self.output).parent}; make it first.")
+            raise InputError(f"--output {self.output}: there is no folder {Path(self.output).parent}; make it first.")
 
 
 def main(argv=None) -> None:
@@ -42,7 +43,7 @@ def main(argv=None) -> None:
         ("images", {"nargs": "+", "metavar": "IMAGE_OR_FOLDER", "help": "pictures, or folders of them"}),
     )
     arguments, where = parse_arguments((PredictionArguments,), argv, __doc__, positionals)
-    from training.face_data import picture_faces
+    from training.data.faces import picture_faces
 
     faces = picture_faces([Path(path) for path in where.images])
     model, processor, device = load_classifier(where.model)
@@ -52,7 +53,7 @@ def main(argv=None) -> None:
 
 def predict(model, processor, device, faces, arguments: PredictionArguments) -> list[dict]:
     """One mapping a readable picture: image, expression, probability, and class name to probability."""
-    from training.features import compute_outputs
+    from training.models.outputs import compute_outputs
 
     kept, probabilities = compute_outputs(
         lambda pixel_values: model(pixel_values).logits.softmax(1),

@@ -6,7 +6,7 @@ Cuts the faces of an expression set out of its pictures, into a folder of images
 OUT/<split>/<class>/<name>.png. With the owners' landmarks (AffectNet, RAF-DB's original images) the face is turned
 until the eyes are level and scaled until they lie at fixed places; with a box alone, its square is cut out; with
 neither (FER+, SFEW, RAF-DB's aligned images, class folders) the whole picture becomes a square. Splits and labels are
-those of `training.fer_datasets`; pictures without an expression are left out.
+those of `training.data.fer_datasets`; pictures without an expression are left out.
 
 A stopped run goes on when it is started again: a picture that is there is done. OUT/preparation.json holds what was
 asked for and what came of it.
@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from training.read_images import BadImage, BadImages, read_image
-from training.run_state import replaced
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.data.images import BadImage, BadImages, read_image
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
+from training.runtime.run_folder import replaced
 
 CHUNK = 512  # pictures read from the list at once
 REPORT = "preparation.json"
@@ -51,15 +52,15 @@ class PreparationArguments:
         check_range("max_bad_images", self.max_bad_images, 0)
         for split in self.splits or []:
             if split not in ("train", "validation", "test"):
-                raise ValueError(f"--splits {split} is not known; use train, validation, test.")
+                raise InputError(f"--splits {split} is not known; use train, validation, test.")
 
 
 def main(argv=None) -> None:
     (arguments,) = parse_arguments((PreparationArguments,), argv, __doc__)
-    from training.run_state import prepare_output_dir, write_json
+    from training.runtime.run_folder import prepare_output_dir, write_json
 
     if not arguments.dataset:
-        raise ValueError("--dataset is missing; give the folder of an expression set.")
+        raise InputError("--dataset is missing; give the folder of an expression set.")
     report = Path(arguments.output_dir) / REPORT
     output_dir = prepare_output_dir(arguments.output_dir, resume=report.is_file())
     asked = {name: getattr(arguments, name) for name in ("dataset", "data_format", "splits", "size", "margin")}
@@ -98,7 +99,7 @@ def check_resumed(report: Path, asked: dict) -> None:
     before = json.loads(report.read_text(encoding="utf-8"))["asked"] if report.is_file() else asked
     for name, value in asked.items():
         if before[name] != value:
-            raise ValueError(
+            raise InputError(
                 f"--output_dir {report.parent} holds pictures made with --{name} {before[name]}, not {value}; give a"
                 " new folder."
             )
@@ -106,8 +107,8 @@ def check_resumed(report: Path, asked: dict) -> None:
 
 def load_owners_set(arguments: PreparationArguments):
     """The set's `DatasetDict`, with landmarks where its owners give them."""
-    from training.data_formats import guess_format
-    from training.fer_datasets import load_affectnet, load_class_folders, load_ferplus, load_rafdb, load_sfew
+    from training.data.fer_datasets import load_affectnet, load_class_folders, load_ferplus, load_rafdb, load_sfew
+    from training.data.formats import guess_format
 
     path, splits = Path(arguments.dataset).expanduser(), arguments.splits
     data_format: str = arguments.data_format
@@ -124,7 +125,7 @@ def load_owners_set(arguments: PreparationArguments):
         return load_class_folders(path, splits=splits)
     if data_format in ("affectnet8", "affectnet7"):
         return load_affectnet(path, int(data_format.removeprefix("affectnet")), splits)
-    raise ValueError(f"{arguments.dataset} looks like {data_format}, which has no faces to cut; see --data_format.")
+    raise InputError(f"{arguments.dataset} looks like {data_format}, which has no faces to cut; see --data_format.")
 
 
 def cut_faces(found, arguments: PreparationArguments, output_dir: Path) -> tuple[Counter, BadImages]:
@@ -163,7 +164,7 @@ def target_paths(rows, folder: Path, class_names: list[str]) -> list[Path]:
     made = Counter(path for path, *_ in set(zip(paths, names, boxes)))  # a list may have one face twice
     path, times = made.most_common(1)[0] if paths else (None, 1)
     if times > 1:
-        raise ValueError(f"{times} pictures would be written to {path}; give the files of a class different names.")
+        raise InputError(f"{times} pictures would be written to {path}; give the files of a class different names.")
     return paths
 
 
@@ -189,7 +190,7 @@ def cut_face(row: dict, target: Path, size: int, margin: float):
     import numpy as np
 
     from modeling_simfle.image_processing_simfle import resize_face
-    from training.face_squares import cut_square, square_of_box, square_of_landmarks
+    from training.data.face_squares import cut_square, square_of_box, square_of_landmarks
 
     name = row["image"]["path"] or str(target)
     image = read_image(row["image"], name)

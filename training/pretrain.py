@@ -12,16 +12,17 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
-from training.face_data import DatasetArguments, evenly, open_faces
-from training.hub_arguments import HubArguments, push_run
-from training.model_setup import ModelArguments, ProcessorArguments, make_processor, read_config
-from training.pretraining_setup import (
+from training.data.faces import DatasetArguments, evenly, open_faces
+from training.models.loading import ModelArguments, ProcessorArguments, make_processor, read_config
+from training.pretraining.setup import (
     PretrainingArguments,
     make_feeder,
     make_model_and_optimizer,
     make_sampler,
 )
-from training.script_arguments import leave_processes, parse_arguments, run_main
+from training.publishing.hub_arguments import HubArguments, push_run
+from training.runtime.arguments import leave_processes, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 # Arguments that a run and its checkpoint must share.
 SHARED = (
@@ -33,8 +34,8 @@ SHARED = (
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, PretrainingArguments, HubArguments)
     data, model_arguments, processor_arguments, run, hub = parse_arguments(kinds, argv, __doc__)
-    from training.process_resources import keep_freed_memory
-    from training.run_state import find_checkpoint, prepare_output_dir
+    from training.runtime.resources import keep_freed_memory
+    from training.runtime.run_folder import find_checkpoint, prepare_output_dir
 
     keep_freed_memory()
     output_dir = Path(run.output_dir)
@@ -50,11 +51,11 @@ def main(argv=None) -> None:
     accelerator = make_accelerator(run, output_dir)
     arguments = {**asdict(data), **asdict(model_arguments), **asdict(processor_arguments), **asdict(run)}
     if run.dry_run:
-        from training.dry_run import describe_run
+        from training.pretraining.dry_run import describe_run
 
         describe_run(config, faces, run, accelerator)
         return
-    from training.run_guard import breakdown_in_a_sentence
+    from training.runtime.processes import breakdown_in_a_sentence
 
     with breakdown_in_a_sentence():
         loop = pretrain(
@@ -72,10 +73,10 @@ def main(argv=None) -> None:
 def open_training_faces(data: DatasetArguments, run: PretrainingArguments):
     if not data.streaming:
         return open_faces(data, data.dataset, data.train_split, with_labels=False)
-    from training.streaming import open_stream
+    from training.data.streams import open_stream
 
     if run.cache_images:
-        raise ValueError("--cache_images keeps every picture and --streaming none; choose one.")
+        raise InputError("--cache_images keeps every picture and --streaming none; choose one.")
     return open_stream(data, data.dataset, data.train_split)
 
 
@@ -85,7 +86,7 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
         return None, None
     import numpy as np
 
-    from training.fer_datasets import match_labels
+    from training.data.fer_datasets import match_labels
 
     data = replace(data, streaming=False, num_images=None)
     if run.monitor_dataset != data.dataset:  # of a format of its own
@@ -120,7 +121,7 @@ def make_accelerator(run: PretrainingArguments, output_dir: Path):
     if accelerator.mixed_precision != "no":  # the flag's, or that of accelerate's config
         run.mixed_precision = accelerator.mixed_precision
     if run.sync_batchnorm and accelerator.device.type == "cpu":
-        raise ValueError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
+        raise InputError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
     if run.cuda_graph and not run.dry_run:
         check_cuda_graph(accelerator)
     return accelerator
@@ -130,12 +131,12 @@ def check_cuda_graph(accelerator) -> None:
     """Raises ValueError where `--cuda_graph` has nothing to record, more than it can, or what was not measured."""
     kind, processes = accelerator.device.type, accelerator.num_processes
     if kind != "cuda" or processes > 1 or accelerator.mixed_precision not in ("bf16", "no"):
-        raise ValueError(
+        raise InputError(
             "--cuda_graph is for one process on an NVIDIA GPU, in bf16 or float32; this run has"
             f" {processes} on {kind} with mixed_precision {accelerator.mixed_precision}; leave it out."
         )
     if accelerator.gradient_accumulation_steps > 1:
-        raise ValueError("--cuda_graph keeps one batch's gradients; leave out --gradient_accumulation_steps.")
+        raise InputError("--cuda_graph keeps one batch's gradients; leave out --gradient_accumulation_steps.")
 
 
 def check_trackers(report_to: str | None) -> None:
@@ -145,18 +146,18 @@ def check_trackers(report_to: str | None) -> None:
     known, found = (sorted(map(str, names)) for names in (LOGGER_TYPE_TO_CLASS, get_available_trackers()))
     for name in report_to.split(",") if report_to else []:
         if name not in known:
-            raise ValueError(f"--report_to {name} is not known; Accelerate has {', '.join(known)}.")
+            raise InputError(f"--report_to {name} is not known; Accelerate has {', '.join(known)}.")
         if name not in found:
-            raise ValueError(f"--report_to {name} is not installed; install it, or leave it out.")
+            raise InputError(f"--report_to {name} is not installed; install it, or leave it out.")
 
 
 def pretrain(
     accelerator, config, processor, faces, monitored, start_from, run, data, arguments, output_dir, checkpoint
 ):
     """Set-up, the loop and the end of a run. Returns the loop."""
-    from training.pretraining_loop import PretrainingLoop
-    from training.run_guard import StepGuard, check_same_step
-    from training.run_state import PICTURE_SIZES, abandon_later_checkpoints, save_model, versions
+    from training.pretraining.loop import PretrainingLoop
+    from training.runtime.processes import StepGuard, check_same_step
+    from training.runtime.run_folder import PICTURE_SIZES, abandon_later_checkpoints, save_model, versions
 
     shuffle_buffer = data.shuffle_buffer if data.streaming else None
     state = {**describe_state(accelerator, config, processor, faces, run), "shuffle_buffer": shuffle_buffer}
@@ -200,7 +201,7 @@ def pretrain(
 
 def write_progress(output_dir: Path, about: dict, step: int, planned_steps: int) -> None:
     """run.json: what the run is, how far it is, whether that is its end. A killed run is not finished."""
-    from training.run_state import write_json
+    from training.runtime.run_folder import write_json
 
     progress = {"finished": step >= planned_steps, "step": step, "planned_steps": planned_steps}
     write_json(output_dir / "run.json", {**about, **progress})
@@ -208,11 +209,11 @@ def write_progress(output_dir: Path, about: dict, step: int, planned_steps: int)
 
 def describe_state(accelerator, config, processor, faces, run: PretrainingArguments) -> dict:
     """What a checkpoint must share with the run that resumes from it. Raises ValueError: too few faces for a batch."""
-    from training.run_state import PICTURE_SIZES
+    from training.runtime.run_folder import PICTURE_SIZES
 
     batch_size = run.per_device_train_batch_size * run.gradient_accumulation_steps * accelerator.num_processes
     if len(faces) < batch_size:
-        raise ValueError(
+        raise InputError(
             f"{faces.source} has {len(faces)} images, fewer than one batch of {batch_size}; use a smaller"
             " --per_device_train_batch_size."
         )
@@ -236,7 +237,7 @@ def resume(
     accelerator, run, checkpoint: Path | None, model, optimizer, state: dict, max_bad_images: int
 ) -> tuple[int, list, dict]:
     """Loads the checkpoint, if there is one; returns its step, in this run's batches, bad images, and fp16's scaler."""
-    from training.run_state import load_checkpoint
+    from training.runtime.run_folder import load_checkpoint
 
     if checkpoint is None:
         if run.resume_from_checkpoint:
@@ -272,7 +273,7 @@ def set_logs_aside(output_dir: Path, batch_size: int) -> None:
 
 
 def make_monitor(accelerator, processor, faces, monitored, output_dir: Path, data: DatasetArguments):
-    from training.monitor import Monitor
+    from training.pretraining.monitor import Monitor
 
     if not accelerator.is_main_process:
         return None

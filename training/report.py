@@ -14,8 +14,9 @@ import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.run_state import write_text
-from training.script_arguments import parse_arguments, run_main
+from training.runtime.arguments import parse_arguments, run_main
+from training.runtime.errors import InputError
+from training.runtime.run_folder import write_text
 
 POSITIONALS = (
     ("runs", {"nargs": "+", "metavar": "RUN", "help": "folder of a run, or of runs"}),
@@ -44,15 +45,15 @@ class ReportArguments:
 
 def main(argv=None) -> None:
     arguments, given = parse_arguments((ReportArguments,), argv, __doc__, POSITIONALS)
-    from training.found_runs import find_runs, group_runs
-    from training.paired_runs import compare
+    from training.measuring.found_runs import find_runs, group_runs
+    from training.measuring.paired_runs import compare
 
     names = read_names(given.labels or [])
     runs, problems = find_runs(given.runs, names)
     groups, repeated = group_runs(runs)
     problems += repeated
     if not groups:
-        raise ValueError(f"no run can be reported; {'; '.join(f'{path}: {why}' for path, why in problems)}.")
+        raise InputError(f"no run can be reported; {'; '.join(f'{path}: {why}' for path, why in problems)}.")
     rows = [summarize(group) for group in groups]
     compared = [row for base, other in given.compare or [] for row in compare(base, other, names)]
     text = markdown(rows, compared, problems)
@@ -68,7 +69,7 @@ def read_names(labels: list[str]) -> dict[str, str]:
     pairs = [label.partition("=") for label in labels]
     for label, (folder, _, name) in zip(labels, pairs, strict=True):
         if not folder or not name:
-            raise ValueError(f"--labels {label} must be RUN=NAME, as in runs/probe=SimFLE.")
+            raise InputError(f"--labels {label} must be RUN=NAME, as in runs/probe=SimFLE.")
     return {folder: name for folder, _, name in pairs}
 
 
@@ -76,7 +77,7 @@ def summarize(group) -> dict:
     """One row: what the runs are, and for each measure (mean, deviation or None, interval or None), or None."""
     import statistics
 
-    from training.found_runs import MEASURES
+    from training.measuring.found_runs import MEASURES
 
     first, measures = group[0], {}
     for name in MEASURES[first.kind]:
@@ -107,7 +108,7 @@ def interval_of(run, name: str) -> list[float] | None:
     if written is not None or name != "normalized_mean_error" or not run.path.with_name("errors.csv").is_file():
         return written
     from training.fer_metrics.fer_metrics import bootstrap_interval
-    from training.paired_runs import read_errors
+    from training.measuring.paired_runs import read_errors
 
     table = read_errors(run.path.with_name("errors.csv"))
     return bootstrap_interval(table["normalized_mean_error"], table["person"])

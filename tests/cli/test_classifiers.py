@@ -11,8 +11,8 @@ from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification
 from training import evaluate_classifier, linear_probe, predict
-from training.fer_datasets import EXPRESSIONS
-from training.run_metrics import KEYS
+from training.data.fer_datasets import EXPRESSIONS
+from training.measuring.classification import KEYS
 
 
 def call(module, *arguments):

@@ -12,7 +12,7 @@ from modeling_simfle import SimFLEConfig, SimFLEForImageClassification, SimFLEFo
 from tests.oracle import ONLINE, TEST_SIZES, Sizes, checkpoint_shapes, is_parameter, is_trained
 from tests.original_format import config_fields, write_checkpoint
 from training import convert_original_checkpoint as converter
-from training.weight_licences import source_license
+from training.publishing.weight_licences import source_license
 
 CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 

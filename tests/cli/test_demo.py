@@ -8,8 +8,8 @@ from PIL import Image
 
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from tests.tiny import tiny_config
-from training.pictures import save_reconstructions
-from training.synthetic_faces import draw_faces
+from training.data.drawn_faces import draw_faces
+from training.pretraining.reconstructions import save_reconstructions
 
 
 def test_demo_runs_end_to_end(script, tmp_path):

@@ -12,9 +12,9 @@ from transformers.models.convnext import ConvNextImageProcessorPil
 from transformers.models.vit import ViTImageProcessorPil
 
 from training import evaluate_classifier
-from training.fer_datasets import EXPRESSIONS
-from training.label_map import class_probabilities, map_outputs, measured_classes
-from training.run_metrics import KEYS, read_predictions
+from training.data.fer_datasets import EXPRESSIONS
+from training.measuring.classification import KEYS, read_predictions
+from training.models.label_map import class_probabilities, map_outputs, measured_classes
 
 THEIRS = ("angry", "Disgust", "FEAR", "happy", "sad", "surprised", "neutral")  # no contempt
 

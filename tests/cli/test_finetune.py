@@ -17,12 +17,13 @@ from modeling_simfle.configuration_simfle import weights_sha256
 from tests.new_process import ROOT
 from tests.official_layouts import write_ferplus_parquet
 from tests.tiny import FIELDS, tiny_config
-from training import fine_tuning_loop, finetune
-from training.fer_datasets import EXPRESSIONS
-from training.model_setup import load_classifier
-from training.run_metrics import KEYS
-from training.script_arguments import read_recipe
-from training.synthetic_faces import make_dataset, write_image_folder
+from training import finetune
+from training.data.drawn_faces import make_dataset, write_image_folder
+from training.data.fer_datasets import EXPRESSIONS
+from training.finetuning import loop as fine_tuning_loop
+from training.measuring.classification import KEYS
+from training.models.loading import load_classifier
+from training.runtime.arguments import read_recipe
 
 
 def call(*arguments):
@@ -283,7 +284,7 @@ def test_recipes_are_read(path):
 
 
 def test_layer_decay_and_weight_decay_by_parameter():
-    from training.fine_tuning_optimizer import make_optimizer
+    from training.finetuning.optimizer import make_optimizer
 
     model = SimFLEForImageClassification(tiny_config())
     run = finetune.FineTuningArguments(layer_decay=0.5, weight_decay=0.1)

@@ -9,12 +9,12 @@ import torch
 
 from modeling_simfle import SimFLEForPreTraining
 from training import knn_probe, linear_probe
-from training.face_data import DatasetArguments, open_faces
-from training.features import compute_outputs
-from training.knn import knn_predict
-from training.model_setup import load_processor
-from training.read_images import BadImages
-from training.run_metrics import KEYS
+from training.data.faces import DatasetArguments, open_faces
+from training.data.images import BadImages
+from training.measuring.classification import KEYS
+from training.measuring.knn import knn_predict
+from training.models.loading import load_processor
+from training.models.outputs import compute_outputs
 
 
 def call(*arguments):

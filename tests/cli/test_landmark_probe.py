@@ -15,13 +15,13 @@ from PIL import Image
 from modeling_simfle import SimFLEForPreTraining, SimFLEModel
 from tests.tiny import tiny_config
 from training import landmark_probe, report
-from training.face_data import DatasetArguments, open_faces
-from training.features import compute_outputs
-from training.landmarks import normalized_distances
-from training.model_setup import ProcessorArguments, load_processor, make_processor
-from training.read_images import BadImages
-from training.ridge_map import principal_components, ridge_predictions
-from training.synthetic_faces import draw_faces
+from training.data.drawn_faces import draw_faces
+from training.data.faces import DatasetArguments, open_faces
+from training.data.images import BadImages
+from training.data.landmarks import normalized_distances
+from training.models.loading import ProcessorArguments, load_processor, make_processor
+from training.models.outputs import compute_outputs
+from training.probing.ridge_map import principal_components, ridge_predictions
 
 
 def call(*arguments):

@@ -12,10 +12,10 @@ from PIL import Image
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
 from modeling_simfle.configuration_simfle import weights_sha256
 from training import evaluate_classifier, linear_probe
-from training.fer_datasets import EXPRESSIONS
-from training.model_setup import load_processor
-from training.run_metrics import KEYS
-from training.synthetic_faces import write_image_folder
+from training.data.drawn_faces import write_image_folder
+from training.data.fer_datasets import EXPRESSIONS
+from training.measuring.classification import KEYS
+from training.models.loading import load_processor
 
 
 def call(*arguments):
@@ -93,7 +93,7 @@ def test_kept_features_are_used_again_without_a_picture_being_read(runs, tmp_pat
     def refuse(self, index):
         raise AssertionError("a picture was read")
 
-    monkeypatch.setattr("training.face_data.Faces.image", refuse)
+    monkeypatch.setattr("training.data.faces.Faces.image", refuse)
     call(*runs[1], "--few_shot", 50, "--output_dir", tmp_path / "run")
     assert read(tmp_path / "run" / "labels_50_percent" / "seed_0")["num_training_images"] == 24
     assert capsys.readouterr().out.count("_features from ") == 2

@@ -15,12 +15,12 @@ from huggingface_hub import ModelCard
 
 from tests.new_process import ROOT
 from training import finetune
-from training.card_commands import add_recipes, read_recipe_file
-from training.card_facts import read_facts
-from training.card_sections import preprocessing, read_section
-from training.ferplus import FERPLUS_TAGS
+from training.data.ferplus import FERPLUS_TAGS
 from training.make_card import main
-from training.model_card import CardArguments, make_card
+from training.publishing.card_commands import add_recipes, read_recipe_file
+from training.publishing.card_facts import read_facts
+from training.publishing.card_sections import preprocessing, read_section
+from training.publishing.model_card import CardArguments, make_card
 
 RECIPE = """# A tiny run.
 # command:  python training/pretrain.py --recipe training/recipes/tiny.yaml \\
@@ -261,7 +261,7 @@ def test_how_far_a_run_went_and_what_ended_it(copied, scratch, tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "training" / "recipes").glob("card_*.yaml")), ids=lambda p: p.stem)
 def test_card_recipes_are_read(path):
-    from training.script_arguments import read_recipe
+    from training.runtime.arguments import read_recipe
 
     for recipe in CardArguments(**read_recipe(path, (CardArguments,))).training_recipes:
         assert "--recipe" in read_recipe_file(ROOT / recipe)[1]

@@ -12,10 +12,10 @@ from PIL import Image
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
 from tests.tiny import tiny_config
 from training import mask_coverage
-from training.landmarks import LandmarkArguments
-from training.model_setup import ProcessorArguments, make_processor
-from training.patch_coverage import REGION_NAMES
-from training.synthetic_faces import make_dataset
+from training.data.drawn_faces import make_dataset
+from training.data.landmarks import LandmarkArguments
+from training.measuring.patch_coverage import REGION_NAMES
+from training.models.loading import ProcessorArguments, make_processor
 
 
 def call(*arguments):

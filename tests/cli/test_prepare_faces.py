@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests import official_layouts as layouts
 from training import prepare_faces
-from training.face_data import DatasetArguments, open_faces
-from training.face_squares import cut_square, square_of_box, square_of_landmarks
+from training.data.face_squares import cut_square, square_of_box, square_of_landmarks
+from training.data.faces import DatasetArguments, open_faces
 
 
 def prepare(dataset, output_dir, *flags):

@@ -18,9 +18,9 @@ from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from tests.new_process import ROOT
 from tests.unit.test_face_data import write_ferplus
 from training import pretrain
-from training.pretraining_loop import PretrainingLoop
-from training.run_state import list_checkpoints
-from training.script_arguments import read_recipe
+from training.pretraining.loop import PretrainingLoop
+from training.runtime.arguments import read_recipe
+from training.runtime.run_folder import list_checkpoints
 
 
 def run(*arguments):

@@ -11,9 +11,9 @@ import pytest
 
 from tests.tiny import FIELDS
 from training import evaluate_classifier, linear_probe, report
+from training.data.drawn_faces import write_image_folder
 from training.fer_metrics.fer_metrics import bootstrap_interval
-from training.run_metrics import classification_measures, write_metrics, write_predictions
-from training.synthetic_faces import write_image_folder
+from training.measuring.classification import classification_measures, write_metrics, write_predictions
 
 NAMES = ("a", "b")
 

@@ -9,8 +9,10 @@ import time
 import psutil
 import torch
 
-from training import image_store, pretrain, pretraining_loop
-from training.script_arguments import run_main
+from training import pretrain
+from training.data import image_store
+from training.pretraining import loop as pretraining_loop
+from training.runtime.arguments import run_main
 
 RANK = int(os.environ["RANK"])
 assert int(os.environ["WORLD_SIZE"]) == 2, "this child refuses to pass alone"

@@ -13,7 +13,7 @@ from torch import distributed
 
 from modeling_simfle import SimFLEForPreTraining
 from tests.tiny import tiny_config, tiny_inputs
-from training.pretraining_loop import mean_over_processes
+from training.pretraining.loop import mean_over_processes
 
 LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
 
@@ -48,7 +48,7 @@ def main() -> None:
         torch.save({"losses": torch.stack(history), "weights": bare_model.state_dict()}, file)
     if processes > 1:
         distributed.barrier()
-        os._exit(0)  # see training.script_arguments.leave_processes
+        os._exit(0)  # see training.runtime.arguments.leave_processes
 
 
 if __name__ == "__main__":

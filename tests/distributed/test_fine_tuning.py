@@ -8,7 +8,7 @@ import pytest
 
 from modeling_simfle.configuration_simfle import weights_sha256
 from tests.distributed.launcher import launch
-from training.run_state import list_checkpoints
+from training.runtime.run_folder import list_checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from modeling_simfle import SimFLEForPreTraining
 from tests.distributed.launcher import launch
-from training.run_state import list_checkpoints
+from training.runtime.run_folder import list_checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from training import pretrain, pretraining_data, pretraining_loop
-from training.script_arguments import run_main
+from training import pretrain
+from training.pretraining import batches as pretraining_data
+from training.pretraining import loop as pretraining_loop
+from training.runtime.arguments import run_main
 
 
 def main() -> None:

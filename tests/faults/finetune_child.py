@@ -7,8 +7,9 @@ import resource
 import signal
 import sys
 
-from training import fine_tuning_loop, finetune
-from training.script_arguments import run_main
+from training import finetune
+from training.finetuning import loop as fine_tuning_loop
+from training.runtime.arguments import run_main
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from modeling_simfle import SimFLEForPreTraining
 from tests.new_process import ROOT
 from training import pretrain
-from training.run_guard import breakdown_in_a_sentence, describe_breakdown
-from training.run_state import list_checkpoints
-from training.script_arguments import run_main
+from training.runtime.arguments import run_main
+from training.runtime.processes import breakdown_in_a_sentence, describe_breakdown
+from training.runtime.run_folder import list_checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from modeling_simfle.configuration_simfle import weights_sha256
 from tests.new_process import ROOT
 from training import finetune
-from training.run_state import list_checkpoints
+from training.runtime.run_folder import list_checkpoints
 
 
 @pytest.fixture(scope="module")

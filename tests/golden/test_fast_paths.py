@@ -10,7 +10,7 @@ import torch
 from modeling_simfle import SimFLEForPreTraining
 from tests.golden.test_golden_losses import FILE, RUNS, run
 from tests.tiny import tiny_config, tiny_inputs
-from training.views import apply_views, draw_view, stack_views, view_generator
+from training.data.views import apply_views, draw_view, stack_views, view_generator
 
 GOLDEN = json.loads(FILE.read_text())
 

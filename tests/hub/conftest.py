@@ -9,8 +9,9 @@ from huggingface_hub import constants
 from tests.hub.hub_server import running_hub
 from tests.hub.hub_state import REPO, STAYS, TOKEN
 from tests.hub.published_folders import call
-from training import assemble_release, export, finetune, publish, publishing
-from training.synthetic_faces import draw_face
+from training import assemble_release, export, finetune, publish
+from training.data.drawn_faces import draw_face
+from training.publishing import publishing
 
 
 @pytest.fixture

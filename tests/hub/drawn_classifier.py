@@ -7,8 +7,8 @@ import torch
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
 from tests.tiny import tiny_config
-from training.fer_datasets import EXPRESSIONS
-from training.synthetic_faces import draw_face
+from training.data.drawn_faces import draw_face
+from training.data.fer_datasets import EXPRESSIONS
 
 
 @torch.no_grad()

@@ -15,11 +15,11 @@ from modeling_simfle import SimFLEModel
 from modeling_simfle.configuration_simfle import CODE_FILES
 from tests.hub.published_folders import call, read
 from training import assemble_release, evaluate_classifier, linear_probe, make_card
-from training.card_checks import check_card
-from training.card_sections import read_section
+from training.data.drawn_faces import write_image_folder
 from training.export import FILES
-from training.synthetic_faces import write_image_folder
-from training.weight_licences import source_license
+from training.publishing.card_checks import check_card
+from training.publishing.card_sections import read_section
+from training.publishing.weight_licences import source_license
 
 METRICS = "metrics.json"
 
@@ -58,7 +58,7 @@ def test_an_encoder_alone(assembled):
 
 
 def test_snippets_are_of_the_folder_that_is_made(pretrained, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.public_paths.ROOT", tmp_path)
+    monkeypatch.setattr("training.runtime.public_paths.ROOT", tmp_path)
     call(assemble_release, pretrained[0], tmp_path / "cards" / "encoder", "--encoder_only")
     usage = read_section((tmp_path / "cards" / "encoder" / "README.md").read_text(), "How to use")
     assert 'model="cards/encoder"' in usage and '"cards/encoder/example_face.png"' in usage
@@ -82,7 +82,7 @@ def test_what_the_plain_folder_holds(assembled):
 def test_shards_have_at_most_the_size_that_is_asked_for(tmp_path):
     from modeling_simfle import SimFLEConfig
     from modeling_simfle.configuration_simfle import weights_sha256
-    from training.published_weights import save_halves
+    from training.models.half_weights import save_halves
 
     torch.manual_seed(0)
     model = SimFLEModel(SimFLEConfig(hidden_sizes=[64, 128, 256, 512], depths=[1, 1, 1, 1], use_local_branch=False))

@@ -14,9 +14,9 @@ from modeling_simfle import SimFLEForImageClassification, SimFLEModel
 from modeling_simfle.configuration_simfle import weights_sha256
 from tests.hub.published_folders import call, read, spoil
 from training import evaluate_classifier, predict
-from training.card_checks import check_card
-from training.card_sections import read_section
 from training.make_card import main as make_card_main
+from training.publishing.card_checks import check_card
+from training.publishing.card_sections import read_section
 
 STATED = "license: other\nlicense_name: research-use-only\nlicense_link: LICENSE"
 

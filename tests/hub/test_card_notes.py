@@ -10,11 +10,12 @@ from huggingface_hub import ModelCard
 from modeling_simfle import SimFLEForImageClassification
 from tests.hub.hub_state import REPO
 from tests.hub.published_folders import call, read, spoil
-from training import assemble_release, make_card, model_card, publish
-from training.card_checks import check_card
-from training.card_sections import read_section
-from training.folder_checks import check_staged
-from training.staging import stage
+from training import assemble_release, make_card, publish
+from training.publishing import model_card
+from training.publishing.card_checks import check_card
+from training.publishing.card_sections import read_section
+from training.publishing.folder_checks import check_staged
+from training.publishing.staging import stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")  # the client's own
 RECIPE = "# command:  python training/pretrain.py --dataset FACES\nview_size: 64\n"

@@ -17,13 +17,13 @@ from modeling_simfle import SimFLEModel
 from modeling_simfle.configuration_simfle import CODE_FILES
 from tests.hub.published_folders import is_plain, read
 from tests.new_process import ROOT, run_alone
-from training.card_checks import check_card, is_pickle
-from training.card_sections import read_section
+from training.data.drawn_faces import draw_face
 from training.export import FILES
 from training.make_card import main as make_card_main
-from training.model_card import TOLD, with_repo_id
-from training.staging import stage
-from training.synthetic_faces import draw_face
+from training.publishing.card_checks import check_card, is_pickle
+from training.publishing.card_sections import read_section
+from training.publishing.model_card import TOLD, with_repo_id
+from training.publishing.staging import stage
 
 PUBLISHED = sorted(path.parent for path in (ROOT / "hub_cards").glob("*/config.json"))
 PARAMETERS = [*PUBLISHED, "classifier", "encoder", "plain"]

@@ -17,17 +17,17 @@ from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
 from tests.hub.drawn_classifier import save_classifier
 from tests.new_process import ROOT, run_alone
 from training import export
-from training.fer_datasets import EXPRESSIONS
-from training.model_setup import load_processor
-from training.onnx_export import (
+from training.data.drawn_faces import draw_face
+from training.data.fer_datasets import EXPRESSIONS
+from training.exporting.onnx_files import (
     check_against_eager,
     load_plain_folder,
     onnx_classifier,
     save_plain_folder,
     store_halves,
 )
-from training.synthetic_faces import draw_face
-from training.teacher import load_teacher
+from training.finetuning.teacher import load_teacher
+from training.models.loading import load_processor
 
 # Of probabilities: weights rounded to float16; and, trained in gray, the gray picture rounded to 8 bits, to which an
 # untrained encoder is as sensitive as to any noise.

@@ -23,7 +23,7 @@ from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
 from modeling_simfle.configuration_simfle import CODE_FILES
 from tests.hub.drawn_classifier import save_classifier
 from tests.hub.from_hub import hub_environment, logits_from_hub
-from training.synthetic_faces import draw_face
+from training.data.drawn_faces import draw_face
 
 REPO, TAG = "org/name", "v1"
 CONFIG = """

@@ -12,8 +12,8 @@ from transformers import pipeline
 from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
 from tests.new_process import run_alone
 from tests.tiny import tiny_config
-from training.fer_datasets import EXPRESSIONS
-from training.synthetic_faces import draw_face
+from training.data.drawn_faces import draw_face
+from training.data.fer_datasets import EXPRESSIONS
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@
 import pytest
 
 from tests.new_process import ROOT
-from training.public_paths import public
+from training.runtime.public_paths import public
 
 
 def test_paths_of_the_machine_are_taken_out():

@@ -22,8 +22,8 @@ from tests.hub.hub_server import Handler
 from tests.hub.hub_state import REPO, STAYS, TOKEN
 from tests.hub.published_folders import note_weights
 from tests.new_process import ROOT
-from training.model_card import EXAMPLE, LICENSE_FILE
-from training.synthetic_faces import draw_face
+from training.data.drawn_faces import draw_face
+from training.publishing.model_card import EXAMPLE, LICENSE_FILE
 
 # The client's own, about how it sends files.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")

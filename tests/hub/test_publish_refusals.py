@@ -13,10 +13,10 @@ from modeling_simfle.configuration_simfle import file_sha256
 from tests.hub.from_hub import hub_environment
 from tests.hub.hub_state import REPO, TOKEN
 from training import publish
-from training.fresh_process import compare_in_new_process
-from training.model_card import EXAMPLE, LICENSE_FILE
-from training.staging import stage
-from training.synthetic_faces import draw_face
+from training.data.drawn_faces import draw_face
+from training.publishing.fresh_process import compare_in_new_process
+from training.publishing.model_card import EXAMPLE, LICENSE_FILE
+from training.publishing.staging import stage
 
 
 class Evil:

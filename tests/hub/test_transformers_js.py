@@ -15,10 +15,10 @@ from transformers import pipeline
 from tests.hub.drawn_classifier import save_classifier
 from tests.new_process import ROOT
 from training import export
-from training.card_usage import JAVASCRIPT
-from training.fer_datasets import EXPRESSIONS
-from training.onnx_export import load_plain_folder, onnx_classifier
-from training.synthetic_faces import draw_face
+from training.data.drawn_faces import draw_face
+from training.data.fer_datasets import EXPRESSIONS
+from training.exporting.onnx_files import load_plain_folder, onnx_classifier
+from training.publishing.card_usage import JAVASCRIPT
 
 PUBLISHED = sorted(path.parents[1] for path in (ROOT / "hub_cards").glob("*/onnx/model.onnx"))
 NODE = Path(__file__).parent / "node"

@@ -6,7 +6,7 @@ import torch
 
 from modeling_simfle import SimFLEForPreTraining
 from tests.tiny import tiny_config, tiny_inputs
-from training.cuda_graph import WARM_UP, GraphedPass
+from training.pretraining.cuda_graph import WARM_UP, GraphedPass
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

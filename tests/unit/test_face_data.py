@@ -12,13 +12,13 @@ from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor
 from tests import official_layouts as layouts
-from training.data_formats import guess_format
-from training.face_data import DatasetArguments, open_faces, picture_faces
-from training.features import ProcessedFaces
-from training.fer_datasets import EXPRESSIONS, FERPLUS_TAGS
-from training.read_images import BadImage
-from training.split_checks import check_apart, open_both
-from training.synthetic_faces import make_dataset, write_image_folder
+from training.data.drawn_faces import make_dataset, write_image_folder
+from training.data.faces import DatasetArguments, open_faces, picture_faces
+from training.data.fer_datasets import EXPRESSIONS, FERPLUS_TAGS
+from training.data.formats import guess_format
+from training.data.images import BadImage
+from training.data.split_checks import check_apart, open_both
+from training.models.outputs import ProcessedFaces
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from training.face_squares import (
+from training.data.face_squares import (
     EYE_DISTANCE,
     EYE_HEIGHT,
     OUTSIDE,

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from modeling_simfle import SimFLEModel
 from tests.tiny import tiny_config
-from training.feature_store import stored_tensors, weights_hash
-from training.frozen_encoder import FrozenEncoderArguments, run_folders, split_commas
-from training.linear_heads import few_shot_indices, shuffled_batches, train_heads
-from training.process_resources import torch_threads
+from training.models.output_store import stored_tensors, weights_hash
+from training.probing.frozen_encoder import FrozenEncoderArguments, run_folders, split_commas
+from training.probing.linear_heads import few_shot_indices, shuffled_batches, train_heads
+from training.runtime.resources import torch_threads
 
 SETTINGS = [(rate, decay) for rate in (0.02, 0.2, 2.0) for decay in (0.0, 0.01)]
 

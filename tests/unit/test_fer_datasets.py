@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests import official_layouts as layouts
 from tests.real_data import FOLDER, needs_real_faces
-from training.fer_datasets import (
+from training.data.fer_datasets import (
     EXPRESSIONS,
     FERPLUS_TAGS,
     expression_names,
@@ -26,7 +26,7 @@ from training.fer_datasets import (
     load_sfew,
     match_labels,
 )
-from training.fer_layouts import held_out
+from training.data.layouts import held_out
 
 
 def test_names_and_order():
@@ -273,10 +273,14 @@ def test_ferplus_with_one_of_its_files(tmp_path):
 
 def test_a_whole_ferplus_must_have_its_authors_counts(tmp_path, monkeypatch, capsys):
     layouts.write_ferplus_csv(tmp_path)
-    monkeypatch.setattr("training.ferplus.FULL_COUNTS", {name: (16, 16) for name in ("train", "validation", "test")})
+    monkeypatch.setattr(
+        "training.data.ferplus.FULL_COUNTS", {name: (16, 16) for name in ("train", "validation", "test")}
+    )
     load_ferplus(tmp_path)
     assert "FER+ test: 16 of 16 pictures have a majority, as its authors count" in capsys.readouterr().err
-    monkeypatch.setattr("training.ferplus.FULL_COUNTS", {name: (16, 15) for name in ("train", "validation", "test")})
+    monkeypatch.setattr(
+        "training.data.ferplus.FULL_COUNTS", {name: (16, 15) for name in ("train", "validation", "test")}
+    )
     with pytest.raises(ValueError, match="16 of the 16 pictures have a majority, and its authors' 15 were expected"):
         load_ferplus(tmp_path)
 

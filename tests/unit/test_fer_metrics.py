@@ -15,7 +15,7 @@ from sklearn.calibration import calibration_curve
 
 from tests.new_process import ROOT
 from training.fer_metrics.fer_metrics import bootstrap_interval, expected_calibration_error
-from training.run_metrics import classification_measures
+from training.measuring.classification import classification_measures
 
 FOLDER = ROOT / "training" / "fer_metrics"
 NAMES = ("a", "b", "c", "never")

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor
-from training.face_data import Faces as OpenedFaces
-from training.face_data import rows_of_paths
-from training.fine_tuning_data import (
+from training.data.faces import Faces as OpenedFaces
+from training.data.faces import rows_of_paths
+from training.finetuning.batches import (
     Augmentation,
     AugmentedFaces,
     affine_coefficients,
@@ -22,7 +22,7 @@ from training.fine_tuning_data import (
     make_targets,
     mix,
 )
-from training.fine_tuning_optimizer import schedule
+from training.finetuning.optimizer import schedule
 
 NOTHING = Augmentation(rotation=0, zoom=0, shift=0, jitter=0, erasing=0, flip=False)
 

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from training.fine_tuning_evaluation import epoch_accuracies
-from training.read_images import BadImage, BadImages
-from training.run_metrics import measures_without_repeats
+from training.data.images import BadImage, BadImages
+from training.finetuning.evaluation import epoch_accuracies
+from training.measuring.classification import measures_without_repeats
 
 LABELS = np.array([0, 1, 2, 3])
 

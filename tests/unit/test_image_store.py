@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor
-from training import image_store
-from training.face_data import Faces, picture_faces
-from training.image_store import StoredFaces, build_store, store_faces, store_key
-from training.pretraining_data import MakeViews, PretrainingSet
-from training.pretraining_loop import Feeder
-from training.read_images import BadImage
-from training.synthetic_faces import write_image_folder
+from training.data import image_store
+from training.data.drawn_faces import write_image_folder
+from training.data.faces import Faces, picture_faces
+from training.data.image_store import StoredFaces, build_store, store_faces, store_key
+from training.data.images import BadImage
+from training.pretraining.batches import MakeViews, PretrainingSet
+from training.pretraining.loop import Feeder
 
 
 @pytest.fixture

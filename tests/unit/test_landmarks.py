@@ -11,9 +11,9 @@ from sklearn.linear_model import Ridge
 from modeling_simfle import SimFLEForPreTraining
 from tests.real_data import FOLDER
 from tests.tiny import tiny_config, tiny_inputs
-from training.face_data import DatasetArguments, Faces, open_faces
-from training.fer_metrics.fer_metrics import bootstrap_interval
-from training.landmarks import (
+from training.data.drawn_faces import draw_face
+from training.data.faces import DatasetArguments, Faces, open_faces
+from training.data.landmarks import (
     REGIONS,
     LandmarkArguments,
     area_shares,
@@ -22,15 +22,15 @@ from training.landmarks import (
     normalized_distances,
     read_landmarks,
 )
-from training.patch_coverage import REGION_NAMES, coverage, entropy, patches_on_regions, visible_patches
-from training.ridge_map import (
+from training.fer_metrics.fer_metrics import bootstrap_interval
+from training.measuring.patch_coverage import REGION_NAMES, coverage, entropy, patches_on_regions, visible_patches
+from training.probing.ridge_map import (
     choose_strength,
     held_out_predictions,
     person_folds,
     principal_components,
     ridge_predictions,
 )
-from training.synthetic_faces import draw_face
 
 
 def drawn(num_faces, width, seed=0):
@@ -66,7 +66,7 @@ def test_ridge_is_that_of_the_normal_equations_and_of_scikit_learn(width, relati
 def test_many_columns_are_taken_in_blocks(monkeypatch):
     train, evaluation, targets = drawn(30, 100)
     whole = ridge_predictions(principal_components(train, evaluation), targets, 1.0)
-    monkeypatch.setattr("training.ridge_map.BLOCK", 7)
+    monkeypatch.setattr("training.probing.ridge_map.BLOCK", 7)
     parts = ridge_predictions(principal_components(train, evaluation), targets, 1.0)
     np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-10)
 

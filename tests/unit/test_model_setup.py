@@ -11,7 +11,7 @@ from transformers import ResNetForImageClassification, ViTConfig, ViTForImageCla
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEImageProcessor, SimFLEModel
 from tests.tiny import tiny_config
 from training import knn_probe, pretrain
-from training.model_setup import load_weights
+from training.models.loading import load_weights
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import torch
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from modeling_simfle.modeling_simfle import channel_similarity
 from tests.tiny import tiny_config, tiny_inputs
-from training.face_data import DatasetArguments, open_faces
-from training.knn import knn_predict
-from training.monitor import Monitor
-from training.read_images import BadImage
+from training.data.faces import DatasetArguments, open_faces
+from training.data.images import BadImage
+from training.measuring.knn import knn_predict
+from training.pretraining.monitor import Monitor
 
 
 def test_knn_by_hand():

@@ -11,19 +11,19 @@ from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor, SimFLEModel
 from tests.tiny import tiny_config
-from training.face_data import DatasetArguments, picture_faces
-from training.features import compute_outputs, estimate_batch_norm
-from training.pretraining_data import (
+from training.data.drawn_faces import draw_face, write_image_folder
+from training.data.faces import DatasetArguments, picture_faces
+from training.data.images import BadImages
+from training.data.views import BLUR_SIGMA, normalize
+from training.models.outputs import compute_outputs, estimate_batch_norm
+from training.pretraining.batches import (
     MakeViews,
     PretrainingSet,
     StepSampler,
     cosine_learning_rate,
     draw_masks,
 )
-from training.pretraining_setup import PretrainingArguments, make_feeder
-from training.read_images import BadImages
-from training.synthetic_faces import draw_face, write_image_folder
-from training.views import BLUR_SIGMA, normalize
+from training.pretraining.setup import PretrainingArguments, make_feeder
 
 
 def sample(num_images=23, batch_size=2, accumulation=2, num_processes=2, rank=0, seed=0, first=0, last=10):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from training.pretraining_loop import PretrainingLoop
-from training.run_guard import StepGuard
+from training.pretraining.loop import PretrainingLoop
+from training.runtime.processes import StepGuard
 
 LAST_STEP, LOGGING_STEPS, STEPS_PER_EPOCH = 100, 10, 15
 

@@ -8,7 +8,7 @@ from tests.new_process import ROOT
 
 CHILD = """
 import platform, resource, sys, torch
-from training.process_resources import keep_freed_memory
+from training.runtime.resources import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -6,7 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from training.run_metrics import describe_preprocessing, measures_without_repeats, read_predictions, write_predictions
+from training.measuring.classification import (
+    describe_preprocessing,
+    measures_without_repeats,
+    read_predictions,
+    write_predictions,
+)
 
 
 def test_preprocessing_of_other_processors():

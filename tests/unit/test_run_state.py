@@ -12,8 +12,8 @@ import torch
 
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from tests.tiny import tiny_config, tiny_inputs
-from training.run_metrics import classification_measures, measures_without_repeats
-from training.run_state import (
+from training.measuring.classification import classification_measures, measures_without_repeats
+from training.runtime.run_folder import (
     MetricsLog,
     find_checkpoint,
     list_checkpoints,

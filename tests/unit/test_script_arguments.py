@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from tests.new_process import ROOT
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.runtime.arguments import check_range, parse_arguments, run_main
 
 
 @dataclass
@@ -139,7 +139,7 @@ def test_a_worker_that_outlives_a_kill_holds_nothing_up():
     code = """
 import multiprocessing
 from types import SimpleNamespace
-from training.script_arguments import run_main
+from training.runtime.arguments import run_main
 worker = SimpleNamespace(kill=lambda: None, join=lambda timeout: None, is_alive=lambda: True)
 multiprocessing.active_children = lambda: [worker]
 def main():

@@ -6,11 +6,11 @@ import shutil
 import pytest
 from PIL import Image
 
-from training.face_data import DatasetArguments, open_faces
-from training.folder_splits import split_of, split_of_file
-from training.split_checks import check_chooses, open_both
-from training.streaming import open_stream
-from training.synthetic_faces import make_dataset, write_image_folder
+from training.data.drawn_faces import make_dataset, write_image_folder
+from training.data.faces import DatasetArguments, open_faces
+from training.data.split_checks import check_chooses, open_both
+from training.data.splits import split_of, split_of_file
+from training.data.streams import open_stream
 
 SPELLINGS = {
     "capitals": ("Train", "Validation", "Test"),

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from tests import official_layouts as layouts
 from training import pretrain
-from training.face_data import DatasetArguments
-from training.pretraining_data import StepSampler
-from training.pretraining_setup import PretrainingArguments
-from training.read_images import BadImage
-from training.streaming import StreamSampler, open_stream
-from training.synthetic_faces import make_dataset, write_image_folder
+from training.data.drawn_faces import make_dataset, write_image_folder
+from training.data.faces import DatasetArguments
+from training.data.images import BadImage
+from training.data.streams import StreamSampler, open_stream
+from training.pretraining.batches import StepSampler
+from training.pretraining.setup import PretrainingArguments
 
 
 @pytest.fixture(autouse=True)

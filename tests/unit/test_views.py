@@ -11,9 +11,8 @@ import torch
 from PIL import Image
 
 from training.benchmarks.baseline import pillow_view
-from training.pretraining_data import pad_pictures
-from training.synthetic_faces import draw_face
-from training.views import (
+from training.data.drawn_faces import draw_face
+from training.data.views import (
     ViewParameters,
     apply_views,
     blur_matrices,
@@ -24,6 +23,7 @@ from training.views import (
     turn_hue,
     view_generator,
 )
+from training.pretraining.batches import pad_pictures
 
 NOTHING = ViewParameters((0, 0, 40, 30), False, False, 1, 1, 1, 0, (0, 1, 2, 3), False, 1e-3)
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from modeling_simfle import SimFLEForPreTraining, modeling_simfle
-from training.views import draw_view, view_generator
+from training.data.views import draw_view, view_generator
 
 
 def pillow_view(image: Image.Image, view, size: int) -> torch.Tensor:
@@ -55,7 +55,7 @@ def gaussian_blur(pixels: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 class PillowDataset(Dataset):
-    """faces: training.face_data.Faces. Items: origin and two views, normalised, (3, S, S) float32."""
+    """faces: training.data.faces.Faces. Items: origin and two views, normalised, (3, S, S) float32."""
 
     def __init__(self, faces, processor, origin_size: int, view_size: int, seed: int = 0):
         self.faces, self.origin_size, self.view_size, self.seed = faces, origin_size, view_size, seed

@@ -24,9 +24,10 @@ from training.benchmarks.variants import (
     seconds_of,
     serve,
 )
-from training.model_setup import ModelArguments, read_config
-from training.process_resources import torch_threads
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.models.loading import ModelArguments, read_config
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
+from training.runtime.resources import torch_threads
 
 # Dense bfloat16 peak in FLOP/s, by a part of the device's name (the makers' data sheets).
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
@@ -59,7 +60,7 @@ class BenchArguments:
             if getattr(self, name) is None:
                 setattr(self, name, value)
         if self.num_images < (UNCOUNTED + 1) * self.batch_size:
-            raise ValueError(
+            raise InputError(
                 f"--num_images {self.num_images} gives {self.num_images // self.batch_size} steps of {self.batch_size}"
                 f" faces, and the first {UNCOUNTED} are not timed; give {(UNCOUNTED + 1) * self.batch_size} or more."
             )
@@ -82,7 +83,7 @@ def main(argv=None) -> None:
         figures |= measure_loading(config, bench, device, Path(folder))
         figures |= measure_steps(bench, device, make_variants(config, device, bench.compiled), Path(folder))
     if bench.output_json:
-        from training.run_state import write_json
+        from training.runtime.run_folder import write_json
 
         write_json(Path(bench.output_json), figures)
     print_table(figures)
@@ -161,8 +162,8 @@ def measure_views(bench, device: str) -> dict:
     import torch
 
     from training.benchmarks.baseline import pillow_view
-    from training.synthetic_faces import draw_faces
-    from training.views import apply_views, draw_view, stack_views, view_generator
+    from training.data.drawn_faces import draw_faces
+    from training.data.views import apply_views, draw_view, stack_views, view_generator
 
     faces = [face.image for face in draw_faces(64, 0, bench.image_side)]
     side = bench.image_side
@@ -189,7 +190,7 @@ def measure_views(bench, device: str) -> dict:
 
 def measure_loading(config, bench, device: str, folder: Path) -> dict:
     """An epoch of each loader alone, over drawn faces that are written below `folder`."""
-    from training.synthetic_faces import write_image_folder
+    from training.data.drawn_faces import write_image_folder
 
     write_image_folder(folder / "faces", bench.num_images, seed=0, size=bench.image_side)
     loading = {

@@ -1,5 +1,5 @@
 """
-Both views of a batch by kornia and by training/views.py, in turn, within one run: which makes them faster.
+Both views of a batch by kornia and by training/data/views.py, in turn, within one run: which makes them faster.
 
     pip install kornia && python training/benchmarks/kornia_views.py --output_json kornia.json
 
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from training.script_arguments import check_range, parse_arguments, run_main
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
 
 
 @dataclass
@@ -35,7 +36,7 @@ def main(argv=None) -> None:
     import torch
 
     from training.benchmarks.bench import device_name, in_turn
-    from training.run_state import write_json
+    from training.runtime.run_folder import write_json
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
@@ -60,8 +61,8 @@ def make_variants(bench: KorniaArguments, device: str) -> dict:
     import numpy as np
     import torch
 
-    from training import views
-    from training.synthetic_faces import draw_faces
+    from training.data import views
+    from training.data.drawn_faces import draw_faces
 
     faces = [np.asarray(face.image) for face in draw_faces(bench.batch_size, 0, bench.image_side)]
     images = torch.from_numpy(np.stack(faces)).to(device)
@@ -85,8 +86,8 @@ def kornia_augmentation(size: int):
     try:
         from kornia import augmentation
     except ImportError as error:
-        raise ValueError(f"kornia cannot be imported ({error}); pip install kornia.") from error
-    from training import views
+        raise InputError(f"kornia cannot be imported ({error}); pip install kornia.") from error
+    from training.data import views
 
     strength, hue, kernel = views.JITTER_STRENGTH, views.HUE_STRENGTH, int(0.1 * size) // 2 * 2 + 1
     return augmentation.AugmentationSequential(

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from training.runtime.errors import InputError
+
 BASELINE = "baseline, float32"
 UNCOUNTED = 2  # first steps of an epoch, while workers and memory fill
 
@@ -31,7 +33,7 @@ class FastStep:
     def __init__(self, config, device: str, precision: str, compiled: bool = False):
         import torch
 
-        from training.pretraining_setup import PretrainingArguments, make_model_and_optimizer
+        from training.pretraining.setup import PretrainingArguments, make_model_and_optimizer
 
         self.model, self.optimizer = make_model_and_optimizer(config, None, PretrainingArguments())
         self.model.to(device)
@@ -106,7 +108,7 @@ class Variant:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise ValueError(f"the benchmark's process of {self.name!r} ended; see its message above.")
+            raise InputError(f"the benchmark's process of {self.name!r} ended; see its message above.")
         return json.loads(answer)
 
 
@@ -114,7 +116,7 @@ def serve(config, bench, device: str) -> None:
     """Answers the questions of `Variant.ask`: losses, step, flops, memory, epoch FOLDER."""
     import torch
 
-    from training.process_resources import keep_freed_memory
+    from training.runtime.resources import keep_freed_memory
 
     answers_to, sys.stdout = sys.stdout, sys.stderr
     if not bench.serve.startswith("baseline"):
@@ -177,8 +179,8 @@ def loader_of(variant: str) -> str:
 
 def make_loaders(config, bench, device: str, folder: Path) -> dict:
     """Name to a function that starts an epoch: the plain loader, ours, and ours from stored pictures."""
-    from training.face_data import picture_faces
-    from training.image_store import store_faces
+    from training.data.faces import picture_faces
+    from training.data.image_store import store_faces
 
     faces = picture_faces([folder / "faces"])
     stored = store_faces(faces, folder / "cache", 2 * bench.view_size, bench.num_workers)
@@ -202,8 +204,8 @@ def our_batches(faces, config, bench, device: str):
     from accelerate import Accelerator
 
     from modeling_simfle import SimFLEImageProcessor
-    from training.face_data import DatasetArguments
-    from training.pretraining_setup import PretrainingArguments, make_feeder, make_sampler
+    from training.data.faces import DatasetArguments
+    from training.pretraining.setup import PretrainingArguments, make_feeder, make_sampler
 
     run = PretrainingArguments(view_size=bench.view_size, per_device_train_batch_size=bench.batch_size)
     run.num_train_epochs = 1

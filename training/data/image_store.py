@@ -1,0 +1,193 @@
+"""
+Pictures decoded once: a memory-mapped file of 8-bit pixels that every process and worker shares.
+
+    cache_dir/<key>/pixels.bin     the pictures one after the other, each (h, w, 3) uint8
+    cache_dir/<key>/index.json     heights, widths, and what is wrong with those that cannot be read
+
+The key covers the data set and the longest side, so that another data set never meets this one's pixels.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from training.data.faces import NOWHERE, Faces, evenly
+from training.data.images import BadImage
+from training.runtime.arguments import ignore_stop_signals
+from training.runtime.processes import any_process
+
+ABANDONED = 24 * 3600  # seconds without a write
+
+
+class StoredFaces:
+    """Faces whose pixels come from the file. The same pixels as `faces.pixels` with the side it was built with."""
+
+    def __init__(self, faces: Faces, folder: Path):
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self.faces, self.image_side = faces, index["image_side"]
+        self.sizes = np.array(index["sizes"], dtype=np.int64).reshape(-1, 2)
+        self.problems = {int(number): problem for number, problem in index["problems"].items()}
+        self.ends = np.cumsum(self.sizes.prod(1) * 3)
+        self.file = np.memmap(folder / "pixels.bin", np.uint8, mode="r", shape=(int(self.ends[-1]),))
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getattr__(self, name: str):  # source, split, labels ...
+        if name.startswith("__") or name == "faces":
+            raise AttributeError(name)
+        return getattr(self.faces, name)
+
+    def pixels(self, index: int, longest_side: int) -> np.ndarray:
+        """Picture `index` as (h, w, 3) uint8. Raises BadImage."""
+        assert longest_side == self.image_side
+        if index in self.problems:
+            raise BadImage(self.problems[index])
+        height, width = self.sizes[index]
+        end = self.ends[index]
+        return self.file[end - height * width * 3 : end].reshape(height, width, 3)
+
+    def on_device(self, device: torch.device) -> torch.Tensor | None:
+        """All pictures as (N, h, w, 3) uint8 on the device, if all are of one size and take a quarter of it at most."""
+        if len(np.unique(self.sizes, axis=0)) != 1 or self.problems:
+            return None
+        if device.type == "cuda" and self.file.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
+            return None
+        return torch.from_numpy(np.array(self.file)).view(len(self), *self.sizes[0], 3).to(device)
+
+
+class Decoded(Dataset):
+    """Items: pixels (h, w, 3) uint8, and what is wrong, "" if nothing is."""
+
+    def __init__(self, faces: Faces, image_side: int):
+        self.faces, self.image_side = faces, image_side
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
+        try:
+            return self.faces.pixels(index, self.image_side), ""
+        except BadImage as error:
+            return np.zeros((0, 0, 3), np.uint8), str(error)
+
+
+def store_key(faces: Faces, image_side: int) -> str:
+    """Changes with every file's size and time (folders), or with the table's content (Parquet, Hub)."""
+    digest = hashlib.sha256(f"{faces.rows._fingerprint} {len(faces)} {image_side}".encode())
+    if faces.cell(0)["bytes"] is None:
+        for cell in faces.rows[faces.image_column]:
+            path = (cell or NOWHERE)["path"]
+            found = os.stat(path) if path and os.path.exists(path) else None
+            size, time = (found.st_size, found.st_mtime_ns) if found else (-1, -1)
+            digest.update(f"{path} {size} {time}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def store_faces_once(
+    accelerator, faces: Faces, cache_dir: Path, image_side: int, num_workers: int
+) -> StoredFaces | Faces:
+    """
+    `store_faces` by one process of each machine first (the cache may be its own), then by the others.
+
+    All meet every second of the decoding, which for millions of pictures takes longer than a process may be silent.
+    """
+    where, found = (faces, cache_dir, image_side, num_workers), None
+    if accelerator.is_local_main_process:
+        found = store_faces(*where, beat=lambda: any_process(accelerator, True))
+    while any(any_process(accelerator, False)):
+        pass
+    return store_faces(*where) if found is None else found
+
+
+def store_faces(
+    faces: Faces, cache_dir: Path, image_side: int, num_workers: int, beat: Callable[[], object] = lambda: None
+) -> StoredFaces | Faces:
+    """
+    The faces from a store, which is built where there is none, or a damaged one; the faces as they are where it does
+    not fit.
+
+    Args:
+        cache_dir: where stores live. image_side: longest side of a stored picture, in pixels. beat: called each second.
+    """
+    folder = cache_dir / store_key(faces, image_side)
+    if folder.is_dir():
+        try:
+            return StoredFaces(faces, folder)
+        except (FileNotFoundError, ValueError, KeyError, IndexError) as error:  # other errors pass, and the store stays
+            print(f"--cache_images: {folder} is damaged ({error}); it is built again", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+    if not folder.is_dir():
+        needed = len(faces) * np.mean([Decoded(faces, image_side)[i][0].nbytes for i in evenly(len(faces), 64)])
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(cache_dir).free
+        if needed > 0.9 * free:
+            print(
+                f"--cache_images: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free in {cache_dir}; the"
+                " pictures are decoded every epoch instead.",
+                file=sys.stderr,
+            )
+            return faces
+        build_store(faces, folder, image_side, num_workers, beat)
+    return StoredFaces(faces, folder)
+
+
+def build_store(
+    faces: Faces, folder: Path, image_side: int, num_workers: int, beat: Callable[[], object] = lambda: None
+) -> None:
+    """Decodes every picture once, into a temporary folder that is then renamed."""
+    for left in folder.parent.glob(f"{folder.name}.*.tmp"):  # of a killed process; others, on any machine, write on
+        with suppress(FileNotFoundError):
+            if time.time() - (left / "pixels.bin").stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+    temporary = folder.with_name(f"{folder.name}.{platform.node()}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # its own alone: another run may be building beside it
+    temporary.mkdir(parents=True)
+    sizes: list[tuple[int, ...]] = []
+    problems: dict[int, str] = {}
+    loader = DataLoader(
+        Decoded(faces, image_side),
+        batch_size=16,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=ignore_stop_signals,
+    )
+    bar = tqdm(total=len(faces), desc="decoding", disable=not sys.stderr.isatty(), leave=False, unit="image")
+    last_beat = time.monotonic()
+    with open(temporary / "pixels.bin", "wb") as file:
+        for batch in loader:
+            if time.monotonic() - last_beat > 1:
+                beat()
+                last_beat = time.monotonic()
+            for pixels, problem in batch:
+                if problem:
+                    problems[len(sizes)] = problem
+                sizes.append(pixels.shape[:2])
+                file.write(np.ascontiguousarray(pixels).data)
+            bar.update(len(batch))
+        file.flush()
+        os.fsync(file.fileno())
+    bar.close()
+    if len(problems) == len(sizes):
+        shutil.rmtree(temporary)
+        raise BadImage(f"none of the {len(sizes)} pictures can be read; the first: {problems[0]}")
+    index = {"image_side": image_side, "sizes": sizes, "problems": problems}
+    (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    try:
+        os.replace(temporary, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(temporary)  # another process was faster

@@ -1,0 +1,202 @@
+"""
+Faces read as a stream: Parquet or WebDataset shards, local or on the Hub, shuffled by a buffer.
+
+Every process reads the whole stream in one order, which is a function of (seed, epoch), and takes its share of each
+step from it: no picture comes twice in an epoch and none is left out but the last short step, whatever the number of
+shards and processes. Reading is done once a process; its workers decode.
+"""
+
+import glob
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch.utils.data import Sampler
+
+from training.data.faces import NOWHERE, DatasetArguments, Faces
+from training.data.formats import parquet_files
+from training.data.images import BadImage, read_image
+from training.data.splits import split_files
+from training.runtime.errors import InputError
+
+
+class StreamedFaces(Faces):
+    """
+    Faces of a stream. A picture is asked for by its cell ({"bytes", "path"}), which the sampler hands on.
+
+    Args:
+        rows: a `datasets.IterableDataset`, images not decoded. num_images: pictures of an epoch.
+        files: what the fingerprint is taken over.
+    """
+
+    def __init__(self, rows, image_column: str, num_images: int, files: list[str], source: str, split: str):
+        super().__init__(rows, image_column)
+        self.num_images, self.files, self.source, self.split = num_images, files, source, split
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def cells(self) -> Iterator[dict]:
+        """The pictures in the stream's own order."""
+        return (row[self.image_column] or NOWHERE for row in whole_shards(self.rows, self.source))
+
+    def shuffled_cells(self, seed: int, epoch: int, buffer_size: int) -> Iterator[dict]:
+        shuffled = self.rows.shuffle(seed=seed, buffer_size=buffer_size)
+        shuffled.set_epoch(epoch)
+        return (row[self.image_column] or NOWHERE for row in whole_shards(shuffled, self.source))
+
+    def image(self, cell):
+        try:
+            return read_image(cell, self.name(cell))
+        except BadImage as error:  # told by its bytes from others of its name, or of none
+            raise BadImage(f"{error} [sha256 {hashlib.sha256(cell['bytes'] or b'').hexdigest()[:12]}]") from error
+
+    def name(self, cell) -> str:
+        return cell["path"] or f"a picture of {self.source}"
+
+    def sample(self, count: int) -> list:
+        """The first pictures that can be read."""
+        images: list = []
+        for cell in self.cells():
+            try:
+                images.append(self.image(cell))
+            except BadImage:
+                continue
+            if len(images) == count:
+                break
+        return images
+
+    def picture_sizes(self) -> list[int]:
+        return []
+
+    def fingerprint(self) -> str:
+        """A hash of the shards' names and sizes."""
+        digest = hashlib.sha256(str(self.num_images).encode())
+        for file in self.files:
+            size = os.path.getsize(file) if os.path.exists(file) else ""
+            digest.update(f"{os.path.basename(file)} {size}\n".encode())
+        return digest.hexdigest()[:16]
+
+
+def whole_shards(rows, source: str) -> Iterator[dict]:
+    """The rows. Raises ValueError where a .tar is none or ends early; Parquet's own error is one."""
+    try:
+        yield from rows
+    except tarfile.TarError as error:
+        raise InputError(f"{source}: a .tar shard is cut off, or is none ({error}); get it again.") from error
+
+
+def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> StreamedFaces:
+    """
+    Opens a stream. Raises ValueError: no shards, no image column, a length that is not known, an expression set.
+
+    Args:
+        dataset: folder of .parquet or .tar shards (a split's begin with its name where any does), one such file, or a
+            Hub id. split: its split.
+    """
+    if not dataset:
+        raise InputError("--dataset is missing; give a folder of .parquet or .tar shards, or a Hub id.")
+    if arguments.data_format not in ("auto", "parquet", "hub"):
+        raise InputError(
+            f"--streaming reads Parquet or WebDataset shards, not --data_format {arguments.data_format}; leave one out."
+        )
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    path = Path(dataset).expanduser()
+    files = shards(path, split)
+    if files:
+        kind = "parquet" if files[0].endswith(".parquet") else "webdataset"
+        patterns = [glob.escape(file) for file in files]
+        try:
+            rows = datasets.load_dataset(kind, data_files={"rows": patterns}, split="rows", streaming=True)
+        except (tarfile.TarError, ValueError) as error:  # it looks into the first one
+            raise InputError(f"{dataset}: a shard is cut off, or is none ({error}); get it again.") from error
+    elif path.exists():
+        raise InputError(f"--streaming: {dataset} holds no .parquet or .tar shards; give a folder that does.")
+    else:
+        try:
+            rows = datasets.load_dataset(dataset, split=split, streaming=True)
+        except (OSError, ValueError, DatasetsError) as error:  # no network, no such data set, no such split
+            why = error.__cause__ or error
+            raise InputError(f"{dataset} is no folder here, and the Hub gave no split {split!r}: {why}") from error
+    columns: dict = rows.features or next(whole_shards(rows, dataset), {})
+    if "votes" in columns and arguments.data_format == "auto":
+        raise InputError(
+            f"{dataset} looks like FER+, whose training pictures that equal validation ones a stream cannot leave out;"
+            " leave --streaming out, or say --data_format parquet to take them all."
+        )
+    pictures = [name for name, kind in columns.items() if isinstance(kind, datasets.Image)]
+    column = arguments.image_column if arguments.image_column in columns else (pictures or [None])[0]
+    if column is None:
+        raise InputError(f"{dataset} has no image column {arguments.image_column!r}; found {', '.join(columns)}.")
+    num_images = arguments.num_images or count_rows(files, rows, split)
+    if num_images is None:
+        raise InputError(f"--streaming: {dataset} does not say how many images it has; give --num_images.")
+    rows = rows.select_columns(column).cast_column(column, datasets.Image(decode=False))
+    return StreamedFaces(rows, column, num_images, files or [dataset], dataset, split)
+
+
+def shards(path: Path, split: str) -> list[str]:
+    """The shards of a split: those whose names begin with it, or all where none does."""
+    if path.is_file():
+        return [str(path)]
+    found = parquet_files(path) or sorted([*path.glob("*.tar"), *path.glob("data/*.tar")])
+    return [str(file) for file in split_files(found, split)] if found else []
+
+
+def count_rows(files: list[str], rows, split: str) -> int | None:
+    """From Parquet's own metadata, or what the Hub knows; None where nobody does."""
+    if files and files[0].endswith(".parquet"):
+        import pyarrow.parquet
+
+        return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
+    splits = getattr(rows.info, "splits", None) or {}
+    return splits[split].num_examples if split in splits else None
+
+
+class StreamSampler(Sampler):
+    """
+    The (epoch, position, cell) keys of each micro-batch of one process: StepSampler's order of a stream.
+
+    Args: as StepSampler's; buffer_size: pictures among which the next is drawn.
+    """
+
+    def __init__(self, faces: StreamedFaces, steps, buffer_size: int):
+        self.faces, self.steps, self.buffer_size = faces, steps, buffer_size
+
+    def __getattr__(self, name: str):  # first_step, last_step, steps_per_epoch
+        if name == "steps":
+            raise AttributeError(name)
+        return getattr(self.steps, name)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self):
+        steps = self.steps
+        process_batch = steps.batch_size * steps.num_processes  # images of one micro-batch of all processes
+        cells, epoch = None, None
+        for step in range(steps.first_step, steps.last_step):
+            position = step % steps.steps_per_epoch * steps.accumulation * process_batch
+            if step // steps.steps_per_epoch != epoch:
+                epoch = step // steps.steps_per_epoch
+                cells = self.faces.shuffled_cells(steps.seed, epoch, self.buffer_size)
+                for _ in range(position):  # what a resumed run has seen
+                    next(cells, None)
+            for micro in range(steps.accumulation):
+                first = position + micro * process_batch
+                taken = self.take(cells, process_batch, first + process_batch)
+                mine = range(steps.rank * steps.batch_size, (steps.rank + 1) * steps.batch_size)
+                yield [(epoch, first + place, taken[place]) for place in mine]
+
+    def take(self, cells: Iterator[dict], count: int, seen: int) -> list[dict]:
+        taken = [cell for _, cell in zip(range(count), cells, strict=False)]
+        if len(taken) < count:
+            raise InputError(
+                f"{self.faces.source} ended after {seen - count + len(taken)} images, before the {len(self.faces)} that"
+                " --num_images or its metadata promised."
+            )
+        return taken

@@ -1,0 +1,1 @@
+"""A classifier as other tools read it: a plain ResNet, ONNX, int8."""

@@ -1,0 +1,1 @@
+"""Fine-tuning a classifier: augmented batches, the loop, the teacher."""

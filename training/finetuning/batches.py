@@ -1,0 +1,181 @@
+"""Batches for fine-tuning: pictures augmented one by one, targets as probabilities. All a function of the seed."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from modeling_simfle.image_processing_simfle import resize_face
+from training.data.faces import Faces
+from training.data.images import BadImage
+from training.data.views import view_generator
+from training.models.outputs import collate_readable
+from training.runtime.arguments import ignore_stop_signals
+from training.runtime.errors import InputError
+
+ERASED_AREA, ERASED_RATIO = (0.02, 0.2), (0.3, 3.3)
+OUTSIDE = (127, 127, 127)  # what an affine change brings in from beyond the picture
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """
+    How far a picture is changed; 0 leaves a change out.
+
+    Args:
+        rotation: degrees. zoom: of the side, as a fraction. shift: of the side, as a fraction. All to both sides.
+        jitter: of the normalised pixels' gain and offset. erasing: probability of a rectangle of mean gray.
+        flip: whether half of the pictures are mirrored.
+    """
+
+    rotation: float
+    zoom: float
+    shift: float
+    jitter: float
+    erasing: float
+    flip: bool
+
+
+def affine_coefficients(generator: np.random.Generator, augmentation: Augmentation, width: int, height: int, size: int):
+    """
+    Draws a similarity change. Every number is drawn, used or not, so that draws stay aligned.
+
+    Returns:
+        Pillow's six numbers, from pixels of the (size, size) result to pixels of the (width, height) picture.
+    """
+    angle = math.radians(augmentation.rotation) * generator.uniform(-1, 1)
+    scale = math.exp(math.log1p(augmentation.zoom) * generator.uniform(-1, 1))
+    right, down = augmentation.shift * generator.uniform(-1, 1, 2)
+    mirror = -1.0 if generator.random() < 0.5 and augmentation.flip else 1.0
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    # The result's centred coordinates in [-0.5, 0.5], turned, zoomed and shifted, onto the picture's pixels.
+    a, b = mirror * cosine * width / size, -mirror * sine * width / size
+    d, e = sine * height / size, cosine * height / size
+    c = (0.5 + right) * width - (a + b) * size / 2
+    f = (0.5 + down) * height - (d + e) * size / 2
+    return a, b, c, d, e, f
+
+
+def augment(image: Image.Image, generator: np.random.Generator, augmentation: Augmentation, size: int) -> Image.Image:
+    """The changed picture as a (size, size) RGB image. One that is larger is made smaller first, antialiased."""
+    if max(image.size) > size:
+        image = resize_face(image, size)
+    coefficients = affine_coefficients(generator, augmentation, *image.size, size)
+    return image.transform(
+        (size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=OUTSIDE
+    )
+
+
+def erase(pixels: np.ndarray, generator: np.random.Generator) -> None:
+    """A rectangle of (3, S, S) becomes 0, the mean, in place (random erasing, arXiv 1708.04896)."""
+    size = pixels.shape[1]
+    area = size * size * generator.uniform(*ERASED_AREA)
+    ratio = math.exp(generator.uniform(*np.log(ERASED_RATIO)))
+    height, width = (min(size, max(1, round(side))) for side in (math.sqrt(area * ratio), math.sqrt(area / ratio)))
+    top, left = generator.integers(0, (size - height + 1, size - width + 1))
+    pixels[:, top : top + height, left : left + width] = 0
+
+
+class AugmentedFaces(Dataset):
+    """
+    Items by (epoch, index, draw): index, pixel_values (3, S, S) float32, problem ("" if none).
+
+    Args:
+        faces: the pictures. processor: the model's; its gray, scale, mean and deviation are applied. size: S.
+    """
+
+    def __init__(self, faces: Faces, processor, augmentation: Augmentation, size: int, seed: int):
+        self.faces, self.augmentation, self.size, self.seed = faces, augmentation, size, seed
+        self.gray = processor.do_grayscale
+        self.divisor = np.float32(1 / processor.rescale_factor) if processor.do_rescale else np.float32(1)
+        self.mean, self.std = (
+            np.broadcast_to(np.asarray(v, np.float32).reshape(-1, 1, 1), (3, 1, 1))
+            for v in ((processor.image_mean, processor.image_std) if processor.do_normalize else (0, 1))
+        )
+
+    def __getitem__(self, key: tuple[int, int, int]):
+        epoch, index, draw = key
+        try:
+            image = self.faces.image(index)
+        except BadImage as error:
+            return index, None, str(error)
+        generator = view_generator(self.seed, epoch, index, draw)
+        image = augment(image, generator, self.augmentation, self.size)
+        image = image.convert("L").convert("RGB") if self.gray else image
+        pixels = (np.asarray(image, np.float32).transpose(2, 0, 1) / self.divisor - self.mean) / self.std
+        gain, offset = 1 + self.augmentation.jitter * generator.uniform(-1, 1, 2)
+        pixels = pixels * np.float32(gain) + np.float32(offset - 1)
+        if generator.random() < self.augmentation.erasing:
+            erase(pixels, generator)
+        return index, pixels, ""
+
+
+def epoch_order(labels: np.ndarray, seed: int, epoch: int, balanced: bool) -> np.ndarray:
+    """The pictures of an epoch (N,): a permutation; balanced: drawn with replacement, every class equally often."""
+    generator = np.random.default_rng([seed, epoch])
+    if not balanced:
+        return generator.permutation(len(labels))
+    weights = 1.0 / np.bincount(labels)[labels]
+    return generator.choice(len(labels), len(labels), p=weights / weights.sum())
+
+
+def count_draws(order: np.ndarray) -> np.ndarray:
+    """(N,): how often each picture of an order (N,) came before in it; zeros for a permutation."""
+    places = np.argsort(order, kind="stable")  # a picture's draws one after the other, the first one first
+    _, firsts, counts = np.unique(order[places], return_index=True, return_counts=True)
+    draws = np.empty_like(order)
+    draws[places] = np.arange(len(order)) - np.repeat(firsts, counts)
+    return draws
+
+
+def epoch_batches(faces: Faces, epoch: int, batch_size: int, seed: int, balanced: bool, rank: int, num_processes: int):
+    """Keys (epoch, index, draw) of the batches of one process; the last short batch of all processes is dropped."""
+    order = epoch_order(faces.labels, seed, epoch, balanced)
+    steps = len(order) // (batch_size * num_processes)
+    pairs = np.stack([order, count_draws(order)], axis=1)[: steps * batch_size * num_processes]
+    own = pairs.reshape(steps, num_processes, batch_size, 2)[:, rank]
+    return [[(epoch, index, draw) for index, draw in batch] for batch in own.tolist()]
+
+
+def make_epoch_loader(dataset: AugmentedFaces, batches: list, num_workers: int) -> DataLoader:
+    """Yields (indices, pixel_values (B, 3, S, S), problems)."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=collate_readable,
+        worker_init_fn=ignore_stop_signals,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # the loader draws a seed for its workers: not from the run's generator
+    )
+
+
+def make_targets(faces: Faces, soft: bool, smoothing: float) -> torch.Tensor:
+    """Probabilities (N, classes) float32: the annotators' votes or one-hot labels, smoothed."""
+    classes = len(faces.class_names)
+    if soft and faces.soft_labels is None:
+        raise InputError(f"--labels soft: {faces.source} has one label a picture and no votes; use --labels hard.")
+    if soft:
+        targets = torch.from_numpy(np.asarray(faces.soft_labels, np.float32))
+    else:
+        targets = torch.nn.functional.one_hot(torch.from_numpy(faces.labels), classes).float()
+    return targets * (1 - smoothing) + smoothing / classes
+
+
+def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
+    """(classes,) inverse to the classes' counts, mean 1 over the pictures; a class without pictures weighs 0."""
+    counts = np.bincount(labels, minlength=classes)
+    weights = np.where(counts > 0, len(labels) / (np.maximum(counts, 1) * (counts > 0).sum()), 0.0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def mix(pixel_values: torch.Tensor, targets: torch.Tensor, alpha: float, generator: np.random.Generator):
+    """Mixup (arXiv 1710.09412): each picture and target with another of the batch, one share for the batch."""
+    if alpha == 0:
+        return pixel_values, targets
+    share = float(generator.beta(alpha, alpha))
+    partner = torch.from_numpy(generator.permutation(len(pixel_values))).to(pixel_values.device, non_blocking=True)
+    return torch.lerp(pixel_values[partner], pixel_values, share), torch.lerp(targets[partner], targets, share)

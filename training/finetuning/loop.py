@@ -1,0 +1,293 @@
+"""The loop of fine-tuning: epochs, their evaluation, the best model, checkpoints, and the report at the end."""
+
+import hashlib
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+from safetensors.torch import load_file
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from modeling_simfle import SimFLEForImageClassification
+from modeling_simfle.configuration_simfle import weights_sha256
+from training.data.images import BadImages
+from training.finetuning.batches import (
+    Augmentation,
+    AugmentedFaces,
+    class_weights,
+    epoch_batches,
+    make_epoch_loader,
+    make_targets,
+    mix,
+)
+from training.finetuning.evaluation import RESULTS, epoch_accuracies, is_reported, predict
+from training.finetuning.optimizer import make_optimizer, schedule
+from training.finetuning.teacher import load_teacher
+from training.measuring.classification import (
+    classification_measures,
+    measures_without_repeats,
+    print_measures,
+    write_metrics,
+    write_predictions,
+)
+from training.models.output_store import weights_hash
+from training.runtime.errors import InputError
+from training.runtime.processes import any_process, check_same_step, gather_problems
+from training.runtime.run_folder import PICTURE_SIZES, MetricsLog, load_checkpoint, save_checkpoint, save_model
+
+# Arguments that may differ between a run and the one that goes on from it; data and teacher have their hashes.
+FREE = (
+    *("output_dir", "max_train_minutes", "resume_from_checkpoint", "early_stopping_patience"),
+    *("dataset", "eval_dataset", "teacher", "num_workers", "max_bad_images"),
+)
+
+
+class FineTuning:
+    """
+    One run.
+
+    Args:
+        accelerator: Accelerate's. model, processor: see `make_model`. train_faces, eval_faces: labelled, one order of
+        classes. data, run: the arguments; `arguments`: all of them, for checkpoints. output_dir: the run's folder.
+    """
+
+    def __init__(self, accelerator, model, processor, train_faces, eval_faces, data, run, arguments, output_dir: Path):
+        self.accelerator, self.processor, self.data, self.run = accelerator, processor, data, run
+        self.train_faces, self.eval_faces, self.output_dir = train_faces, eval_faces, output_dir
+        self.global_batch_size = run.per_device_train_batch_size * accelerator.num_processes
+        self.steps_per_epoch = len(train_faces) // self.global_batch_size
+        if self.steps_per_epoch == 0:
+            raise InputError(
+                f"{train_faces.source} has {len(train_faces)} images, fewer than one batch of {self.global_batch_size};"
+                " use a smaller --per_device_train_batch_size."
+            )
+        self.augmentation = Augmentation(run.rotation, run.zoom, run.shift, run.jitter, run.random_erasing, run.flip)
+        device, names = accelerator.device, train_faces.class_names
+        self.targets = make_targets(train_faces, run.labels == "soft", run.label_smoothing)
+        balanced = run.class_balance == "weights"
+        self.weights = class_weights(train_faces.labels, len(names)).to(device) if balanced else None
+        self.bad_images = BadImages(data.max_bad_images, says=accelerator.is_main_process)
+        self.shared = {name: value for name, value in arguments.items() if name not in FREE}
+        self.shared |= {"dataset_fingerprint": train_faces.fingerprint(), "num_processes": accelerator.num_processes}
+        self.shared["eval_dataset_fingerprint"] = eval_faces.fingerprint()
+        self.shared["global_batch_size"] = self.global_batch_size
+        labels = self.targets.numpy().tobytes() + eval_faces.labels.tobytes()
+        self.shared["labels_fingerprint"] = hashlib.sha256(labels).hexdigest()[:16]
+        self.shared[PICTURE_SIZES] = train_faces.picture_sizes() + eval_faces.picture_sizes()
+        self.teacher = load_teacher(run.teacher, names, processor, device) if run.teacher else None
+        self.shared["teacher_sha256"] = weights_hash(self.teacher) if self.teacher is not None else None
+        if self.teacher is None:
+            del self.shared["teacher_weight"]
+        self.state: dict = {**self.shared, "epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
+        self.bare_model = model.to(device)
+        self.optimizer = make_optimizer(model, run, run.base_learning_rate * self.global_batch_size / 256)
+        self.average = self.make_average()
+
+    def make_average(self):
+        """The averaged model, BatchNorm's statistics included, or None."""
+        if not self.run.ema_decay:
+            return None
+        return AveragedModel(self.bare_model, multi_avg_fn=get_ema_multi_avg_fn(self.run.ema_decay), use_buffers=True)
+
+    def resume(self, checkpoint: Path | None) -> None:
+        """Loads weights, their average, momentum and position. Raises ValueError naming what differs."""
+        if checkpoint is not None:
+            limit = self.data.max_bad_images
+            self.state |= load_checkpoint(checkpoint, self.bare_model, self.optimizer, self.shared, limit)
+            if self.average is not None:
+                self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
+            self.bad_images = BadImages(self.data.max_bad_images, self.state["bad_images"], self.bad_images.says)
+            self.accelerator.print(f"resuming from step {self.state['step']}")
+        elif self.run.resume_from_checkpoint:
+            self.accelerator.print("no checkpoint found; starting from step 0")
+        check_same_step(self.accelerator, self.step)
+        self.model, self.optimizer = self.accelerator.prepare(self.bare_model, self.optimizer)
+        if self.accelerator.scaler is not None and "scaler" in self.state:
+            self.accelerator.scaler.load_state_dict(self.state["scaler"])
+
+    @property
+    def step(self) -> int:
+        return self.state["epochs"] * self.steps_per_epoch
+
+    def is_finished(self) -> bool:
+        """Whether all epochs are done, or the patience is over."""
+        patience = self.run.early_stopping_patience or self.run.num_train_epochs
+        done = self.state["epochs"]
+        return done >= self.run.num_train_epochs or done - self.state["best_epoch"] >= patience
+
+    def train(self) -> None:
+        """Runs to the end, or until the time is over; says so where there is nothing left to do."""
+        if self.is_finished():
+            self.accelerator.print(f"the run is already finished at step {self.step}")
+            return
+        if self.accelerator.is_main_process:
+            for name in RESULTS:  # of a run that ended earlier; the weights beside them will be others
+                (self.output_dir / name).unlink(missing_ok=True)
+            self.metrics = MetricsLog(self.output_dir / "metrics.jsonl", self.step)
+        started, before, ended = time.perf_counter(), self.state["seconds"], False
+        upcoming = self.load_epoch(self.state["epochs"])
+        while not ended:
+            loss = self.train_epoch(self.state["epochs"], upcoming)
+            self.state["epochs"] += 1
+            if self.state["epochs"] < self.run.num_train_epochs:  # its workers start while this one is evaluated
+                upcoming = self.load_epoch(self.state["epochs"])
+            self.state["seconds"] = before + time.perf_counter() - started
+            if self.accelerator.is_main_process:
+                self.evaluate_epoch(loss)
+            ended = self.must_end(started)
+
+    def must_end(self, started: float) -> bool:
+        """Whether the run is finished or the time over; the main process, which evaluates, decides for all."""
+        limit = self.run.max_train_minutes
+        out_of_time = limit is not None and time.perf_counter() - started > 60 * limit
+        told = [out_of_time or self.is_finished(), self.bad_images.known]
+        ended, self.bad_images.known = broadcast_object_list(told)
+        return ended
+
+    def load_epoch(self, epoch: int) -> Iterator:
+        """This process's batches of an epoch, which its workers begin to make."""
+        run = self.run
+        size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
+        dataset = AugmentedFaces(self.train_faces, self.processor, self.augmentation, size, run.seed)
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        batches = epoch_batches(
+            self.train_faces, epoch, run.per_device_train_batch_size, run.seed, run.class_balance == "sampling",
+            rank, processes,
+        )  # fmt: skip
+        return iter(make_epoch_loader(dataset, batches, self.data.num_workers))
+
+    def train_epoch(self, epoch: int, loader: Iterator) -> float:
+        """
+        One pass over the training faces, as `load_epoch` has them; returns its mean loss.
+
+        Raises:
+            ValueError: a loss that is not finite, too many bad images, or no batch that could be used.
+        """
+        quiet = not (self.accelerator.is_main_process and sys.stderr.isatty())
+        self.model.train()
+        total, done = torch.zeros((), device=self.accelerator.device), 0
+        title = f"epoch {epoch + 1}/{self.run.num_train_epochs}"
+        loaded = tqdm(loader, desc=title, total=self.steps_per_epoch, disable=quiet, leave=False)
+        for step, (indices, pixels, problems) in enumerate(loaded):
+            if self.must_skip(indices, problems):
+                continue
+            total += self.train_step(epoch, step, indices, pixels)
+            done += 1
+        if done == 0:
+            raise InputError(f"no batch of epoch {epoch + 1} had two pictures that can be read; see the names above.")
+        mean = float(self.accelerator.reduce(total / done, "mean"))
+        if not math.isfinite(mean):
+            raise InputError(f"the loss of epoch {epoch + 1} is {mean}; use a smaller --base_learning_rate.")
+        return mean
+
+    def must_skip(self, indices: list[int], problems: dict[int, str]) -> bool:
+        """
+        Counts unreadable pictures; whether any process has fewer than two others: BatchNorm needs two.
+
+        All processes agree, in one small reduction a step where there are several: none waits for another's gradients.
+        """
+        fresh = self.bad_images.fresh({f"train {index}": problem for index, problem in problems.items()})
+        too_few, some_fresh = any_process(self.accelerator, len(indices) < 2, bool(fresh))
+        if some_fresh:
+            self.bad_images.add(gather_problems(fresh))
+        return too_few
+
+    def train_step(self, epoch: int, step: int, indices: list[int], pixels: torch.Tensor) -> torch.Tensor:
+        """One update from the pictures `indices`, (B, 3, S, S); returns the loss, (), detached."""
+        run = self.run
+        generator = np.random.default_rng([run.seed, epoch, step, self.accelerator.process_index])
+        pixels, targets = (
+            tensor.to(self.accelerator.device, non_blocking=True) for tensor in (pixels, self.targets[indices])
+        )
+        pixels, targets = mix(pixels, targets, run.mixup_alpha, generator)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if self.teacher is not None:
+            with torch.no_grad(), self.accelerator.autocast():
+                answers = self.teacher(pixels).logits.float().softmax(1)
+            targets = torch.lerp(targets, answers, run.teacher_weight)
+        share = schedule(epoch + (step + 1) / self.steps_per_epoch, run.warmup_epochs, run.num_train_epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * share
+        logits = self.model(pixels).logits.float()
+        loss = F.cross_entropy(logits, targets, weight=self.weights)
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.bare_model)
+        return loss.detach()
+
+    def evaluate_epoch(self, loss: float) -> None:
+        """
+        Accuracy on the evaluation split; the best epoch's model goes to the top of the folder; a checkpoint.
+
+        Under --mixed_precision the epochs are compared in it, and metrics.json's figures are float32's.
+        """
+        with self.accelerator.autocast():
+            kept, predictions = self.predict(self.kept_model())
+        found = epoch_accuracies(self.eval_faces.labels[kept], predictions, self.eval_faces.repeats_training, kept)
+        choosing = list(found)[-1]
+        accuracy, state = found[choosing], self.state
+        if accuracy > state["best_accuracy"]:
+            state |= {"best_accuracy": accuracy, "best_epoch": state["epochs"]}
+            save_model(self.output_dir, self.kept_model(), self.processor)
+        line = {"step": self.step, "epoch": state["epochs"], "loss": loss, **found}
+        line |= {"learning_rate": self.optimizer.param_groups[-1]["lr"], "seconds": state["seconds"]}
+        self.metrics.write(line)
+        print(
+            f"epoch {state['epochs']}/{self.run.num_train_epochs}: loss {loss:.4f},"
+            f" {self.run.eval_split} {choosing.replace('_', ' ')}"
+            f" {100 * accuracy:.2f} % (best {100 * state['best_accuracy']:.2f} %, epoch {state['best_epoch']})"
+        )
+        state["bad_images"] = sorted(self.bad_images.known)
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
+        more = {} if self.average is None else {"average": self.average.state_dict()}
+        save_checkpoint(self.output_dir, self.step, self.bare_model, self.processor, self.optimizer, state, 1, more)
+
+    def kept_model(self):
+        return self.bare_model if self.average is None else self.average.module
+
+    def predict(self, model):
+        """Indices (N,) of the evaluation pictures that can be read, and their classes (N,) by the model."""
+        return predict(
+            model, self.eval_faces, self.processor, self.data.num_workers, self.bad_images, self.accelerator.device
+        )
+
+    def report(self, model_arguments) -> None:
+        """metrics.json and predictions.csv of the best epoch's model, read back from the folder, if not there yet."""
+        if is_reported(self.output_dir):
+            return
+        best = SimFLEForImageClassification.from_pretrained(self.output_dir).to(self.accelerator.device)
+        kept, predictions = self.predict(best)
+        labels = self.eval_faces.labels[kept]
+        write_predictions(self.output_dir / RESULTS[1], kept, labels, predictions)
+        num_unread = sum(key.startswith("train") for key in self.bad_images.known)
+        metrics = write_metrics(  # last: a run without it is unfinished
+            self.output_dir / RESULTS[0],
+            classification_measures(labels, predictions, self.train_faces.class_names),
+            split=self.run.eval_split,
+            protocol=f"{self.state['epochs']} epochs, best of them on {self.run.eval_split}, without pictures that"
+            " repeat training ones where those are known",
+            processor=self.processor,
+            model=model_arguments.name,
+            seed=self.run.seed,
+            method="fine-tuning" if model_arguments.model else "supervised from scratch",
+            label_percent=100,
+            dataset={"source": self.eval_faces.source, "fingerprint": self.eval_faces.fingerprint()},
+            choices=self.state["epochs"],
+            epoch=self.state["best_epoch"],
+            num_training_images=len(self.train_faces) - num_unread,
+            num_bad_images=len(self.bad_images.known),
+            weights_sha256=weights_sha256(self.output_dir),
+            training_hours=self.state["seconds"] / 3600,
+            **measures_without_repeats(labels, predictions, self.eval_faces.repeats_training, kept),
+        )
+        print_measures(metrics)

@@ -1,0 +1,1 @@
+"""SimFLE's pretraining: batches, the loop, the monitor."""

@@ -1,0 +1,181 @@
+"""Batches of (origin, view 1, view 2) for pretraining; what each holds is a function of (seed, epoch, image) alone."""
+
+import math
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from training.data.faces import Faces
+from training.data.images import BadImage
+from training.data.views import (
+    BLUR_SIGMA,
+    ViewBatch,
+    apply_views,
+    draw_view,
+    normalize,
+    resize_whole,
+    stack_views,
+    view_generator,
+)
+from training.runtime.arguments import ignore_stop_signals
+
+
+class PretrainingSet(Dataset):
+    """
+    Batches of decoded pictures and of the views drawn for them. Items are asked for by (epoch, index): workers need no
+    state.
+
+    Args:
+        faces: the pictures. image_side: a picture with a longer side is made smaller first; in pixels.
+        with_pictures: false where every picture is on the device already. blur_sigma: see `draw_view`.
+    """
+
+    def __init__(self, faces: Faces, image_side: int, seed: int, with_pictures: bool = True, blur_sigma=BLUR_SIGMA):
+        self.faces, self.image_side, self.seed, self.with_pictures = faces, image_side, seed, with_pictures
+        self.blur_sigma = blur_sigma
+
+    def __getitems__(self, keys: list[tuple]) -> dict:
+        """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
+        # A stream's keys bring their pictures' cells with them.
+        found = [self.streamed_picture(*key[2:]) if len(key) > 2 else self.readable_picture(key[1]) for key in keys]
+        pictures, problems = zip(*found)
+        batch = {
+            "sizes": torch.tensor([picture.shape[:2] for picture in pictures], dtype=torch.float32),
+            "index": torch.tensor([index for _, index, *_ in keys]),
+            "problems": list(problems),
+        }
+        if self.with_pictures:
+            batch["images"] = pad_pictures(pictures)
+        for view in (1, 2):
+            drawn = [
+                draw_view(
+                    view_generator(self.seed, epoch, index, view), picture.shape[0], picture.shape[1], self.blur_sigma
+                )
+                for (epoch, index, *_), picture in zip(keys, pictures)
+            ]
+            batch[f"view_{view}"] = stack_views(drawn)
+        return batch
+
+    def readable_picture(self, index: int) -> tuple[np.ndarray, str]:
+        """Picture `index`, or the next that can be read, (H, W, 3) uint8; and what was wrong with it."""
+        problem = ""
+        for offset in range(len(self.faces)):
+            try:
+                return self.faces.pixels((index + offset) % len(self.faces), self.image_side), problem
+            except BadImage as error:
+                problem = problem or str(error)
+        raise BadImage(f"none of the {len(self.faces)} pictures can be read; the first: {problem}")
+
+    def streamed_picture(self, cell: dict) -> tuple[np.ndarray, str]:
+        """A stream's picture; gray where it cannot be read, since a stream has no next one at hand."""
+        try:
+            return self.faces.pixels(cell, self.image_side), ""
+        except BadImage as error:
+            return np.full((self.image_side, self.image_side, 3), 127, np.uint8), str(error)
+
+
+def pad_pictures(pictures) -> torch.Tensor:
+    """Pictures (h, w, 3) uint8 -> (B, H, W, 3), each in the upper left corner."""
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
+    images = np.zeros((len(pictures), height, width, 3), np.uint8)
+    for place, picture in zip(images, pictures):
+        place[: picture.shape[0], : picture.shape[1]] = picture
+    return torch.from_numpy(images)
+
+
+class MakeViews:
+    """
+    Decoded pictures -> the model's inputs, on whatever device the pictures are.
+
+    Args:
+        processor: mean, deviation, do_grayscale. origin_size (None: no origin), view_size: sides in pixels.
+    """
+
+    def __init__(self, processor, origin_size: int | None, view_size: int):
+        self.processor, self.origin_size, self.view_size = processor, origin_size, view_size
+
+    def __call__(self, batch: dict) -> dict:
+        """The batch with (B, 3, S, S) float32 inputs of the model in place of the pictures and parameters."""
+        made = {name: batch[name] for name in ("index", "problems")}
+        if self.origin_size:
+            made["pixel_values"] = resize_whole(batch["images"], batch["sizes"], self.origin_size)
+        for view in (1, 2):
+            made[f"view_{view}_pixel_values"] = apply_views(batch["images"], batch[f"view_{view}"], self.view_size)
+        return {k: normalize(v, self.processor) if k.endswith("pixel_values") else v for k, v in made.items()}
+
+
+def to_device(batch: dict, device) -> dict:
+    """Tensors and ViewBatches of a batch on the device, without waiting; anything else as it is."""
+    movable = (torch.Tensor, ViewBatch)
+    return {k: v.to(device, non_blocking=True) if isinstance(v, movable) else v for k, v in batch.items()}
+
+
+class StepSampler(Sampler):
+    """
+    The (epoch, index) pairs of each micro-batch of one process, from a given step on.
+
+    An epoch is a permutation drawn from (seed, epoch), cut into optimiser steps of batch * accumulation * processes
+    images; the last short step is dropped.
+    """
+
+    def __init__(self, num_images, batch_size, accumulation, num_processes, rank, seed, first_step=0, last_step=0):
+        self.num_images, self.batch_size, self.accumulation = num_images, batch_size, accumulation
+        self.num_processes, self.rank, self.seed = num_processes, rank, seed
+        self.first_step, self.last_step = first_step, last_step
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.num_images // (self.batch_size * self.accumulation * self.num_processes)
+
+    def __len__(self) -> int:
+        return (self.last_step - self.first_step) * self.accumulation
+
+    def __iter__(self):
+        drawn, order = None, None
+        for step in range(self.first_step, self.last_step):
+            epoch, position = divmod(step, self.steps_per_epoch)
+            if epoch != drawn:
+                drawn, order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
+            for micro in range(self.accumulation):
+                first = ((position * self.accumulation + micro) * self.num_processes + self.rank) * self.batch_size
+                yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
+
+
+def as_it_is(batch: dict) -> dict:
+    return batch
+
+
+def make_loader(dataset: PretrainingSet, sampler: StepSampler, num_workers: int, make_views=as_it_is, timeout: int = 0):
+    """
+    One loader for the whole run: workers start once.
+
+    Args:
+        make_views: MakeViews where the workers make the views (no accelerator). timeout: seconds to wait for a worker.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=make_views,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if num_workers else None,
+        timeout=timeout if num_workers else 0,
+        worker_init_fn=ignore_stop_signals,
+    )
+
+
+def draw_masks(config, batch_size: int, seed: int, step: int, micro: int, rank: int) -> dict[str, torch.Tensor]:
+    """group_ids (B,), and under masking="random" noise (B, L): a function of (seed, step, micro-batch, rank)."""
+    if not config.use_local_branch:
+        return {}
+    generator = np.random.default_rng([seed, step, micro, rank])
+    drawn = {"group_ids": torch.from_numpy(generator.integers(0, config.num_channel_groups, batch_size))}
+    if config.masking == "random":
+        drawn["noise"] = torch.from_numpy(generator.random((batch_size, config.num_patches), dtype=np.float32))
+    return drawn
+
+
+def cosine_learning_rate(base: float, batch_size: int, epoch: int, num_epochs: int) -> float:
+    """base * batch / 256 * 0.5 (1 + cos(pi epoch / epochs)): set once an epoch, no warm-up."""
+    return base * batch_size / 256 * 0.5 * (1 + math.cos(math.pi * epoch / num_epochs))

@@ -1,0 +1,252 @@
+"""The training loop of SimFLE: optimiser steps, and what is logged, watched and saved between them."""
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from training.pretraining.batches import cosine_learning_rate, draw_masks, to_device
+from training.pretraining.cuda_graph import GraphedPass
+from training.runtime.processes import StepGuard, StopRequest
+from training.runtime.run_folder import MetricsLog, save_checkpoint
+
+LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
+
+
+@torch.compiler.disable  # its communication cannot be compiled
+def mean_over_processes(similarity: torch.Tensor) -> torch.Tensor:
+    """S of all processes' images; its gradient is that of one process with all of them, once DDP has averaged."""
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(similarity) / torch.distributed.get_world_size()
+
+
+class Feeder:
+    """
+    Batches on the device, one ahead of the step: copying and the views run beside it on a stream of their own.
+
+    Args:
+        loader: batches of training.pretraining.batches. make_views: MakeViews, or None where the workers made them.
+        pictures: every picture on the device, or None where the batches bring them.
+    """
+
+    def __init__(self, loader, device: torch.device, make_views, pictures: torch.Tensor | None):
+        self.batches, self.device, self.make_views, self.pictures = iter(loader), device, make_views, pictures
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.waited = 0.0  # seconds that the host waited for the loader
+        self.upcoming: dict | None = None
+
+    def prepare(self) -> dict | None:
+        started = time.perf_counter()
+        batch = next(self.batches, None)
+        self.waited += time.perf_counter() - started
+        if batch is None:
+            return None
+        indices = batch["index"].tolist()
+        with torch.cuda.stream(self.stream) if self.stream else nullcontext():
+            batch = to_device(batch, self.device)
+            if self.pictures is not None:
+                batch["images"] = self.pictures[batch["index"]]
+            if self.make_views is not None:
+                batch = self.make_views(batch)
+            images = {k: v for k, v in batch.items() if k.endswith("pixel_values")}
+            images = {k: v.contiguous(memory_format=torch.channels_last) for k, v in images.items()}
+        return {"images": images, "indices": indices, "problems": batch["problems"]}
+
+    def next(self) -> dict:
+        """images: the model's inputs; indices and problems of the pictures."""
+        batch = self.prepare() if self.upcoming is None else self.upcoming
+        assert batch is not None, "the sampler has a batch for every step"
+        self.upcoming = None
+        if self.stream:
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+            for tensor in batch["images"].values():
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+        return batch
+
+    def prefetch(self) -> None:
+        """Called when a step is under way on the device; on the CPU there is nothing to run beside."""
+        if self.stream:
+            self.upcoming = self.prepare()
+
+
+class PretrainingLoop:
+    """
+    Args:
+        accelerator: Accelerate's. model, optimizer: prepared by it. feeder: Feeder. sampler: StepSampler.
+        run: the run's arguments (training.pretrain). state: what a checkpoint holds beside weights and momentum.
+        guard: StepGuard. monitor: Monitor, or None but in the main process. processor, output_dir: the run's.
+    """
+
+    def __init__(
+        self,
+        accelerator,
+        model,
+        optimizer,
+        feeder,
+        sampler,
+        run,
+        state,
+        guard: StepGuard,
+        monitor,
+        processor,
+        output_dir,
+    ):
+        self.accelerator, self.model, self.optimizer, self.feeder = accelerator, model, optimizer, feeder
+        self.sampler, self.run, self.state, self.guard, self.monitor = sampler, run, state, guard, monitor
+        self.processor, self.output_dir = processor, Path(output_dir)
+        self.bare_model = accelerator.unwrap_model(model)
+        self.forward_backward: Callable[[dict], torch.Tensor] = self.compute_gradients
+        if run.cuda_graph:
+            trained = [p for p in self.bare_model.parameters() if p.requires_grad]
+            self.forward_backward = GraphedPass(self.compute_gradients, trained)
+        self.is_main = accelerator.is_main_process
+        self.metrics = MetricsLog(self.output_dir / "metrics.jsonl", sampler.first_step) if self.is_main else None
+        self.monitored = MetricsLog(self.output_dir / "monitor.jsonl", sampler.first_step) if self.is_main else None
+        self.loss_scale: float | None = None  # of fp16's gradients
+        self.sums = torch.zeros(len(LOSSES), device=accelerator.device)
+        self.started = self.logged_at = time.perf_counter()
+        self.logged_step = self.saved_step = sampler.first_step
+        quiet = not (self.is_main and sys.stderr.isatty())
+        self.bar = tqdm(total=sampler.last_step, initial=sampler.first_step, disable=quiet, unit="step")
+
+    def train(self) -> int:
+        """Runs to the last step, or until it is asked to stop; returns the number of steps done. All is saved then."""
+        done = self.sampler.first_step
+        if done == 0:
+            self.watch(0)
+        with StopRequest() as request:
+            while done < self.sampler.last_step and not self.guard.stop:
+                self.step(done, request)
+                done += 1
+                self.bar.update()
+                epoch, position = divmod(done, self.sampler.steps_per_epoch)
+                if done % self.run.logging_steps == 0:
+                    self.log(done)
+                if position == 0 and epoch % self.run.monitor_epochs == 0:
+                    self.watch(done)
+                if done % self.run.checkpointing_steps == 0:
+                    self.save(done)
+            if done > self.logged_step:
+                self.log(done)
+            self.save(done)
+            if request.signal is None:  # whoever sends one gives little time
+                self.watch(done)
+        self.guard.settle()
+        self.bar.close()
+        self.stop_signal = request.signal
+        return done
+
+    def step(self, step: int, request: StopRequest) -> None:
+        """One optimiser step: forward and backward of each micro-batch, agreement, update, target."""
+        run, epoch = self.run, step // self.sampler.steps_per_epoch
+        self.rate = cosine_learning_rate(
+            run.base_learning_rate, self.state["global_batch_size"], epoch, run.num_train_epochs
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        losses, problems, indices = [], [], []
+        for micro in range(run.gradient_accumulation_steps):
+            batch = self.feeder.next()
+            inputs = batch["images"] | self.masks(step, micro, len(batch["indices"]))
+            is_last = micro + 1 == run.gradient_accumulation_steps
+            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+                losses.append(self.forward_backward(inputs))
+            self.feeder.prefetch()
+            problems += batch["problems"]
+            indices += batch["indices"]
+        gradients = [p.grad for p in self.bare_model.parameters() if p.grad is not None]
+        self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        self.guard.check(torch.stack(losses), self.gradient_norm, problems, indices, self.must_stop(request))
+        self.sums += torch.stack(losses).float().mean(0)
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            self.loss_scale = scaler.get_scale()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if scaler is None or scaler.get_scale() >= self.loss_scale:  # fp16 skips an update that overflows; asking waits
+            self.bare_model.update_target()
+
+    def compute_gradients(self, inputs: dict) -> torch.Tensor:
+        """Forward and backward of a micro-batch; returns the losses (5,), in the order of LOSSES, 0 for none."""
+        output = self.model(**inputs)
+        self.accelerator.backward(output.loss)
+        terms = [getattr(output, name) for name in LOSSES]
+        return torch.stack([output.loss.detach().new_zeros(()) if x is None else x.detach() for x in terms])
+
+    def masks(self, step: int, micro: int, batch_size: int) -> dict:
+        """Group ids and noise of one micro-batch, and what the processes share."""
+        rank, device = self.accelerator.process_index, self.accelerator.device
+        drawn = draw_masks(self.bare_model.config, batch_size, self.run.seed, step, micro, rank)
+        inputs: dict = {name: tensor.to(device, non_blocking=True) for name, tensor in drawn.items()}
+        if self.run.global_grouping and self.accelerator.num_processes > 1:
+            inputs["reduce_similarity"] = mean_over_processes
+        return inputs
+
+    def must_stop(self, request: StopRequest) -> bool:
+        limit = self.run.max_train_minutes
+        return request.signal is not None or (limit is not None and time.perf_counter() - self.started > 60 * limit)
+
+    def log(self, done: int) -> None:
+        """
+        A line of metrics.jsonl: means since the last one, or since this start. The only place where losses leave the
+        device.
+        """
+        self.guard.settle()
+        num_steps = done - self.logged_step
+        means = self.accelerator.reduce(self.sums / num_steps, "mean").tolist()
+        now = time.perf_counter()
+        seconds, waited = now - self.logged_at, self.feeder.waited
+        self.sums.zero_()
+        self.logged_at, self.logged_step, self.feeder.waited = now, done, 0.0
+        if not self.is_main:
+            return
+        values = dict(zip(LOSSES, means, strict=True))
+        if not self.bare_model.config.use_local_branch:
+            values = {name: values[name] for name in LOSSES[:2]}
+        values |= {
+            "learning_rate": self.rate,
+            "gradient_norm": float(self.gradient_norm) / (self.loss_scale or 1.0),
+            "images_per_second": self.state["global_batch_size"] * num_steps / seconds,
+            "data_wait": waited / seconds,
+        }
+        self.metrics.write({"step": done, "epoch": (done - 1) // self.sampler.steps_per_epoch, **values})
+        self.bar.set_postfix({k: f"{v:.3g}" for k, v in values.items() if k in (*LOSSES, "images_per_second")})
+        self.accelerator.log(values, step=done)
+
+    def watch(self, done: int) -> None:
+        """Before the first step, each --monitor_epochs and at the end: a line of monitor.jsonl, one for a step."""
+        self.guard.settle()
+        if self.is_main and done > self.monitored.last_step:
+            started = time.perf_counter()
+            epoch = done // self.sampler.steps_per_epoch
+            with torch.compiler.set_stance("force_eager"):  # its few batches are not worth compiling for
+                found = self.monitor(self.bare_model, epoch)
+            self.monitored.write({"step": done, "epoch": epoch, **found})
+            self.accelerator.log({f"monitor/{k}": float(v) for k, v in found.items() if v is not None}, step=done)
+            if found["collapsing"] and done > 0:  # narrow projections before training are no sign
+                self.bar.write(f"step {done}: the projections are collapsing: {found}")
+            self.logged_at += time.perf_counter() - started  # not the loop's time
+
+    def save(self, done: int) -> None:
+        """A checkpoint, once every process has agreed that the steps up to it were sound."""
+        self.guard.settle()
+        if self.is_main and done > self.saved_step:
+            self.state["bad_images"] = sorted(self.guard.bad_images.known)
+            if self.accelerator.scaler is not None:
+                self.state["scaler"] = self.accelerator.scaler.state_dict()
+            save_checkpoint(
+                self.output_dir,
+                done,
+                self.bare_model,
+                self.processor,
+                self.optimizer,
+                self.state,
+                self.run.checkpoints_total_limit,
+            )
+            self.saved_step = done
+        self.accelerator.wait_for_everyone()

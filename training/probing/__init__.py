@@ -1,0 +1,1 @@
+"""A frozen encoder, and what is fitted on it."""

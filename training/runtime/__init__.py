@@ -1,0 +1,1 @@
+"""What any run needs: arguments, errors, the run folder, checkpoints, processes, lineage."""
