@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from tests.new_process import ROOT
-from tests.unit.test_face_data import write_ferplus
+from tests.unit.data.test_face_data import write_ferplus
 from training import pretrain
 from training.pretraining.loop import PretrainingLoop
 from training.runtime.arguments import read_recipe
