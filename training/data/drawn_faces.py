@@ -1,14 +1,13 @@
 """
-Faces drawn by code: test data and the embedded default of the demonstration, never evidence about real faces.
+Faces drawn by code: data for tests and for the demonstration. They are no evidence about real faces.
 
-Eight expressions as parameters of brows, eyes and mouth; pose, skin, light, hair, background, glasses and noise vary.
-A face depends on its arguments alone, and comes with the 68 landmarks (iBUG order) that it was drawn from.
+    python -m training.data.drawn_faces OUTPUT_DIR --count 800 --size 96 --seed 0
 
-    python training/data/drawn_faces.py OUTPUT_DIR --num_images 800 --size 96 --seed 0
+Parameters of brows, eyes and mouth draw eight expressions. Pose, skin, light, hair, background, glasses and noise vary.
+A face depends on its arguments alone and comes with the 68 landmarks (iBUG order) that it was drawn from.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.data.fer_datasets import EXPRESSIONS
+from training.runtime.arguments import run_main
 from training.runtime.errors import InputError
 
 SUPERSAMPLING = 3
@@ -232,16 +232,13 @@ def write_image_folder(folder: str | Path, num_images: int, seed: int, size: int
 
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("output_dir")
-    parser.add_argument("--num_images", type=int, default=800)
+    parser.add_argument("output_dir", help="new folder: one folder of .png files per expression")
+    parser.add_argument("--count", type=int, default=800, help="number of faces, the expressions in turn")
     parser.add_argument("--size", type=int, default=96, help="side in pixels")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="faces of another seed are other faces")
     arguments = parser.parse_args(argv)
-    try:
-        write_image_folder(arguments.output_dir, arguments.num_images, arguments.seed, arguments.size)
-    except (ValueError, OSError) as error:
-        sys.exit(f"synthetic_faces: {error}")
+    write_image_folder(arguments.output_dir, arguments.count, arguments.seed, arguments.size)
 
 
 if __name__ == "__main__":
-    main()
+    run_main("drawn_faces", main)

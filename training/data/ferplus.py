@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data.expressions import EXPRESSIONS
+from training.data.facts import DatasetFacts
 from training.data.layouts import values_of
 from training.runtime.errors import InputError
 
@@ -25,6 +26,40 @@ FILES = ("fer2013.csv", "fer2013new.csv")
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 # Pictures of the whole set, and those with a majority.
 FULL_COUNTS = {"train": (28558, 25045), "validation": (3579, 3191), "test": (3573, 3137)}
+
+FACTS = DatasetFacts(
+    name="FER+",
+    homepage="https://github.com/microsoft/FERPlus",
+    terms="FER+'s images are given for research; its labels are under the MIT licence.",
+    research_only=True,
+    citation="""\
+@inproceedings{barsoum2016training,
+  title     = {Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution},
+  author    = {Barsoum, Emad and Zhang, Cha and Canton Ferrer, Cristian and Zhang, Zhengyou},
+  booktitle = {ACM International Conference on Multimodal Interaction (ICMI)},
+  year      = {2016},
+  note      = {arXiv:1608.01041}
+}""",
+    description="""\
+FER+ (Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016) holds gray images of 48 x 48 pixels, labelled anew by ten
+taggers each. The images are for research; the labels are under the MIT licence. The splits are the owners'. The labels
+follow the majority protocol: votes of one are dropped, and the largest remaining count must exceed half of the
+remaining votes. Images that unknown or not-a-face wins are left out. This leaves 25,045 training, 3,191 validation and
+3,137 test images. Soft labels are the remaining votes for the eight expressions, normalised.
+
+FER+ repeats itself: its 28,558 training rows are 27,334 distinct images, and 279 of the 3,579 validation images equal a
+training image pixel by pixel. Every training leaves out the training images that equal a validation image. Accuracy is
+also given without the validation images that repeat a training image.""",
+    pixels=(
+        "The training images are gray and 48 pixels wide (seen at {side}). They do not show wrinkles, small movements"
+        " or colour, and the model cannot use the finer detail of larger images."
+    ),
+    posing="Many training faces are posed. Expect lower accuracy on spontaneous, faint and mixed expressions.",
+    people=(
+        "FER+ does not list the persons, ages, genders or origins in its images. Differences in accuracy between groups"
+        " of people were not measured and must be expected."
+    ),
+)
 
 
 def ferplus_votes(rows) -> np.ndarray:

@@ -4,10 +4,19 @@ import glob
 import re
 from pathlib import Path
 
+from training.data import ferplus
+from training.data.facts import DatasetFacts
 from training.data.fer_datasets import SFEW_FOLDERS
 from training.data.ferplus import FERPLUS_TAGS
 from training.data.layouts import class_folders
 from training.runtime.errors import InputError
+
+FACTS = {"ferplus": ferplus.FACTS}
+
+
+def facts_of(data_format: str) -> DatasetFacts | None:
+    """The facts of a --data_format. None for folders, tables and Hub data sets of anybody."""
+    return FACTS.get(data_format)
 
 
 def guess_format(path: Path, dataset: str) -> str:

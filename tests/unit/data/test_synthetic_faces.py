@@ -57,5 +57,5 @@ def test_dataset_and_folder(tmp_path, capsys):
     write_image_folder(tmp_path / "faces", 16, seed=0, size=32)
     assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == sorted(EXPRESSIONS)
     assert len(list((tmp_path / "faces").rglob("*.png"))) == 16
-    with pytest.raises(SystemExit, match="is not empty; give a new folder"):
+    with pytest.raises(ValueError, match="is not empty; give a new folder"):
         main([str(tmp_path / "faces")])
