@@ -143,7 +143,7 @@ def measure(run: Path, folder: Path, evaluation: Path, data: DatasetArguments, r
     Raises:
         ValueError: metrics of other weights, or none for a classifier.
     """
-    from modeling_simfle.configuration_simfle import weights_sha256
+    from modeling_simfle.hub_folder_simfle import weights_sha256
     from training.measuring.classification import KEYS
     from training.publishing.card_commands import spell_command
     from training.publishing.card_facts import check_keys, read_json
@@ -185,7 +185,7 @@ def check_probe(path: Path, metrics: dict, run: Path, folder: Path) -> None:
     import torch
 
     from modeling_simfle import SimFLEModel
-    from modeling_simfle.configuration_simfle import check_weights
+    from modeling_simfle.hub_folder_simfle import check_weights
     from training.models.output_store import weights_hash
     from training.publishing.card_facts import read_json
 
@@ -271,7 +271,7 @@ def describe(
     folder: Path, output: Path, metrics: dict, trainings: list[dict], before: list[dict], more_choices: int
 ) -> dict:
     """What metrics.json says beside the measures; no path of this machine is in it."""
-    from modeling_simfle.configuration_simfle import weights_sha256
+    from modeling_simfle.hub_folder_simfle import weights_sha256
     from training.runtime.public_paths import public
 
     found = {"weights_sha256": weights_sha256(folder), "recipe": trainings}

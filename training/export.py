@@ -81,7 +81,7 @@ def check_output_dir(name: str, overwrite: bool) -> Path:
 
 def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportArguments) -> dict:
     """Writes every file of the export into an empty folder, and returns exports.json's content."""
-    from modeling_simfle.configuration_simfle import file_sha256, weights_sha256
+    from modeling_simfle.hub_folder_simfle import file_sha256, weights_sha256
     from training.exporting.onnx_files import (
         eager_classifier,
         load_plain_folder,

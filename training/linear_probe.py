@@ -88,7 +88,7 @@ def run_probes(frozen: FrozenEncoder, probe: ProbeArguments, runs) -> None:
     import numpy as np
     import torch
 
-    from modeling_simfle.configuration_simfle import weights_sha256
+    from modeling_simfle.hub_folder_simfle import weights_sha256
     from training.probing.linear_heads import few_shot_indices, train_heads
     from training.runtime.resources import torch_threads
     from training.runtime.run_folder import save_model

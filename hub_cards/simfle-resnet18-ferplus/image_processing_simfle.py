@@ -17,7 +17,7 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from .configuration_simfle import save_remote_code
+from .hub_folder_simfle import save_remote_code
 
 __all__ = ["SimFLEImageProcessor", "resize_face", "to_rgb"]
 
@@ -227,8 +227,8 @@ class SimFLEImageProcessor(PilBackend):
         """Saves preprocessor_config.json with `auto_map`, and the code it names. Arguments as in `PilBackend`."""
         files = super().save_pretrained(save_directory)
         auto_map = {"AutoImageProcessor": "image_processing_simfle.SimFLEImageProcessor"}
-        named = getattr(self, "auto_map", None) or {}
-        save_remote_code(save_directory, "preprocessor_config.json", auto_map, named)
+        entries = {"auto_map": (auto_map, getattr(self, "auto_map", None))}
+        save_remote_code(save_directory, "preprocessor_config.json", entries)
         if push_to_hub:  # not by super(), which would upload before the code is there
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
         return files

@@ -5,7 +5,7 @@ SimFLE: Simple Facial Landmark Encoding for self-supervised facial expression re
     L = L_s + L_r + 0.3 L_d + 0.03 L_g
 
 Read in this order: `SimFLEForPreTraining.forward`, `global_branch`, `local_branch`, the four losses, `update_target`;
-then `semantic_mask` in facemae_simfle.py. Views and schedule are the scripts' (training/views.py, pretrain.py).
+then `semantic_mask` in facemae_simfle.py. Views and schedule are the scripts' (training/data/views.py, pretrain.py).
 
 L_s similarity of two views (global branch, BYOL-like), L_r reconstruction of the masked face (local branch), L_d
 distillation between the branches, L_g grouping of the encoder's channels, which choose the patches to keep.
@@ -32,7 +32,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention, ImageClassifierOutputWithNoAttention
 from transformers.utils import ModelOutput, logging
 
-from .configuration_simfle import SimFLEConfig, check_weights
+from .configuration_simfle import SimFLEConfig
 from .facemae_simfle import (
     FaceMAE,
     FaceMAELinear,
@@ -44,6 +44,7 @@ from .facemae_simfle import (
     sincos_position_table,
     unpatchify,
 )
+from .hub_folder_simfle import check_weights, set_stale_metrics_aside
 
 logger = logging.get_logger(__name__)
 
@@ -233,15 +234,27 @@ class SimFLEPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """
-        As Transformers', with use_safetensors=True; ValueError where it is False, or where a local folder's weights are
-        not those of its metrics.json.
+        As Transformers', with use_safetensors=True. Warns where a local folder's weights are not those of its
+        metrics.json.
+
+        Raises:
+            ValueError: use_safetensors=False.
         """
         if kwargs.get("use_safetensors") is False:
             raise ValueError("use_safetensors=False asks for a pickle, which can run code; leave it out.")
         kwargs["use_safetensors"] = True
         if pretrained_model_name_or_path is not None:
-            check_weights(os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or ""))
+            try:
+                check_weights(os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or ""))
+            except ValueError as error:
+                logger.warning(str(error))
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, is_main_process: bool = True, **kwargs):
+        """As Transformers'. A metrics.json in the folder that was measured with other weights is renamed."""
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        if is_main_process:
+            set_stale_metrics_aside(save_directory)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -294,6 +307,10 @@ class SimFLEModel(SimFLEPreTrainedModel):
         super().__init__(config)
         self.resnet = ResNetModel(config.resnet_config())
         self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The first convolution, which turns pixels into features: TorchAO's quantization asks for it."""
+        return self.resnet.embedder.embedder.convolution
 
     def forward(
         self,
@@ -581,9 +598,11 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
     def __init__(self, config: SimFLEConfig):
         super().__init__(config)
         self.encoder_is_frozen = False
+        self.num_labels = config.num_labels
         self.encoder = SimFLEModel(config)
         self.classifier = nn.Linear(config.hidden_sizes[-1], config.num_labels)
         self.post_init()
+        config.architectures = [type(self).__name__]  # also for a `config.save_pretrained` without the model's
 
     def freeze_encoder(self) -> None:
         """The linear probe's encoder: no gradient, and eval mode that stays eval mode under `model.train()`."""

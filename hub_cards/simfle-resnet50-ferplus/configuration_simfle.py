@@ -1,109 +1,14 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """Configuration of SimFLE (Moon, Jang, Park, arXiv 2303.07648): every field travels with the weights."""
 
-import hashlib
-import json
 import math
 import os
-import shutil
-from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, ResNetConfig
 from transformers.activations import ACT2FN
 
-# The files that a saved folder carries so that `trust_remote_code=True` works without this package.
-CODE_FILES = (
-    "configuration_simfle.py",
-    "facemae_simfle.py",
-    "modeling_simfle.py",
-    "image_processing_simfle.py",
-)
-AUTO_MAP = {
-    "AutoConfig": "configuration_simfle.SimFLEConfig",
-    "AutoModel": "modeling_simfle.SimFLEModel",
-    "AutoModelForPreTraining": "modeling_simfle.SimFLEForPreTraining",
-    "AutoModelForImageClassification": "modeling_simfle.SimFLEForImageClassification",
-}
-
-
-def is_of_other_code(folder: Path, target) -> bool:
-    """Whether "file.Class" is of a file in the folder that is not this package's, as of a registered derived class."""
-    file = f"{target.partition('.')[0]}.py" if isinstance(target, str) else ""
-    return file not in CODE_FILES and (folder / file).is_file()
-
-
-def save_remote_code(folder: str | os.PathLike, json_name: str, auto_map: dict[str, str], named: dict) -> None:
-    """
-    Makes a saved folder loadable without this package.
-
-    Transformers 5 writes only the saved class into `auto_map` and copies no file from an installed package, so both
-    are done here, for configurations, models (through their configuration) and image processors alike.
-
-    Args:
-        folder: the folder just saved.
-        json_name: its JSON file that receives `auto_map` (config.json or preprocessor_config.json).
-        auto_map: Auto class name to "file.Class".
-        named: the object's own `auto_map`, in which Transformers writes a derived class that was registered
-            (`register_for_auto_class`), once it has copied that class's file into the folder. Where this package is
-            imported, its own registered classes are loaded all the same.
-    """
-    folder, here = Path(folder), Path(__file__).parent
-    for name in CODE_FILES:
-        source, target = here / name, folder / name
-        # A remote copy of one class may have been fetched without its siblings: copy what there is.
-        if source.exists() and not (target.exists() and source.samefile(target)):
-            shutil.copyfile(source, folder / f"{name}.tmp")
-            os.replace(folder / f"{name}.tmp", target)
-    content = json.loads((folder / json_name).read_text(encoding="utf-8"))
-    derived = {name: target for name, target in named.items() if is_of_other_code(folder, target)}
-    content["auto_map"] = auto_map | derived
-    temporary = folder / f"{json_name}.tmp"
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / json_name)
-
-
-def weights_sha256(folder: Path) -> dict[str, str]:
-    """The hash of every .safetensors file at the top of a folder, and of the shards' index, by its name."""
-    paths = sorted([*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")])
-    return {path.name: file_sha256(path) for path in paths}
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def check_weights(folder: str | os.PathLike) -> None:
-    """
-    Compares a published folder's weights with the hashes in its metrics.json; does nothing where that holds none.
-
-    Raises:
-        ValueError: a file that is missing, was changed or cut off, or that metrics.json does not know.
-    """
-    folder = Path(folder)
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); get the whole folder again.") from error
-    expected = metrics.get("weights_sha256") if isinstance(metrics, dict) else None
-    if not expected:
-        return
-    found = weights_sha256(folder)
-    if found != expected:
-        names = sorted(set(found) | set(expected))
-        wrong = ", ".join(name for name in names if found.get(name) != expected.get(name))
-        raise ValueError(
-            f"{folder}: {wrong} is not the file whose hash stands in metrics.json (changed, cut off, or of another"
-            " version); get the whole folder again, or delete metrics.json if the weights are meant to be other ones."
-        )
+from .hub_folder_simfle import AUTO_MAP, CUSTOM_PIPELINES, save_remote_code, set_stale_metrics_aside
 
 
 @strict
@@ -131,6 +36,8 @@ class SimFLEConfig(PreTrainedConfig):
         ema_decay: the target keeps this share of itself at each `update_target()`.
         distillation_temperature: T.
         distillation_loss_weight, grouping_loss_weight: weights of L_d and L_g in the total.
+        temperature, class_prior: a classifier's calibration, which `FaceExpressionPipeline` applies when it is asked
+            for: the logits are divided by `temperature`, then `class_prior` (one number a class) is added.
 
     Raises:
         ValueError: a value out of its range; the message has the value, the range and the fix.
@@ -173,6 +80,9 @@ class SimFLEConfig(PreTrainedConfig):
     distillation_loss_weight: float | int = 0.3
     grouping_loss_weight: float | int = 0.03
 
+    temperature: float | int = 1.0
+    class_prior: list[float | int] | tuple[float | int, ...] | None = None
+
     def __post_init__(self, **kwargs):
         self.hidden_sizes = list(self.hidden_sizes)
         self.depths = list(self.depths)
@@ -180,6 +90,16 @@ class SimFLEConfig(PreTrainedConfig):
             raise ValueError(f"id2label={self.id2label!r} must map the numbers from 0 to names; give a dict.")
         super().__post_init__(**kwargs)
         self.check()
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """As `PreTrainedConfig`'s; of `id2label` and `label2id` given alone the other one is made."""
+        id2label, label2id = kwargs.get("id2label"), kwargs.get("label2id")
+        if isinstance(id2label, dict) and label2id is None:
+            kwargs["label2id"] = {name: number for number, name in id2label.items()}
+        elif isinstance(label2id, dict) and id2label is None:
+            kwargs["id2label"] = {number: name for name, number in label2id.items()}
+        return super().from_dict(config_dict, **kwargs)
 
     def check(self) -> None:
         """
@@ -223,9 +143,19 @@ class SimFLEConfig(PreTrainedConfig):
         )
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
-        """Saves config.json with the full `auto_map`, and the code it names. Arguments as in `PreTrainedConfig`."""
+        """
+        Saves config.json, and the code that it names: the classes (`auto_map`), and for a classifier the pipeline
+        (`custom_pipelines`). Arguments as in `PreTrainedConfig`.
+        """
         super().save_pretrained(save_directory)
-        save_remote_code(save_directory, "config.json", AUTO_MAP, getattr(self, "auto_map", None) or {})
+        others = {"SimFLEModel", "SimFLEForPreTraining"}
+        pipelines = {} if others.issuperset(self.architectures or [""]) else CUSTOM_PIPELINES
+        entries = {
+            "auto_map": (AUTO_MAP, getattr(self, "auto_map", None)),
+            "custom_pipelines": (pipelines, getattr(self, "custom_pipelines", None)),
+        }
+        save_remote_code(save_directory, "config.json", entries, self.name_or_path or "")
+        set_stale_metrics_aside(save_directory)
         if push_to_hub:  # not by super(), which would upload before the code is there
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
 
@@ -267,11 +197,17 @@ class SimFLEConfig(PreTrainedConfig):
         for field in ("distillation_loss_weight", "grouping_loss_weight"):
             if not 0 <= getattr(self, field) < float("inf"):
                 raise ValueError(f"{field}={getattr(self, field)} must be in [0, inf); use 0 to leave the loss out.")
-        for field in ("distillation_temperature", "layer_norm_eps"):
+        for field in ("distillation_temperature", "layer_norm_eps", "temperature"):
             if not 0 < getattr(self, field) < float("inf"):
                 raise ValueError(f"{field}={getattr(self, field)} must be in (0, inf); give a positive number.")
         if not 0 <= self.ema_decay <= 1:
             raise ValueError(f"ema_decay={self.ema_decay} must be in [0, 1]; the paper uses 0.99.")
+        prior = self.class_prior
+        if prior is not None and not (len(prior) == self.num_labels and all(map(math.isfinite, prior))):
+            raise ValueError(
+                f"class_prior={prior} must hold one finite number for each of {self.num_labels} classes; or leave it"
+                " out."
+            )
 
     def validate_encoder(self):
         if not self.hidden_sizes or len(self.hidden_sizes) != len(self.depths):

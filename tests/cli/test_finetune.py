@@ -13,7 +13,7 @@ from datasets import Dataset
 from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification
-from modeling_simfle.configuration_simfle import weights_sha256
+from modeling_simfle.hub_folder_simfle import weights_sha256
 from tests.new_process import ROOT
 from tests.official_layouts import write_ferplus_parquet
 from tests.tiny import FIELDS, tiny_config

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
-from modeling_simfle.configuration_simfle import weights_sha256
+from modeling_simfle.hub_folder_simfle import weights_sha256
 from training import evaluate_classifier, linear_probe
 from training.data.drawn_faces import write_image_folder
 from training.data.fer_datasets import EXPRESSIONS

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from modeling_simfle.configuration_simfle import weights_sha256
+from modeling_simfle.hub_folder_simfle import weights_sha256
 from tests.distributed.launcher import launch
 from training.runtime.run_folder import list_checkpoints
 

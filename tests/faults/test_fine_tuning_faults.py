@@ -9,7 +9,7 @@ import sys
 import pytest
 from accelerate.state import AcceleratorState
 
-from modeling_simfle.configuration_simfle import weights_sha256
+from modeling_simfle.hub_folder_simfle import weights_sha256
 from tests.new_process import ROOT
 from training import finetune
 from training.runtime.run_folder import list_checkpoints

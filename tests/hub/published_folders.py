@@ -5,7 +5,7 @@ import json
 
 from accelerate.state import AcceleratorState
 
-from modeling_simfle.configuration_simfle import weights_sha256
+from modeling_simfle.hub_folder_simfle import weights_sha256
 
 
 def read(path):

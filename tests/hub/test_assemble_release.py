@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import pipeline
 
 from modeling_simfle import SimFLEModel
-from modeling_simfle.configuration_simfle import CODE_FILES
+from modeling_simfle.hub_folder_simfle import CODE_FILES
 from tests.hub.published_folders import call, read
 from training import assemble_release, evaluate_classifier, linear_probe, make_card
 from training.data.drawn_faces import write_image_folder
@@ -81,7 +81,7 @@ def test_what_the_plain_folder_holds(assembled):
 
 def test_shards_have_at_most_the_size_that_is_asked_for(tmp_path):
     from modeling_simfle import SimFLEConfig
-    from modeling_simfle.configuration_simfle import weights_sha256
+    from modeling_simfle.hub_folder_simfle import weights_sha256
     from training.models.half_weights import save_halves
 
     torch.manual_seed(0)

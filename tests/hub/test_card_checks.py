@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import pipeline
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEModel
-from modeling_simfle.configuration_simfle import weights_sha256
+from modeling_simfle.hub_folder_simfle import weights_sha256
 from tests.hub.published_folders import call, read, spoil
 from training import evaluate_classifier, predict
 from training.make_card import main as make_card_main

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, pipeline
 
 from modeling_simfle import SimFLEModel
-from modeling_simfle.configuration_simfle import CODE_FILES
+from modeling_simfle.hub_folder_simfle import CODE_FILES
 from tests.hub.published_folders import is_plain, read
 from tests.new_process import ROOT, run_alone
 from training.data.drawn_faces import draw_face

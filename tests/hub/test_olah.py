@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
-from modeling_simfle.configuration_simfle import CODE_FILES
+from modeling_simfle.hub_folder_simfle import CODE_FILES
 from tests.hub.drawn_classifier import save_classifier
 from tests.hub.from_hub import hub_environment, logits_from_hub
 from training.data.drawn_faces import draw_face

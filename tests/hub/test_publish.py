@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import HfApi, constants
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
-from modeling_simfle.configuration_simfle import CODE_FILES, file_sha256
+from modeling_simfle.hub_folder_simfle import CODE_FILES, file_sha256
 from tests.hub.from_hub import hub_environment, logits_from_hub
 from tests.hub.hub_server import Handler
 from tests.hub.hub_state import REPO, STAYS, TOKEN

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modeling_simfle import SimFLEForImageClassification
-from modeling_simfle.configuration_simfle import file_sha256
+from modeling_simfle.hub_folder_simfle import file_sha256
 from tests.hub.from_hub import hub_environment
 from tests.hub.hub_state import REPO, TOKEN
 from training import publish

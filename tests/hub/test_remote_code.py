@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEImageProcessor, SimFLEModel
-from modeling_simfle.configuration_simfle import CODE_FILES
+from modeling_simfle.hub_folder_simfle import CODE_FILES
 from tests.new_process import run_alone
 from tests.tiny import tiny_config, tiny_inputs
 

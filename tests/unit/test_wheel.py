@@ -23,7 +23,7 @@ assert modeling_simfle.__version__ == metadata.version("simfle")
 config = modeling_simfle.SimFLEConfig(hidden_sizes=[8, 16], depths=[1, 1], embedding_size=8, layer_type="basic",
                                       use_local_branch=False)
 modeling_simfle.SimFLEModel(config).save_pretrained("saved")
-from modeling_simfle.configuration_simfle import CODE_FILES
+from modeling_simfle.hub_folder_simfle import CODE_FILES
 assert all(Path("saved", name).is_file() for name in CODE_FILES)
 """
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modeling_simfle.configuration_simfle import check_weights
+from modeling_simfle.hub_folder_simfle import check_weights
 from training.data.images import BadImages
 from training.models.outputs import compute_outputs
 

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from modeling_simfle import SimFLEForImageClassification
-from modeling_simfle.configuration_simfle import weights_sha256
+from modeling_simfle.hub_folder_simfle import weights_sha256
 from training.data.images import BadImages
 from training.finetuning.batches import (
     Augmentation,

@@ -167,12 +167,11 @@ def load_weights(kind, source: str, needed: str = "", **options):
     import torch
     from safetensors import SafetensorError
 
-    from modeling_simfle.configuration_simfle import check_weights
+    from modeling_simfle.hub_folder_simfle import check_weights
 
     folder = Path(source)
-    if not hasattr(kind, "config_class"):  # an Auto class, for any model; our own classes check the weights themselves
-        check_weights(folder)
-    elif (folder / "config.json").is_file():
+    check_weights(folder)  # an error here; `from_pretrained` only warns
+    if hasattr(kind, "config_class") and (folder / "config.json").is_file():
         read_config_file(folder, others=True)
     try:
         model, report = kind.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)

@@ -37,7 +37,7 @@ def check_card(folder: Path) -> None:
             the weights or than their images do, a LICENSE of another one, labels or preprocessing that are not those
             measured, another version of the code, other weights, a pickle, a path of the machine that it was made on.
     """
-    from modeling_simfle.configuration_simfle import check_weights
+    from modeling_simfle.hub_folder_simfle import check_weights
 
     folder = Path(folder)
     if not (folder / "README.md").is_file():
@@ -181,7 +181,7 @@ def check_exports(facts: Facts, folder: Path) -> None:
         ValueError: files that are missing or are not those of exports.json; exports of other weights than those here; a
             plain folder beside this one that has other figures.
     """
-    from modeling_simfle.configuration_simfle import file_sha256
+    from modeling_simfle.hub_folder_simfle import file_sha256
 
     exports = facts.exports
     if facts.is_plain:
@@ -210,15 +210,15 @@ def check_onnx_files(folder: Path, known: set[str]) -> None:
 
 def check_code(facts: Facts, folder: Path) -> None:
     """Raises ValueError: a code file that is not the one in modeling_simfle/, or any in a plain folder."""
-    from modeling_simfle import configuration_simfle
+    from modeling_simfle import hub_folder_simfle
 
     if facts.is_plain:
         code = sorted(folder.glob("*.py"))
         if code or "auto_map" in {**facts.config, **facts.preprocessing}:
             raise InputError(f"{folder} is a plain folder and holds or names code of its own; export it anew.")
         return
-    source = Path(configuration_simfle.__file__).parent
-    for name in configuration_simfle.CODE_FILES:
+    source = Path(hub_folder_simfle.__file__).parent
+    for name in hub_folder_simfle.CODE_FILES:
         path = folder / name
         if not path.is_file() or path.read_bytes() != (source / name).read_bytes():
             raise InputError(f"{path} is not modeling_simfle/{name}; copy it anew, or assemble the folder again.")

@@ -174,7 +174,7 @@ def exported_from(folder: Path) -> Path | None:
 
 def check_exported_weights(exported: Path, source: Path) -> None:
     """Raises ValueError: the export `exported` is not of the weights in `source`."""
-    from modeling_simfle.configuration_simfle import weights_sha256
+    from modeling_simfle.hub_folder_simfle import weights_sha256
 
     if read_json(exported / "exports.json").get("model_weights_sha256") != weights_sha256(source):
         raise InputError(f"{exported} was exported from other weights than those in {source}; export them again.")

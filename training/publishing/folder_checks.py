@@ -116,7 +116,7 @@ def check_tensors(folder: Path) -> None:
 
 def check_auto_map(folder: Path) -> None:
     """Raises ValueError: config files that name code elsewhere than in the folder."""
-    from modeling_simfle.configuration_simfle import CODE_FILES
+    from modeling_simfle.hub_folder_simfle import CODE_FILES
 
     for name in (CONFIG, "preprocessor_config.json"):
         if not (folder / name).is_file():

@@ -130,7 +130,7 @@ def verify(published: Published, repo_id: str, files: tuple[StagedFile, ...]) ->
     """
     from huggingface_hub import snapshot_download
 
-    from modeling_simfle.configuration_simfle import file_sha256
+    from modeling_simfle.hub_folder_simfle import file_sha256
 
     token, names = read_token(), [file.name for file in files]
     with tempfile.TemporaryDirectory(prefix="simfle_verify") as cache:

@@ -63,7 +63,7 @@ def stage(folder: Path, target: Path, repo_id: str) -> Staged:
     Raises:
         ValueError: no folder of a model, an unfinished run, or a listed file that is a link: it may lead anywhere.
     """
-    from modeling_simfle.configuration_simfle import file_sha256
+    from modeling_simfle.hub_folder_simfle import file_sha256
 
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the folder of a finished run, or a published one.")
@@ -96,7 +96,7 @@ def complete_run(folder: Path, target: Path, repo_id: str) -> None:
     Raises:
         ValueError: a folder that nothing was trained in.
     """
-    from modeling_simfle.configuration_simfle import weights_sha256
+    from modeling_simfle.hub_folder_simfle import weights_sha256
 
     kept = with_kept(folder)
     metrics = read_json(target / METRICS, optional=True)
@@ -116,7 +116,7 @@ def complete_run(folder: Path, target: Path, repo_id: str) -> None:
 
 def is_listed(name: str, with_code: bool) -> bool:
     """Whether a file of this name, relative to the folder and with slashes, is published."""
-    from modeling_simfle.configuration_simfle import CODE_FILES
+    from modeling_simfle.hub_folder_simfle import CODE_FILES
 
     listed = name in NAMES or SHARD.fullmatch(name) or ONNX.fullmatch(name)
     return bool(listed or (with_code and name in CODE_FILES))

@@ -76,7 +76,7 @@ def read_lineage(source: str | Path) -> list[dict]:
     Raises:
         InputError: a JSON file or the YAML of a card that cannot be read.
     """
-    from modeling_simfle.configuration_simfle import weights_sha256
+    from modeling_simfle.hub_folder_simfle import weights_sha256
 
     if Path(source).expanduser().is_dir():
         folder, name, revision = Path(source).expanduser(), public(str(source)), None

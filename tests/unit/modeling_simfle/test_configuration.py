@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import ResNetConfig
 
 from modeling_simfle import SimFLEConfig
-from modeling_simfle.configuration_simfle import CODE_FILES
+from modeling_simfle.hub_folder_simfle import CODE_FILES
 from tests.tiny import FIELDS, tiny_config
 
 

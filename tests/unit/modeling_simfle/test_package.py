@@ -5,7 +5,7 @@ import importlib.metadata
 from pathlib import Path
 
 import modeling_simfle
-from modeling_simfle.configuration_simfle import CODE_FILES
+from modeling_simfle.hub_folder_simfle import CODE_FILES
 
 
 def test_every_code_file_of_the_package_travels_with_the_weights():
