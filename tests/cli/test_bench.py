@@ -2,11 +2,10 @@
 """The benchmark at its smallest: every part has figures, and the plain step computes what ours does."""
 
 import json
-import sys
 
 import pytest
 
-from training.benchmarks import bench, kornia_views
+from training.benchmarks import bench
 
 
 def test_bench_writes_every_part(config_file, tmp_path, capsys):
@@ -32,9 +31,3 @@ def test_too_few_faces_to_time_an_epoch():
 def test_defaults_of_both_devices_time_an_epoch():
     for device in ("cpu", "cuda"):
         bench.BenchArguments().fill(device)
-
-
-def test_without_kornia_one_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kornia", None)
-    with pytest.raises(ValueError, match="pip install kornia"):
-        kornia_views.main(["--batch_size", "2", "--image_side", "32"])
