@@ -1,8 +1,9 @@
 """
-What people have today, to measure against: do not improve it.
+A plain version of pretraining, the baseline of bench.py. Do not improve it: it stands for what people have today.
 
-Eager float32 in channels-first layout, attention written out, the C x C target built, the target averaged parameter by
-parameter, one host synchronisation a step (every loss is read), and views made picture by picture with Pillow.
+The step is eager float32 in channels-first layout. Attention is written out, the C x C target of the grouping is built,
+the target network is averaged parameter by parameter, every loss is read on the host in each step, and views are made
+image by image with Pillow.
 """
 
 from unittest.mock import patch
@@ -18,7 +19,7 @@ from training.data.views import draw_view, view_generator
 
 
 def pillow_view(image: Image.Image, view, size: int) -> torch.Tensor:
-    """One view of an 8-bit RGB picture: (3, size, size) float32 in [0, 1]. view: ViewParameters."""
+    """One view of an 8-bit RGB image, (3, size, size) float32 in [0, 1]. view: ViewParameters."""
     top, left, height, width = view.crop
     image = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
     if view.flip:
@@ -82,7 +83,7 @@ def plain_loader(faces, processor, config, view_size: int, batch_size: int, num_
 
 
 def plain_attention(query, key, value):
-    """softmax(q k^T / sqrt(d)) v, each step a tensor of its own."""
+    """softmax(q k^T / sqrt(d)) v, with a new tensor for each operation."""
     scores = (query @ key.transpose(-2, -1)) * query.shape[-1] ** -0.5
     return scores.softmax(-1) @ value
 
@@ -97,8 +98,8 @@ def plain_grouping_loss(activations: torch.Tensor, num_groups: int, _=None) -> t
 
 class PlainStep:
     """
-    step(batch) trains on one batch on the model's device and returns its losses as numbers. The plain attention and
-    grouping loss stand in for the model's own during a step only.
+    step(batch) trains on one batch on the model's device and returns the losses as numbers. The plain attention and
+    grouping loss replace the model's own during a step.
     """
 
     def __init__(self, config, device: str):

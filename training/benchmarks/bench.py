@@ -1,11 +1,11 @@
 """
-Measures pretraining against the plain version of baseline.py, in turn, within one run.
+Compares the speed of pretraining with the plain version of baseline.py. Both run in turn, within one run.
 
     python training/benchmarks/bench.py --output_json bench.json              (`make bench`)
 
-The views, the loading, the model step and the whole, each in images a second (median over the rounds), with the peak
-memory of a step, the share of time spent waiting for data, and model-FLOPs utilisation against the device's dense
-bfloat16 peak where that is known.
+The benchmark times the views, the loading, the model step, and loader and step together. Each figure is in images a
+second, the median over the rounds. It also reports the peak memory of a step, the share of time spent waiting for data,
+and the model-FLOPs utilisation relative to the device's dense bfloat16 peak where that peak is known.
 """
 
 import json
@@ -29,7 +29,7 @@ from training.runtime.arguments import check_range, parse_arguments, run_main
 from training.runtime.errors import InputError
 from training.runtime.resources import torch_threads
 
-# Dense bfloat16 peak in FLOP/s, by a part of the device's name (the makers' data sheets).
+# Dense bfloat16 peak in FLOP/s, by a part of the device's name. Source: the makers' data sheets.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
 CPU_DEFAULTS = {"view_size": 112, "batch_size": 16, "rounds": 5, "num_images": 512, "num_workers": 1}
 GPU_DEFAULTS = {"view_size": 224, "batch_size": 256, "rounds": 10, "num_images": 4096, "num_workers": 12}
@@ -37,17 +37,17 @@ GPU_DEFAULTS = {"view_size": 224, "batch_size": 256, "rounds": 10, "num_images":
 
 @dataclass
 class BenchArguments:
-    """What is measured. Defaults for a CPU are small: 16 faces a step, 112-px views."""
+    """Options of the benchmark. The defaults for a CPU are small: 16 faces a step, 112-px views."""
 
     view_size: int | None = field(default=None, metadata={"help": "side of the views; default 112, on a GPU 224"})
     batch_size: int | None = field(default=None, metadata={"help": "faces a step; default 16, on a GPU 256"})
     rounds: int | None = field(default=None, metadata={"help": "rounds over all variants; default 5, on a GPU 10"})
-    image_side: int = field(default=112, metadata={"help": "side of the drawn faces that are loaded"})
-    num_images: int | None = field(default=None, metadata={"help": "drawn faces; default 512, on a GPU 4096"})
-    num_workers: int | None = field(default=None, metadata={"help": "loader's processes; default 1, on a GPU 12"})
-    output_json: str | None = field(default=None, metadata={"help": "where the figures go, beside the table"})
-    compiled: bool = field(default=True, metadata={"help": "torch.compile's variants too: minutes more"})
-    serve: str | None = field(default=None, metadata={"help": "used by the benchmark itself: one variant's process"})
+    image_side: int = field(default=112, metadata={"help": "side of the drawn faces on disk, in pixels"})
+    num_images: int | None = field(default=None, metadata={"help": "number of drawn faces; default 512, on a GPU 4096"})
+    num_workers: int | None = field(default=None, metadata={"help": "worker processes; default 1, on a GPU 12"})
+    output_json: str | None = field(default=None, metadata={"help": "JSON file for the figures"})
+    compiled: bool = field(default=True, metadata={"help": "also time torch.compile, which takes minutes"})
+    serve: str | None = field(default=None, metadata={"help": "internal: run one variant as a child process"})
 
     def __post_init__(self):
         for name in ("view_size", "batch_size", "rounds", "image_side", "num_images"):
@@ -55,7 +55,7 @@ class BenchArguments:
                 check_range(name, getattr(self, name), 1)
 
     def fill(self, device: str) -> None:
-        """Puts the device's defaults where nothing was given. Raises ValueError: too few faces to time an epoch."""
+        """Fills options that were not given with the device's defaults. Raises InputError if an epoch is too short."""
         for name, value in (GPU_DEFAULTS if device == "cuda" else CPU_DEFAULTS).items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
@@ -100,7 +100,7 @@ def device_name(device: str) -> str:
 
 
 def in_turn(functions: dict, rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each function in each round, one after the other, after one call that is not counted."""
+    """Seconds of each function in each round, the functions in turn, after one uncounted call of each."""
     for function in functions.values():
         function()
     times: dict[str, list[float]] = {name: [] for name in functions}
@@ -112,13 +112,14 @@ def in_turn(functions: dict, rounds: int, device: str) -> dict[str, list[float]]
 
 def measure_steps(bench, device: str, names, folder: Path) -> dict:
     """
-    The model step, and loader and step together, of each variant in turn with the baseline's, two at a time in memory.
+    Times the model step, and loader and step together, of each variant in turn with the baseline. Two variants are in
+    memory at a time.
 
     Args:
         names: the variants, the baseline first. folder: config.json, and the faces that `measure_loading` wrote.
     Returns:
-        "step": seconds, images a second, ratio to the baseline, peak memory, utilisation; "whole"; and what holds for
-        all: "step_flops", "first_losses_relative_difference".
+        "step" (seconds, images a second, ratio to the baseline, peak memory, utilisation), "whole", "step_flops" and
+        "first_losses_relative_difference".
     """
     peak = next((value for part, value in PEAKS.items() if part in device_name(device)), None)
     step: dict[str, dict] = {BASELINE: {}}
@@ -157,7 +158,7 @@ def step_figures(bench, seconds, time_over_baseline: float, memory: int, flops: 
 
 
 def measure_views(bench, device: str) -> dict:
-    """Both views of 64 faces: Pillow picture by picture and the batch, on one thread; the batch on the device too."""
+    """Times both views of 64 faces: image by image with Pillow, and as a batch, on one thread and on the device."""
     import numpy as np
     import torch
 
@@ -189,7 +190,7 @@ def measure_views(bench, device: str) -> dict:
 
 
 def measure_loading(config, bench, device: str, folder: Path) -> dict:
-    """An epoch of each loader alone, over drawn faces that are written below `folder`."""
+    """Times an epoch of each loader alone, over drawn faces written below `folder`."""
     from training.data.drawn_faces import write_image_folder
 
     write_image_folder(folder / "faces", bench.num_images, seed=0, size=bench.image_side)

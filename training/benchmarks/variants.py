@@ -1,6 +1,6 @@
 """
-The steps that bench.py compares, each in a process of its own: the plain one, and ours in float32 and bfloat16, as they
-are and compiled.
+The steps that bench.py compares: the plain one, and ours in float32 and bfloat16, eager and compiled. Each runs in a
+process of its own.
 """
 
 import contextlib
@@ -10,14 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from training.runtime.errors import InputError
+from training.runtime.errors import RunError
 
 BASELINE = "baseline, float32"
-UNCOUNTED = 2  # first steps of an epoch, while workers and memory fill
+UNCOUNTED = 2  # the first steps of an epoch are slow: workers start and memory is allocated
 
 
 def make_batch(config, bench, device: str) -> dict:
-    """Random inputs; the group ids are drawn, so that every variant computes the same."""
+    """Random inputs with fixed group ids, so that every variant computes the same."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -28,7 +28,7 @@ def make_batch(config, bench, device: str) -> dict:
 
 
 class FastStep:
-    """What training/pretrain.py does in a step. Losses stay on the device."""
+    """One step as training/pretrain.py makes it. Losses stay on the device."""
 
     def __init__(self, config, device: str, precision: str, compiled: bool = False):
         import torch
@@ -37,7 +37,7 @@ class FastStep:
 
         self.model, self.optimizer = make_model_and_optimizer(config, None, PretrainingArguments())
         self.model.to(device)
-        self.optimizer.load_state_dict(self.optimizer.state_dict())  # the momentum follows, as Accelerate does it
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves the momentum, as Accelerate does
         self.autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16", cache_enabled=True)
         if compiled:
             self.model.compile()
@@ -56,7 +56,7 @@ class FastStep:
 
 
 def make_variants(config, device: str, compiled: bool) -> dict:
-    """Name to a function that makes the step."""
+    """Maps the name of each variant to a function that makes its step."""
     from training.benchmarks.baseline import PlainStep
 
     variants = {
@@ -86,7 +86,7 @@ def seconds_of(function, device: str) -> float:
 
 
 class Variant:
-    """A variant of the step in a process of its own: answers one question a line, idles between, ends with `with`."""
+    """A variant of the step in a process of its own, which answers one question a line. Use it in a `with` block."""
 
     def __init__(self, name: str, bench, folder: Path):
         flags = ["--model_config", folder, "--view_size", bench.view_size, "--batch_size", bench.batch_size]
@@ -108,7 +108,7 @@ class Variant:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise InputError(f"the benchmark's process of {self.name!r} ended; see its message above.")
+            raise RunError(f"the process of the variant {self.name!r} ended; see its message above.")
         return json.loads(answer)
 
 
@@ -127,9 +127,9 @@ def serve(config, bench, device: str) -> None:
         answer: dict | float
         if question == "losses":
             answer = {name: float(value) for name, value in step(batch).items()}
-            reset_peak_memory(device)  # starting and compiling are not a step's
+            reset_peak_memory(device)  # memory of starting and compiling does not count
         elif question == "step":
-            step(batch)  # not counted: warms up what idling and the others have cooled
+            step(batch)  # not counted: caches are cold after the other variant's step
             answer = seconds_of(lambda: step(batch), device)
         elif question == "flops":
             answer = count_flops(step, batch)
@@ -153,7 +153,7 @@ def count_flops(step, batch: dict) -> int:
 
 
 def peak_memory(device: str) -> int:
-    """Bytes: of the device, or of this process (VmHWM, not ru_maxrss: Linux hands the latter on from the parent)."""
+    """Peak bytes of the device or of this process (VmHWM: a child inherits ru_maxrss from its parent)."""
     import torch
 
     if device == "cuda":
@@ -163,7 +163,7 @@ def peak_memory(device: str) -> int:
 
 
 def reset_peak_memory(device: str) -> None:
-    """From here on `peak_memory` counts anew; a kernel that cannot do so keeps the process's whole peak."""
+    """Starts the count of `peak_memory` anew. A kernel that cannot do so keeps the peak of the whole process."""
     import torch
 
     if device == "cuda":
@@ -178,7 +178,7 @@ def loader_of(variant: str) -> str:
 
 
 def make_loaders(config, bench, device: str, folder: Path) -> dict:
-    """Name to a function that starts an epoch: the plain loader, ours, and ours from stored pictures."""
+    """Maps a loader's name to a function that starts an epoch: the plain loader, ours, and ours from stored images."""
     from training.data.faces import picture_faces
     from training.data.image_store import store_faces
 
@@ -214,7 +214,7 @@ def our_batches(faces, config, bench, device: str):
     data = DatasetArguments(num_workers=bench.num_workers)
     feeder = make_feeder(accelerator, config, SimFLEImageProcessor(), faces, sampler, run, data)
     assert feeder.device.type == torch.device(device).type
-    group_ids = make_batch(config, bench, device)["group_ids"]  # as the timed step's, so that nothing is compiled again
+    group_ids = make_batch(config, bench, device)["group_ids"]  # those of the timed step: no second compilation
     for _ in range(sampler.last_step):
         batch = feeder.next()
         yield batch["images"] | {"group_ids": group_ids}
@@ -223,8 +223,8 @@ def our_batches(faces, config, bench, device: str):
 
 def run_whole(make_batches, step, bench, device: str) -> dict:
     """
-    An epoch, or its first steps (two a round): images a second after the uncounted steps, and the share of time spent
-    waiting for batches.
+    Runs an epoch, or its first steps (two a round). Returns images a second after the uncounted steps, and the share
+    of time spent waiting for batches.
     """
     batches, waited, done, started = iter(make_batches()), 0.0, 0, 0.0
     while done < UNCOUNTED + 2 * bench.rounds:

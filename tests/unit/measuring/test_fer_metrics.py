@@ -9,7 +9,6 @@ import evaluate
 import numpy as np
 import pytest
 import sklearn.metrics
-import yaml
 from scipy.stats import binom
 from sklearn.calibration import calibration_curve
 
@@ -106,18 +105,6 @@ def test_in_a_new_process_from_a_copy_with_no_network_and_no_sibling(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **modules}, capture_output=True, text=True
     )
     assert done.stdout.strip() == "0.5", done.stderr
-
-
-def test_the_folder_is_a_metric_space():
-    card = (FOLDER / "README.md").read_text(encoding="utf-8").split("---\n")
-    settings = yaml.safe_load(card[1])
-    assert settings["sdk"] == "gradio"
-    assert settings["tags"] == ["evaluate", "metric"]
-    assert (FOLDER / settings["app_file"]).is_file()
-    assert {line.split(">=")[0] for line in (FOLDER / "requirements.txt").read_text().split()} == {
-        "evaluate",
-        "scikit-learn",
-    }
 
 
 @pytest.mark.parametrize(
