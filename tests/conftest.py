@@ -10,7 +10,7 @@ import pytest
 from tests.new_process import ROOT
 from tests.tiny import FIELDS
 from training.data.drawn_faces import write_image_folder
-from training.runtime.arguments import end_workers
+from training.runtime.processes import end_workers
 
 
 def pytest_sessionfinish():

@@ -21,7 +21,7 @@ from training.models.loading import (
     load_encoder,
 )
 from training.publishing.hub_arguments import HubArguments, push_run
-from training.runtime.arguments import check_range, leave_processes, parse_arguments, run_main
+from training.runtime.arguments import check_range, parse_arguments, run_main
 from training.runtime.errors import InputError
 
 
@@ -94,8 +94,9 @@ class FineTuningArguments:
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, FineTuningArguments, HubArguments)
     data, model_arguments, processor_arguments, run, hub = parse_arguments(kinds, argv, __doc__)
+    from training.runtime.checkpoints import find_checkpoint
     from training.runtime.resources import keep_freed_memory
-    from training.runtime.run_folder import find_checkpoint, prepare_output_dir, versions, write_json
+    from training.runtime.run_folder import prepare_output_dir, versions, write_json
 
     keep_freed_memory()
     output_dir = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
@@ -106,7 +107,7 @@ def main(argv=None) -> None:
     from accelerate import Accelerator
 
     from training.finetuning.loop import FineTuning
-    from training.runtime.processes import breakdown_in_a_sentence
+    from training.runtime.errors import run_errors
 
     accelerator = Accelerator(mixed_precision=run.mixed_precision)
     if accelerator.mixed_precision != "no":  # the flag's, or that of accelerate's config
@@ -122,14 +123,13 @@ def main(argv=None) -> None:
         kept = ("num_processes", "global_batch_size", "teacher_sha256")
         about |= {name: tuning.shared[name] for name in kept if tuning.shared[name]}
         write_json(output_dir / "run.json", about)
-    with breakdown_in_a_sentence():
+    with run_errors("the last checkpoint stands"):
         tuning.train()
         if accelerator.is_main_process:
             tuning.report(model_arguments)
         accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         push_run(output_dir, hub)
-    leave_processes(0)
 
 
 def make_model(model_arguments, processor_arguments, run, class_names):

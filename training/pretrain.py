@@ -6,7 +6,6 @@ Pretrains SimFLE on faces without labels.
 The defaults are the paper's schedule (100 epochs, batch 256, learning rate 0.05 * batch / 256, cosine by epoch).
 """
 
-import sys
 import warnings
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -21,7 +20,7 @@ from training.pretraining.setup import (
     make_sampler,
 )
 from training.publishing.hub_arguments import HubArguments, push_run
-from training.runtime.arguments import leave_processes, parse_arguments, run_main
+from training.runtime.arguments import parse_arguments, run_main
 from training.runtime.errors import InputError
 
 # Arguments that a run and its checkpoint must share.
@@ -31,11 +30,12 @@ SHARED = (
 )
 
 
-def main(argv=None) -> None:
+def main(argv=None) -> int:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, PretrainingArguments, HubArguments)
     data, model_arguments, processor_arguments, run, hub = parse_arguments(kinds, argv, __doc__)
+    from training.runtime.checkpoints import find_checkpoint
     from training.runtime.resources import keep_freed_memory
-    from training.runtime.run_folder import find_checkpoint, prepare_output_dir
+    from training.runtime.run_folder import prepare_output_dir
 
     keep_freed_memory()
     output_dir = Path(run.output_dir)
@@ -54,20 +54,17 @@ def main(argv=None) -> None:
         from training.pretraining.dry_run import describe_run
 
         describe_run(config, faces, run, accelerator)
-        return
-    from training.runtime.processes import breakdown_in_a_sentence
+        return 0
+    from training.runtime.errors import run_errors
 
-    with breakdown_in_a_sentence():
+    with run_errors("the last checkpoint stands"):
         loop = pretrain(
             accelerator, config, processor, faces, monitored, model_arguments.model, run, data, arguments, output_dir,
             checkpoint,
         )  # fmt: skip
     if accelerator.is_main_process and loop.saved_step >= loop.sampler.last_step:
         push_run(output_dir, hub)
-    status = 0 if loop.stop_signal is None else 128 + loop.stop_signal
-    leave_processes(status)
-    if status:
-        sys.exit(status)
+    return 0 if loop.stop_signal is None else 128 + loop.stop_signal
 
 
 def open_training_faces(data: DatasetArguments, run: PretrainingArguments):
@@ -156,14 +153,16 @@ def pretrain(
 ):
     """Set-up, the loop and the end of a run. Returns the loop."""
     from training.pretraining.loop import PretrainingLoop
-    from training.runtime.processes import StepGuard, check_same_step
-    from training.runtime.run_folder import PICTURE_SIZES, abandon_later_checkpoints, save_model, versions
+    from training.pretraining.step_guard import StepGuard
+    from training.runtime.checkpoints import PICTURE_SIZES, abandon_later_checkpoints
+    from training.runtime.processes import check_same_step
+    from training.runtime.run_folder import save_model, versions
 
     shuffle_buffer = data.shuffle_buffer if data.streaming else None
     state = {**describe_state(accelerator, config, processor, faces, run), "shuffle_buffer": shuffle_buffer}
     model, optimizer = make_model_and_optimizer(config, start_from, run)
     step, bad_images, scaler_state = resume(accelerator, run, checkpoint, model, optimizer, state, data.max_bad_images)
-    check_same_step(accelerator, step)
+    check_same_step(step)
     sampler = make_sampler(accelerator, faces, run, step, shuffle_buffer)
     if accelerator.is_main_process:
         if checkpoint is not None:
@@ -209,7 +208,7 @@ def write_progress(output_dir: Path, about: dict, step: int, planned_steps: int)
 
 def describe_state(accelerator, config, processor, faces, run: PretrainingArguments) -> dict:
     """What a checkpoint must share with the run that resumes from it. Raises ValueError: too few faces for a batch."""
-    from training.runtime.run_folder import PICTURE_SIZES
+    from training.runtime.checkpoints import PICTURE_SIZES
 
     batch_size = run.per_device_train_batch_size * run.gradient_accumulation_steps * accelerator.num_processes
     if len(faces) < batch_size:
@@ -237,7 +236,7 @@ def resume(
     accelerator, run, checkpoint: Path | None, model, optimizer, state: dict, max_bad_images: int
 ) -> tuple[int, list, dict]:
     """Loads the checkpoint, if there is one; returns its step, in this run's batches, bad images, and fp16's scaler."""
-    from training.runtime.run_folder import load_checkpoint
+    from training.runtime.checkpoints import load_checkpoint
 
     if checkpoint is None:
         if run.resume_from_checkpoint:

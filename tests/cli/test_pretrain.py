@@ -20,7 +20,7 @@ from tests.unit.data.test_face_data import write_ferplus
 from training import pretrain
 from training.pretraining.loop import PretrainingLoop
 from training.runtime.arguments import read_recipe
-from training.runtime.run_folder import list_checkpoints
+from training.runtime.checkpoints import list_checkpoints
 
 
 def run(*arguments):
@@ -273,8 +273,8 @@ def test_trackers(pretraining_flags, tmp_path):
 def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_path):
     for flags, code, sentence in [
         (["--datasett", "x"], 2, "pretrain.py: unknown flag --datasett; did you mean --dataset? --help lists all"),
-        (["--dataset", tmp_path / "missing", "--output_dir", tmp_path / "o"], 1, "pretrain: "),
-        (["--per_device_train_batch_size", 1, "--output_dir", tmp_path / "o"], 1, "BatchNorm needs at least 2 images"),
+        (["--dataset", tmp_path / "missing", "--output_dir", tmp_path / "o"], 2, "pretrain: "),
+        (["--per_device_train_batch_size", 1, "--output_dir", tmp_path / "o"], 2, "BatchNorm needs at least 2 images"),
     ]:
         done = script("pretrain", *flags, check=code)
         assert sentence in done.stderr

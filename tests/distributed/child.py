@@ -18,7 +18,7 @@ RANK = int(os.environ["RANK"])
 assert int(os.environ["WORLD_SIZE"]) == 2, "this child refuses to pass alone"
 
 
-def main() -> None:
+def main() -> int | None:
     fault, *flags = sys.argv[1:]
     if fault == "own_disk" and RANK == 1:
         flags[flags.index("--output_dir") + 1] += "_on_another_machine"
@@ -53,7 +53,7 @@ def main() -> None:
     if fault == "slow_store":
         image_store.Decoded.__getitem__ = slow_decode
     pretraining_loop.PretrainingLoop.step = faulty_step
-    pretrain.main(flags)
+    return pretrain.main(flags)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def main() -> None:
         torch.save({"losses": torch.stack(history), "weights": bare_model.state_dict()}, file)
     if processes > 1:
         distributed.barrier()
-        os._exit(0)  # see training.runtime.arguments.leave_processes
+        os._exit(0)  # see training.runtime.processes.leave
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from modeling_simfle.hub_folder_simfle import weights_sha256
 from tests.distributed.launcher import launch
-from training.runtime.run_folder import list_checkpoints
+from training.runtime.checkpoints import list_checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from modeling_simfle import SimFLEForPreTraining
 from tests.distributed.launcher import launch
-from training.runtime.run_folder import list_checkpoints
+from training.runtime.checkpoints import list_checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_going_on_with_one_process_is_allowed_and_said(two, flags, tmp_path):
     status, output, _ = launch(
         "training/pretrain.py", *flags, "--per_device_train_batch_size", 2, *resume, num_processes=1
     )
-    assert status == 1
+    assert status == 2
     assert "was made with per_device_train_batch_size 4, not 2" in output
 
 

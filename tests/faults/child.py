@@ -15,7 +15,7 @@ from training.pretraining import loop as pretraining_loop
 from training.runtime.arguments import run_main
 
 
-def main() -> None:
+def main() -> int | None:
     fault, *flags = sys.argv[1:]
     folder = Path(flags[flags.index("--output_dir") + 1])
     step = pretraining_loop.PretrainingLoop.step
@@ -53,7 +53,7 @@ def main() -> None:
     if fault == "hung_worker":
         pretraining_data.PretrainingSet.__getitems__ = stuck_fetch
     pretraining_loop.PretrainingLoop.step = faulty_step
-    pretrain.main(flags)
+    return pretrain.main(flags)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from training.finetuning import loop as fine_tuning_loop
 from training.runtime.arguments import run_main
 
 
-def main() -> None:
+def main() -> int | None:
     fault, *flags = sys.argv[1:]
     make_loader, save = fine_tuning_loop.make_epoch_loader, fine_tuning_loop.save_checkpoint
     loaders, saves = itertools.count(1), itertools.count(1)  # one of each an epoch
@@ -33,7 +33,7 @@ def main() -> None:
         save(*arguments)
 
     fine_tuning_loop.make_epoch_loader, fine_tuning_loop.save_checkpoint = faulty_loader, faulty_save
-    finetune.main(flags)
+    return finetune.main(flags)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +19,8 @@ from modeling_simfle import SimFLEForPreTraining
 from tests.new_process import ROOT
 from training import pretrain
 from training.runtime.arguments import run_main
-from training.runtime.processes import breakdown_in_a_sentence, describe_breakdown
-from training.runtime.run_folder import list_checkpoints
+from training.runtime.checkpoints import list_checkpoints
+from training.runtime.errors import run_errors
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,8 @@ def assert_goes_on_to_the_same_end(flags, folder, straight):
 @pytest.mark.parametrize(
     "fault,sentence",
     [
-        ("full_disk", "could not be written"),
-        ("full_disk_for_logs", "File too large"),
+        ("full_disk", "the disk is full, or a limit on its files is reached (Error while serializing"),
+        ("full_disk_for_logs", "the disk is full, or a limit on its files is reached ([Errno 27] File too large"),
         ("not_finite", "the loss is not finite in 1 of 1 processes; nothing was updated"),
         ("dead_worker", "a data worker died or hung"),
         ("hung_worker", "a data worker died or hung (DataLoader timed out after 5 seconds"),
@@ -60,6 +61,8 @@ def test_one_sentence_and_nothing_lost(flags, pretrained, tmp_path, fault, sente
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("pretrain: ")
+    assert re.search(r"; (the last checkpoint|what was saved before) stands$", done.stderr.strip())
+    assert not (tmp_path / "run" / "error.log").exists()
     assert list_checkpoints(tmp_path / "run")[-1].name in ("step_00000002", "step_00000003", "step_00000004")
     assert_goes_on_to_the_same_end(flags, tmp_path / "run", pretrained[0])
 
@@ -165,28 +168,24 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(flags, tmp_path):
     assert [path.name for path in list_checkpoints(tmp_path / "run")][-1] == "step_00000003"
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
-def test_a_worker_that_dies_while_it_hands_a_batch_over(error):
-    assert "a data worker died or hung" in describe_breakdown(error)
-    assert describe_breakdown(BrokenPipeError(32, "Broken pipe")) is None  # standard output's
-
-
-def test_a_workers_death_is_told_once():
+def test_a_workers_death_is_told_once(capsys):
     """torch's handler of SIGCHLD raises wherever the process is by then."""
 
     def tell(*_):
         raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
 
     def lose_a_worker():
-        with breakdown_in_a_sentence():
-            raise ConnectionResetError(104, "Connection reset by peer")
+        with run_errors("the last checkpoint stands"):
+            raise RuntimeError("DataLoader worker (pid 1) exited unexpectedly")
 
     previous = signal.signal(signal.SIGCHLD, tell)
     worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
     worker.start()
     try:
-        with pytest.raises(SystemExit, match="pretrain: a data worker died or hung"):
+        with pytest.raises(SystemExit) as end:
             run_main("pretrain", lose_a_worker)
+        assert end.value.code == 1
+        assert capsys.readouterr().err.count("a data worker died or hung") == 1
         assert worker.exitcode == -signal.SIGKILL
         assert signal.getsignal(signal.SIGCHLD) is tell
     finally:

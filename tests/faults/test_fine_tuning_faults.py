@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from modeling_simfle.hub_folder_simfle import weights_sha256
 from tests.new_process import ROOT
 from training import finetune
-from training.runtime.run_folder import list_checkpoints
+from training.runtime.checkpoints import list_checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,10 @@ def straight(flags, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "fault,sentence",
-    [("dead_worker", "a data worker died or hung"), ("full_disk", "a checkpoint could not be written")],
+    [
+        ("dead_worker", "a data worker died or hung"),
+        ("full_disk", "the disk is full, or a limit on its files is reached"),
+    ],
 )
 def test_one_sentence_and_nothing_lost(flags, straight, fault, sentence, tmp_path):
     folder = tmp_path / "run"

@@ -151,7 +151,7 @@ def test_bad_flags(flags, sentence, tmp_path):
 
 def test_a_failure_is_one_sentence_and_a_status(script, hub, finished_run, tmp_path):
     environment = hub_environment(hub.url, tmp_path)  # no token
-    done = script("publish", tmp_path, "--repo_id", REPO, "--push", env=environment, check=1)
+    done = script("publish", tmp_path, "--repo_id", REPO, "--push", env=environment, check=2)
     assert done.stderr.splitlines() == [
         f"publish: {tmp_path / 'config.json'} does not exist; give the folder of a finished run, or a published one."
     ]

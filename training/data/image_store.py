@@ -25,8 +25,7 @@ from tqdm import tqdm
 
 from training.data.faces import NOWHERE, Faces, evenly
 from training.data.images import BadImage
-from training.runtime.arguments import ignore_stop_signals
-from training.runtime.processes import any_process
+from training.runtime.processes import any_process, ignore_stop_signals
 
 ABANDONED = 24 * 3600  # seconds without a write
 

@@ -13,8 +13,8 @@ from training.data.faces import Faces
 from training.data.images import BadImage
 from training.data.views import view_generator
 from training.models.outputs import collate_readable
-from training.runtime.arguments import ignore_stop_signals
 from training.runtime.errors import InputError
+from training.runtime.processes import ignore_stop_signals
 
 ERASED_AREA, ERASED_RATIO = (0.02, 0.2), (0.3, 3.3)
 OUTSIDE = (127, 127, 127)  # what an affine change brings in from beyond the picture

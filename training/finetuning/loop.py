@@ -38,9 +38,10 @@ from training.measuring.classification import (
     write_predictions,
 )
 from training.models.output_store import weights_hash
+from training.runtime.checkpoints import PICTURE_SIZES, load_checkpoint, save_checkpoint
 from training.runtime.errors import InputError
 from training.runtime.processes import any_process, check_same_step, gather_problems
-from training.runtime.run_folder import PICTURE_SIZES, MetricsLog, load_checkpoint, save_checkpoint, save_model
+from training.runtime.run_folder import MetricsLog, save_model
 
 # Arguments that may differ between a run and the one that goes on from it; data and teacher have their hashes.
 FREE = (
@@ -107,7 +108,7 @@ class FineTuning:
             self.accelerator.print(f"resuming from step {self.state['step']}")
         elif self.run.resume_from_checkpoint:
             self.accelerator.print("no checkpoint found; starting from step 0")
-        check_same_step(self.accelerator, self.step)
+        check_same_step(self.step)
         self.model, self.optimizer = self.accelerator.prepare(self.bare_model, self.optimizer)
         if self.accelerator.scaler is not None and "scaler" in self.state:
             self.accelerator.scaler.load_state_dict(self.state["scaler"])

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from training.data.faces import Faces
 from training.data.images import BadImage, BadImages
 from training.data.views import draw_crop, view_generator
-from training.runtime.arguments import ignore_stop_signals
 from training.runtime.errors import InputError
+from training.runtime.processes import ignore_stop_signals
 
 
 class ProcessedFaces(Dataset):

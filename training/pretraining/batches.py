@@ -18,7 +18,7 @@ from training.data.views import (
     stack_views,
     view_generator,
 )
-from training.runtime.arguments import ignore_stop_signals
+from training.runtime.processes import ignore_stop_signals
 
 
 class PretrainingSet(Dataset):

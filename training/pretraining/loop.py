@@ -11,8 +11,10 @@ from tqdm import tqdm
 
 from training.pretraining.batches import cosine_learning_rate, draw_masks, to_device
 from training.pretraining.cuda_graph import GraphedPass
-from training.runtime.processes import StepGuard, StopRequest
-from training.runtime.run_folder import MetricsLog, save_checkpoint
+from training.pretraining.step_guard import StepGuard
+from training.runtime.checkpoints import save_checkpoint
+from training.runtime.processes import StopRequest
+from training.runtime.run_folder import MetricsLog
 
 LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
 

@@ -8,19 +8,18 @@ import argparse
 import dataclasses
 import difflib
 import io
-import multiprocessing
 import os
 import re
-import signal
 import sys
+import traceback
 import types
 import typing
-from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
-from training.runtime.errors import InputError
+from training.runtime.errors import InputError, RunError, keep_traceback, note_run_folder, run_errors
+from training.runtime.processes import end_workers, leave
 
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes them for texts, but for 1.0e-2
 
@@ -40,19 +39,33 @@ def parse_arguments(dataclass_types, argv=None, description=None, positionals=()
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     parser = make_parser(dataclass_types, description, positionals)
     argv = sys.argv[1:] if argv is None else list(argv)
-    known, _ = parser.parse_known_args(argv)
-    if known.recipe:
+    recipe = parser.parse_known_args(argv)[0].recipe
+    if recipe:
         try:
-            parser.set_defaults(**read_recipe(known.recipe, dataclass_types))
-        except (ValueError, OSError) as error:
+            parser.set_defaults(**read_recipe(os.path.expanduser(recipe), dataclass_types))
+        except InputError as error:
             parser.error(str(error))
     found, strays = parser.parse_known_args(argv)
     if strays:
         parser.error(describe_stray(strays, dataclass_types))
-    namespace, parsed = vars(found), []
+    namespace: dict = {name: with_home(value) for name, value in vars(found).items()}
+    parsed = []
     for kind in dataclass_types:
         parsed.append(kind(**{f.name: namespace.pop(f.name) for f in dataclasses.fields(kind)}))
     return (*parsed, argparse.Namespace(**namespace)) if positionals else tuple(parsed)
+
+
+def with_home(value):
+    """
+    Returns a text that begins with `~` with the home folder in its place; lists item by item, other values as they are.
+
+    No text argument of these scripts begins with `~` but a path, so a new flag needs no mark to be expanded.
+    """
+    if isinstance(value, list):
+        return [with_home(item) for item in value]
+    if isinstance(value, Path):
+        return Path(os.path.expanduser(value))
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def make_parser(dataclass_types, description, positionals):
@@ -91,11 +104,13 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def read_recipe(path: str, dataclass_types) -> dict:
-    """A recipe's keys and values, checked against the dataclasses. Raises ValueError naming the key."""
+    """Returns a recipe's keys and values, checked against the dataclasses. Raises InputError naming the key."""
     if not Path(path).is_file():
         raise InputError(f"recipe {path} does not exist")
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise InputError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(recipe, dict):
@@ -155,70 +170,43 @@ def describe_type(hint) -> str:
 
 
 def check_range(name: str, value, low, high=float("inf"), low_included: bool = True) -> None:
-    """Raises ValueError with the value and the range."""
+    """Raises InputError with the value and the range."""
     if value is None or ((low <= value if low_included else low < value) and value <= high):
         return
     raise InputError(f"--{name} {value} must be in {'[' if low_included else '('}{low}, {high}].")
 
 
 def run_main(script: str, main) -> None:
-    """Runs a script's main: a bad input becomes one sentence on stderr and status 1, without a traceback."""
+    """
+    Runs a script's `main` in the process that was started as this script, and ends the process.
+
+    Bad input is one sentence and exit status 2, what breaks a run from outside one sentence and status 1. The traceback
+    of anything else is shown and kept in the run folder's error.log; the status is 1.
+
+    Args:
+        main: returns the exit status, or None for 0.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a log file shows a line when it is said, not at the end
-    stuck = False
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line at once
+    note_run_folder(None)
+    status, stuck = 0, False
     try:
         try:
-            main()
+            with run_errors():
+                status = main() or 0
         finally:
             stuck = end_workers()
-    except (ValueError, OSError) as error:
-        sentence = f"{script}: {' '.join(str(error).split())}"
-        leave_processes(1, sentence, at_once=stuck)
-        sys.exit(sentence)
+    except (InputError, RunError) as error:
+        print(f"{script}: {' '.join(str(error).split())}", file=sys.stderr)
+        status = 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         sys.exit(f"{script}: interrupted")
-    if stuck:
-        leave_processes(0, at_once=True)
-
-
-def ignore_stop_signals(_) -> None:
-    """A loader's worker: signals to the whole group are the training process's to answer; it ends its workers."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def end_workers() -> bool:
-    """
-    Kills the loaders' workers: at the end of the process a hung one would be waited for, and of a dead one torch's
-    handler of SIGCHLD would tell late, as a traceback out of whatever runs by then.
-
-    Returns:
-        Whether one outlives that, as in a disk's or a network's call that does not return.
-    """
-    previous = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
-    with suppress(RuntimeError):  # what the handler has to tell already
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    workers = multiprocessing.active_children()
-    for worker in workers:
-        worker.kill()
-    for worker in workers:
-        worker.join(5)
-    signal.signal(signal.SIGCHLD, previous)
-    return any(worker.is_alive() for worker in workers)
-
-
-def leave_processes(status: int, message: str = "", at_once: bool = False) -> None:
-    """
-    Ends a process of several at once, while all that belongs to the group still lives; does nothing in one alone,
-    unless `at_once` says that something would be waited for.
-
-    Destroying a gloo group (torch 2.13) holds the GIL and waits for a thread that may want it: a process could wait for
-    ever at its end.
-    """
-    if at_once or int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        if message:
-            print(message, file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is None:  # a sentence about a file or Hub id that is not there
+            print(f"{script}: {' '.join(str(error).split())}", file=sys.stderr)
+            status = 2
+        else:
+            traceback.print_exc()
+            keep_traceback()
+            status = 1
+    leave(status, at_once=stuck)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.pretraining.loop import PretrainingLoop
-from training.runtime.processes import StepGuard
+from training.pretraining.step_guard import StepGuard
 
 LAST_STEP, LOGGING_STEPS, STEPS_PER_EPOCH = 100, 10, 15
 

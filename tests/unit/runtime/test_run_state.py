@@ -13,16 +13,8 @@ import torch
 from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from tests.tiny import tiny_config, tiny_inputs
 from training.measuring.classification import classification_measures, measures_without_repeats
-from training.runtime.run_folder import (
-    MetricsLog,
-    find_checkpoint,
-    list_checkpoints,
-    load_checkpoint,
-    prepare_output_dir,
-    save_checkpoint,
-    save_model,
-    write_json,
-)
+from training.runtime.checkpoints import find_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
+from training.runtime.run_folder import MetricsLog, prepare_output_dir, save_model, write_json
 
 
 @pytest.fixture

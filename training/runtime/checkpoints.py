@@ -1,0 +1,170 @@
+"""
+Checkpoints: a killed run goes on where it was.
+
+A checkpoint is written into a temporary folder, flushed and renamed: a folder with its final name is complete. It
+holds the model (target included), the optimiser's momentum, the position and fp16's loss scale. Everything random in a
+run is a function of (seed, step), so there is no other state to keep.
+"""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from training.runtime.errors import InputError
+from training.runtime.run_folder import flush, share_weights, write_json
+
+CHECKPOINTS = "checkpoints"
+PICTURE_SIZES = "picture_sizes"  # of a checkpoint; see `Faces.picture_sizes`
+DEFAULT = "(the default)"  # of a field that a config leaves out
+# What makes the batch of a process.
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
+
+
+def list_checkpoints(output_dir: Path) -> list[Path]:
+    """Complete checkpoints, those that have seen the fewest images first (steps may differ in images, see `resume`)."""
+    found = (output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8)
+    return sorted((path for path in found if not find_flaw(path)), key=lambda path: (images_seen(path), path.name))
+
+
+def find_flaw(checkpoint: Path) -> str:
+    """What keeps a checkpoint from being read, as far as sizes tell; "" if nothing does."""
+    try:
+        images_seen(checkpoint)
+        required = {"model.safetensors", "momentum.safetensors"}
+        for name in sorted(required.union(path.name for path in checkpoint.glob("*.safetensors"))):
+            if not (checkpoint / name).is_file():
+                return f"{name} is missing"
+            with safe_open(checkpoint / name, framework="np"):  # reads the header, and compares it with the size
+                pass
+    except SafetensorError as error:
+        return f"{name} is cut off or damaged ({error})"
+    except FileNotFoundError as error:
+        return f"{os.path.basename(error.filename)} is missing"
+    except (ValueError, KeyError, TypeError) as error:
+        return f"damaged: {error}"
+    return ""
+
+
+def images_seen(checkpoint: Path) -> int:
+    state = json.loads((checkpoint / "training_state.json").read_text(encoding="utf-8"))
+    return state["step"] * state.get("global_batch_size", 1)
+
+
+def abandon_later_checkpoints(output_dir: Path, resumed: Path) -> None:
+    """A run that goes on from an earlier checkpoint keeps the later ones under another name: `latest` is its own."""
+    for checkpoint in list_checkpoints(output_dir):
+        if images_seen(checkpoint) > images_seen(resumed):
+            os.replace(checkpoint, checkpoint.with_name(f"abandoned_{checkpoint.name}"))
+
+
+def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | None:
+    """`latest` or a checkpoint's folder; None where `latest` finds none."""
+    if resume_from_checkpoint == "latest":
+        found = sorted((output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8))
+        flaws = {path.name: flaw for path in found if (flaw := find_flaw(path))}
+        if flaws and len(flaws) == len(found):
+            told = "; ".join(f"{name}: {flaw}" for name, flaw in flaws.items())
+            raise InputError(f"no checkpoint of {output_dir} can be read ({told}); mend one, or give a new folder.")
+        for name, flaw in flaws.items():
+            print(f"checkpoint {name} is passed over: {flaw}", file=sys.stderr)
+        sound = [path for path in found if path.name not in flaws]
+        return max(sound, key=lambda path: (images_seen(path), path.name), default=None)
+    path = Path(resume_from_checkpoint)
+    if flaw := find_flaw(path):
+        raise InputError(
+            f"--resume_from_checkpoint {path} is no complete checkpoint ({flaw}); give its folder, or latest."
+        )
+    return path
+
+
+def save_checkpoint(
+    output_dir: Path, step: int, model, processor, optimizer, state: dict, total_limit: int, more: dict | None = None
+) -> None:
+    """
+    Writes checkpoints/step_NNNNNNNN and removes the oldest beyond `total_limit`.
+
+    Args:
+        more: further state dicts, each as a file <name>.safetensors.
+    """
+    from safetensors.torch import save_file
+
+    final = output_dir / CHECKPOINTS / f"step_{step:08d}"
+    temporary = final.with_name(final.name + ".tmp")
+    for left in final.parent.glob("*.tmp"):  # of a run that was killed here
+        shutil.rmtree(left, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    model.save_pretrained(temporary)
+    processor.save_pretrained(temporary)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    momentum = {names[p]: s["momentum_buffer"] for p, s in optimizer.state.items() if "momentum_buffer" in s}
+    save_file({name: tensor.contiguous() for name, tensor in momentum.items()}, temporary / "momentum.safetensors")
+    for name, tensors in (more or {}).items():
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary / f"{name}.safetensors")
+    write_json(temporary / "training_state.json", {**state, "step": step})
+    share_weights(temporary)
+    for path in [*temporary.iterdir(), temporary]:
+        flush(path)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)
+    flush(final.parent)
+    for old in list_checkpoints(output_dir)[:-total_limit]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(folder: Path, model, optimizer, expected: dict, max_bad_images: int = 0) -> dict:
+    """
+    Loads a checkpoint into the model and the optimiser.
+
+    Args:
+        expected: what the run must share with the checkpoint, by name. On another number of processes the batch of a
+            process, or that of all, must be the same.
+        max_bad_images: how many pictures may have another size than they had: files that broke since.
+    Returns:
+        The checkpoint's state, `step` among it.
+    Raises:
+        ValueError: naming the field that differs.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    state = json.loads((folder / "training_state.json").read_text(encoding="utf-8"))
+    free = {"num_processes", "global_batch_size", PICTURE_SIZES}
+    if state.get("num_processes") != expected.get("num_processes"):
+        free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
+    check_pictures(folder, state.get(PICTURE_SIZES), expected.get(PICTURE_SIZES), max_bad_images)
+    for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
+        found = state.get(name)
+        if name not in free and found != value:
+            name, found, value = first_difference(name, found, value)
+            raise InputError(f"{folder} was made with {name} {found!r}, not {value!r}; use the same to resume.")
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    momentum, parameters = load_file(folder / "momentum.safetensors"), dict(model.named_parameters())
+    for name, tensor in momentum.items():
+        # In the parameter's memory layout: the fused SGD of torch 2.13 takes the two for alike without a look.
+        buffer = torch.empty_like(parameters[name], requires_grad=False)
+        optimizer.state[parameters[name]]["momentum_buffer"] = buffer.copy_(tensor)
+    return state
+
+
+def check_pictures(folder: Path, before: list | None, now: list | None, max_bad_images: int) -> None:
+    """Raises ValueError: more files than those that may be bad have another size than when the checkpoint was made."""
+    if before is None or now is None or len(before) != len(now):  # another set, by its fingerprint
+        return
+    changed = sum(old != new for old, new in zip(before, now, strict=True))
+    if changed > max_bad_images:
+        raise InputError(
+            f"{folder} was made with other pictures of the same names: {changed} of {len(now)} looked at have another"
+            " size; use the same to resume (as many as --max_bad_images may have broken since)."
+        )
+
+
+def first_difference(name: str, found, wanted) -> tuple:
+    """The first key, as name.key, in which two mappings differ, with both values; other values as they are."""
+    if not isinstance(found, dict) or not isinstance(wanted, dict):
+        return name, found, wanted
+    key = next(key for key in [*wanted, *found] if found.get(key, DEFAULT) != wanted.get(key, DEFAULT))
+    return first_difference(f"{name}.{key}", found.get(key, DEFAULT), wanted.get(key, DEFAULT))
