@@ -1,0 +1,119 @@
+# Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+"""Classifiers from a folder or the Hub: by PyTorch, or their ONNX file by ONNX Runtime. Shapes: B faces, C classes."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import ImageClassifierOutput
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers.utils import cached_file
+
+from modeling_simfle import SimFLEImageProcessor
+from simfle.errors import InputError
+
+ONNX_FILES = ("onnx/model_quantized.onnx", "onnx/model.onnx")  # the first that is there
+WRONG = (OSError, ValueError, RuntimeError, HfHubHTTPError, HFValidationError, StrictDataclassError, SafetensorError)
+
+
+class OnnxClassifier(PreTrainedModel):
+    """
+    An ONNX file in a model's clothes, so that the same pipeline runs it.
+
+    Args:
+        config: of the model it was exported from. file: the .onnx file; one input (B, 3, S, S), one output (B, C).
+    """
+
+    config_class = PretrainedConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: PretrainedConfig, file: str):
+        import onnxruntime
+
+        super().__init__(config)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = count_cores()
+        options.log_severity_level = 3
+        # Threads that spin between runs would take the cores from the face detector.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        self.input_name = self.session.get_inputs()[0].name
+        self.anchor = torch.nn.Parameter(torch.zeros(()), requires_grad=False)  # gives the model a device and a dtype
+
+    def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
+        """pixel_values: (B, 3, S, S) float32 -> logits (B, C)."""
+        (logits,) = self.session.run(None, {self.input_name: pixel_values.numpy()})
+        return ImageClassifierOutput(logits=torch.from_numpy(logits))
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_classifier(source: str, backend: str):
+    """
+    Args:
+        source: a folder or a Hub id. backend: "torch" or "onnx".
+    Returns:
+        (model, image processor, SHA-256 of the weights).
+    Raises:
+        InputError: there is no such model, or it is no classifier.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source)
+        if not any("ForImageClassification" in name for name in config.architectures or ()):
+            kind = ", ".join(config.architectures or ("model",))
+            raise InputError(f"--model {source} holds a {kind}, not a classifier; fine-tune one from it first.")
+        if backend == "onnx":
+            file = find_onnx_file(source)
+            # Stock folders name a stock processor; ours computes the same without torchvision.
+            processor = SimFLEImageProcessor.from_pretrained(source)
+            return OnnxClassifier(config, file).eval(), processor, hash_file(file)
+        model = AutoModelForImageClassification.from_pretrained(source).eval()
+        return model, load_processor(source, config), hash_weights(model)
+    except InputError:
+        raise
+    except ImportError as error:
+        raise InputError(f"--backend onnx needs ONNX Runtime ({error}); pip install 'simfle[photos]'.") from error
+    except WRONG as error:
+        raise InputError(f"--model {source} cannot be loaded: {' '.join(str(error).split())[:400]}") from error
+
+
+def load_processor(source: str, config: PretrainedConfig):
+    if config.model_type == "simfle" or type(config).__name__ == "ResNetConfig":
+        return SimFLEImageProcessor.from_pretrained(source)
+    return AutoImageProcessor.from_pretrained(source)
+
+
+def find_onnx_file(source: str) -> str:
+    """The path of the int8 file, else of the float32 file. Raises InputError: there is neither."""
+    for name in ONNX_FILES:
+        if Path(source).is_dir():
+            file = str(Path(source, name)) if Path(source, name).is_file() else None
+        else:
+            file = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+        if file:
+            return file
+    raise InputError(f"--model {source} has neither {' nor '.join(ONNX_FILES)}; give a plain folder, or --backend torch.")
+
+
+def hash_file(file: str) -> str:
+    digest = hashlib.sha256()
+    with open(file, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_weights(model: torch.nn.Module) -> str:
+    """SHA-256 over the names and values of all tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
