@@ -27,7 +27,9 @@ def draw_faces(image: Image.Image, rows: list[dict], classes: list[str]) -> Imag
         if row.get("label") is None:
             continue
         box = row.get("box")
-        corners = [box[c] for c in ("xmin", "ymin", "xmax", "ymax")] if box else [0, 0, image.width - 1, image.height - 1]
+        corners = (
+            [box[c] for c in ("xmin", "ymin", "xmax", "ymax")] if box else [0, 0, image.width - 1, image.height - 1]
+        )
         colour = colour_of(classes.index(row["label"]))
         draw.rectangle(corners, outline=colour, width=max(2, min(image.size) // 250))
         _draw_label(draw, corners, f"{_number(row)}{row['label']} {row['score']:.2f}", colour)
@@ -71,7 +73,9 @@ def _draw_bars(draw, corners: list[int], probabilities: list[float], classes: li
         start = x + name_width + 6
         length = (x + width - 4 - start) * max(0.0, min(1.0, probability))
         draw.text((x + 3, middle), name, fill="white", font=font, anchor="lm")
-        draw.rectangle([start, middle - row_height * 0.35, start + length, middle + row_height * 0.35], fill=colour_of(index))
+        draw.rectangle(
+            [start, middle - row_height * 0.35, start + length, middle + row_height * 0.35], fill=colour_of(index)
+        )
 
 
 class Annotator:
@@ -146,4 +150,6 @@ def partial_video(place: Path) -> Path:
 def is_single_file(target: Path, inputs: list[Path]) -> bool:
     """Whether --annotate names the copy of the only input, and not a folder."""
     suffix = target.suffix.lower()
-    return len(inputs) == 1 and inputs[0].is_file() and not target.is_dir() and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    return (
+        len(inputs) == 1 and inputs[0].is_file() and not target.is_dir() and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    )

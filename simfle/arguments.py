@@ -17,8 +17,9 @@ Find the faces in photographs and videos, and name their expressions.
   simfle FACES --model FOLDER --already_cropped                classify pictures that are faces already
 """
 EPILOG = """\
-A row has the columns image, face (0 is the largest), box (xmin ymin xmax ymax, pixels), detection_score, label, score, one
-probability a class, and error. A video adds time (seconds) and track. An image without a face is a row with an empty label.
+A row has the columns image, face (0 is the largest), box (xmin ymin xmax ymax, pixels), detection_score, label, score,
+one probability a class, and error. A video adds time (seconds) and track. An image without a face is a row with an
+empty label.
 Exit status: 0 if any image was read, 1 if none was or the disk is full, 2 for bad arguments, 130 after an interrupt.
 """
 TABLES = (".csv", ".jsonl", ".parquet")
@@ -40,8 +41,13 @@ def number(low: float, high: float = math.inf, whole: bool = False, open_low: bo
         except ValueError:
             value = math.nan
         if not (low < value <= high or (value == low and not open_low)) or math.isinf(value):
-            kind, upper = ("a whole number" if whole else "a number"), f" and at most {high:g}" if high < math.inf else ""
-            raise argparse.ArgumentTypeError(f"{text} is not {kind} {'above' if open_low else 'of at least'} {low:g}{upper}")
+            kind, upper = (
+                ("a whole number" if whole else "a number"),
+                f" and at most {high:g}" if high < math.inf else "",
+            )
+            raise argparse.ArgumentTypeError(
+                f"{text} is not {kind} {'above' if open_low else 'of at least'} {low:g}{upper}"
+            )
         return value
 
     return convert
@@ -71,7 +77,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_outputs(add) -> None:
-    add("--output", metavar="FILE", type=path, help="the rows, as .csv, .jsonl or .parquet; a table is printed otherwise")
+    add(
+        "--output",
+        metavar="FILE",
+        type=path,
+        help="the rows, as .csv, .jsonl or .parquet; a table is printed otherwise",
+    )
     add("--annotate", metavar="OUT", type=path, help="folder (or one file) for copies with boxes, labels and bars")
     add("--summary", metavar="FILE", nargs="?", const="-", help="one row a track of a video: to FILE, else printed")
     add("--plot", metavar="FILE.png", type=path, help="the expressions of each track over time")
@@ -81,24 +92,43 @@ def _add_outputs(add) -> None:
 
 def _add_detection(add) -> None:
     add("--already_cropped", action="store_true", help="every image is one face; detect nothing")
-    add("--detection_threshold", type=number(0, 1), help="lowest score of a face (default 0.7)")
-    add("--min_face_size", type=number(1, whole=True), help="height of the smallest face to look for, pixels (default 48)")
+    add("--detection_threshold", type=number(0, 1, open_low=True), help="lowest score of a face (default 0.7)")
+    add(
+        "--min_face_size",
+        type=number(10, whole=True),
+        help="larger side of the smallest face to look for, pixels (default 48)",
+    )
     add("--max_faces", type=number(1, whole=True), help="keep at most so many faces of an image, the largest")
-    add("--margin", type=number(-0.49, 10), help="widen the crop by this share of its side, all around (default 0)")
+    add("--margin", type=number(0, 10), help="widen the crop by this share of its side, all around (default 0)")
     add("--align", action="store_true", help="rotate each face until its eyes are level")
     add("--calibrated", action="store_true", help="apply the temperature that the model's config.json holds")
     add("--face_detector", metavar="FILE.onnx", type=path, help="the weights of a YuNet face detector")
 
 
 def _add_video(add) -> None:
-    add("--frames_per_second", metavar="N", type=number(0, 1000, open_low=True), help="look at so many frames (default: all)")
-    add("--smooth", metavar="SECONDS", type=number(0, 3600), help="average a track's probabilities over its last SECONDS")
+    add(
+        "--frames_per_second",
+        metavar="N",
+        type=number(0, 1000, open_low=True),
+        help="look at so many frames (default: all)",
+    )
+    add(
+        "--smooth",
+        metavar="SECONDS",
+        type=number(0, 3600),
+        help="average a track's probabilities over its last SECONDS",
+    )
 
 
 def _add_computing(add) -> None:
     add("--device", help="cpu, cuda, cuda:1, mps (default: a GPU where there is one)")
     add("--batch_size", type=number(1, 65536, whole=True), default=16, help="faces a forward pass (default 16)")
-    add("--backend", choices=("torch", "onnx"), default="torch", help="onnx runs onnx/model_quantized.onnx or onnx/model.onnx")
+    add(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="onnx runs onnx/model_quantized.onnx or onnx/model.onnx",
+    )
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
@@ -128,10 +158,10 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         file = getattr(arguments, flag)
         if isinstance(file, Path):
             check_file(f"--{flag}", file, endings)
-            if file.exists() and not (arguments.overwrite or arguments.resume):
-                raise InputError(f"--{flag} {file} exists; give --overwrite" + " or --resume." * (flag == "output") + "." * (flag != "output"))
-            if any(file.exists() and place.exists() and file.samefile(place) for place in arguments.inputs):
+            if file.exists() and any(file.samefile(place) for place in arguments.inputs):
                 raise InputError(f"--{flag} {file} is an input; give another file.")
+            if file.exists() and not (arguments.overwrite or arguments.resume):
+                raise InputError(f"--{flag} {file} exists; give --overwrite{' or --resume' * (flag == 'output')}.")
     if not Path(arguments.model).exists() and Path(arguments.model).is_absolute():
         raise InputError(f"--model {arguments.model} does not exist; give a folder with config.json, or a Hub id.")
     if arguments.resume and not arguments.output:
@@ -141,7 +171,9 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if arguments.backend == "onnx" and arguments.device not in (None, "cpu"):
         raise InputError(f"--backend onnx runs on the CPU; leave out --device {arguments.device}.")
     if arguments.face_detector and not arguments.face_detector.is_file():
-        raise InputError(f"--face_detector {arguments.face_detector} is no file; give the .onnx file of a YuNet detector.")
+        raise InputError(
+            f"--face_detector {arguments.face_detector} is no file; give the .onnx file of a YuNet detector."
+        )
     if arguments.annotate:
         check_annotations(arguments)
 
@@ -160,7 +192,11 @@ def check_annotations(arguments: argparse.Namespace) -> None:
     """Raises InputError where --annotate would write over what is there."""
     target = arguments.annotate
     if any(target.exists() and target.samefile(place) for place in arguments.inputs):
-        raise InputError(f"--annotate {target} is an input, and copies would replace the originals; give another folder.")
+        raise InputError(
+            f"--annotate {target} is an input, and copies would replace the originals; give another folder."
+        )
     used = any(target.iterdir()) if target.is_dir() else target.exists()
     if used and not (arguments.overwrite or arguments.resume):
-        raise InputError(f"--annotate {target} {'is not empty' if target.is_dir() else 'exists'}; give --overwrite or another.")
+        raise InputError(
+            f"--annotate {target} {'is not empty' if target.is_dir() else 'exists'}; give --overwrite or another."
+        )

@@ -57,7 +57,9 @@ def prepare_ahead(items: Iterable, prepare: Callable, workers: int, ahead: int) 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def classify_in_batches(prepared: Iterable[tuple], predict: Callable, batch_size: int, longest_wait: int) -> Iterator[tuple]:
+def classify_in_batches(
+    prepared: Iterable[tuple], predict: Callable, batch_size: int, longest_wait: int
+) -> Iterator[tuple]:
     """
     Args:
         prepared: (item, list of faces) pairs; a face is what `predict` takes a list of.

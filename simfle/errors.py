@@ -1,7 +1,5 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""The two kinds of failure that the command answers with one sentence; anything else is a bug and shows its traceback."""
-
-import errno
+"""The failures that the command answers with one sentence; anything else is a bug, and its traceback is shown."""
 
 
 class InputError(ValueError):
@@ -10,7 +8,3 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """What stops a run from outside: one sentence that says what was saved. Exit status 1."""
-
-
-def is_disk_full(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -32,7 +32,11 @@ def read_image(path: Path) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         if not path.stat().st_size:
             raise ImageError("cannot be read: the file is empty") from error
-        hint = f"; if it is a {suffix[1:].upper()} picture, save it as JPEG" if suffix in (".heic", ".heif", ".avif") else ""
+        hint = (
+            f"; if it is a {suffix[1:].upper()} picture, save it as JPEG"
+            if suffix in (".heic", ".heif", ".avif")
+            else ""
+        )
         raise ImageError(f"cannot be read: Pillow does not know the format of its content{hint}") from error
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or ' '.join(str(error).split())}") from error

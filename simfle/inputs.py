@@ -11,7 +11,9 @@ from simfle.errors import InputError
 
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv".split())
 # Camera files: Pillow would take some of them for TIFF, and read the thumbnail.
-RAW_SUFFIXES = frozenset(".3fr .arw .cr2 .cr3 .crw .dng .erf .kdc .mrw .nef .nrw .orf .pef .raf .raw .rw2 .srw .x3f".split())
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dng .erf .kdc .mrw .nef .nrw .orf .pef .raf .raw .rw2 .srw .x3f".split()
+)
 IMAGE_SUFFIXES = RAW_SUFFIXES | frozenset(
     ".avif .bmp .dib .gif .heic .heics .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .jxl .pbm .pgm .png .pnm .ppm"
     " .psd .tga .tif .tiff .webp".split()
@@ -117,7 +119,9 @@ def walk(folder: Path, excluded: set[str], unlisted: list[str], parents: tuple[s
         return
     try:
         with os.scandir(folder) as entries:
-            entries = sorted((entry for entry in entries if is_wanted(entry.name)), key=lambda entry: natural(entry.name))
+            entries = sorted(
+                (entry for entry in entries if is_wanted(entry.name)), key=lambda entry: natural(entry.name)
+            )
     except OSError as error:
         unlisted.append(f"{folder} cannot be listed ({error.strerror}).")
         return

@@ -99,7 +99,9 @@ def find_onnx_file(source: str) -> str:
             file = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
         if file:
             return file
-    raise InputError(f"--model {source} has neither {' nor '.join(ONNX_FILES)}; give a plain folder, or --backend torch.")
+    raise InputError(
+        f"--model {source} has neither {' nor '.join(ONNX_FILES)}; give a plain folder, or --backend torch."
+    )
 
 
 def hash_file(file: str) -> str:

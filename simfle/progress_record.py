@@ -77,7 +77,7 @@ class ProgressRecord:
             if header["options"].get(name) != value:
                 was = header["options"].get(name)
                 raise InputError(
-                    f"{self.output} was begun with --{name} {was}, not {value}; resume with the same, or give --overwrite."
+                    f"{self.output} was begun with --{name} {was}, not {value}; give that value, or --overwrite."
                 )
         self.columns = header["columns"]
         if with_video and "time" not in self.columns:

@@ -140,7 +140,12 @@ class Results:
                 values = self._smoother.update(track, look.time, values)
             scores = {name: round(value, 6) for name, value in zip(self.classes, values)}
             label = max(scores, key=scores.__getitem__)
-            about = {"face": index, "track": track, "box": face["box"], "detection_score": face["detection_score"]}
+            about = {
+                "face": index,
+                "track": track,
+                "box": face["box"],
+                "detection_score": rounded(face["detection_score"]),
+            }
             yield {**start, **about, "label": label, "score": scores[label], **scores}
 
     def _annotate(self, look: Look, rows: list[dict]) -> None:
@@ -194,7 +199,8 @@ class Results:
 
     def report(self, inputs: Inputs) -> None:
         """One line on standard error: what was read, and what was not."""
-        counts = [f"{self.read_images} {'frame' if inputs.videos and not inputs.images else 'image'}{plural(self.read_images)}"]
+        kind = "frame" if inputs.videos and not inputs.images else "image"
+        counts = [f"{self.read_images} {kind}{plural(self.read_images)}"]
         counts.append(f"{self.faces} face{plural(self.faces)}")
         if self.skipped:
             counts.append(f"{self.skipped} file{plural(self.skipped)} done before")
@@ -209,3 +215,7 @@ class Results:
 
 def plural(count: int) -> str:
     return "" if count == 1 else "s"
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -22,7 +22,7 @@ def overlap(box: dict, other: dict) -> float:
 
 
 class Tracker:
-    """Numbers the faces of one video: a face keeps its track while it is seen, and gets a new one when it comes back."""
+    """Numbers the faces of one video. A face keeps its track while it is seen; coming back, it gets a new one."""
 
     def __init__(self):
         self._live: dict[int, tuple[dict, float]] = {}  # track -> its last box, when it was seen (seconds)

@@ -88,7 +88,9 @@ class VideoWriter:
 
         height, width = frame.shape[:2]
         if self._writer is None:
-            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate, (width, height))
+            self._writer = cv2.VideoWriter(
+                str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate, (width, height)
+            )
             if not self._writer.isOpened():
                 raise OSError(f"{self._path} cannot be written as a video")
             self._size = width, height

@@ -41,9 +41,7 @@ class ColouredFaces:
         return answers
 
     def describe(self, faces: list[dict], answers: list[dict]) -> list[dict]:
-        return [
-            {"box": face["box"], "detection_score": 0.9, "scores": scores} for face, scores in zip(faces, answers)
-        ]
+        return [{"box": face["box"], "detection_score": 0.9, "scores": scores} for face, scores in zip(faces, answers)]
 
 
 def picture(*squares, size=(160, 120)) -> Image.Image:
