@@ -5,10 +5,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification,
 
 # Under transformers 5.17 without torchvision the top-level name is a dummy that raises.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_simfle import SimFLEConfig
 from .image_processing_simfle import SimFLEImageProcessor
 from .modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEModel
+from .pipeline_simfle import TASK, FaceExpressionPipeline
 
 __version__ = "0.1.0"
 
@@ -22,8 +24,13 @@ AutoImageProcessor.register(
     image_processor_classes={"pil": SimFLEImageProcessor, "torchvision": SimFLEImageProcessor},
     exist_ok=True,
 )
+if TASK not in PIPELINE_REGISTRY.get_supported_tasks():  # a second registration is warned of
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK, pipeline_class=FaceExpressionPipeline, pt_model=AutoModelForImageClassification, type="image"
+    )
 
 __all__ = [
+    "FaceExpressionPipeline",
     "SimFLEConfig",
     "SimFLEForImageClassification",
     "SimFLEForPreTraining",

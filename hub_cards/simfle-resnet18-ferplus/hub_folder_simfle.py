@@ -7,9 +7,11 @@ import it can read there, as text. The lines below are that text: whichever clas
 each save finds them beside this one.
 
     from .configuration_simfle import SimFLEConfig
+    from .face_detection_simfle import detect_faces
     from .facemae_simfle import FaceMAE
     from .image_processing_simfle import SimFLEImageProcessor
     from .modeling_simfle import SimFLEModel
+    from .pipeline_simfle import FaceExpressionPipeline
 """
 
 import hashlib
@@ -27,10 +29,12 @@ logger = logging.get_logger(__name__)
 # The files that a saved folder carries so that `trust_remote_code=True` works without this package.
 CODE_FILES = (
     "configuration_simfle.py",
+    "face_detection_simfle.py",
     "facemae_simfle.py",
     "hub_folder_simfle.py",
     "image_processing_simfle.py",
     "modeling_simfle.py",
+    "pipeline_simfle.py",
 )
 AUTO_MAP = {
     "AutoConfig": "configuration_simfle.SimFLEConfig",

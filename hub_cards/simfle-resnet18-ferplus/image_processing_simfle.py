@@ -19,10 +19,11 @@ from transformers.processing_utils import ImagesKwargs
 
 from .hub_folder_simfle import save_remote_code
 
-__all__ = ["SimFLEImageProcessor", "resize_face", "to_rgb"]
+__all__ = ["SimFLEImageProcessor", "read_image", "resize_face", "to_rgb"]
 
 # What Pillow says of files that it cannot decode, by format.
 BROKEN = (OSError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
+MAX_PIXELS = 178_956_970  # from here on Pillow takes a file for an attack
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation to the Image.Transpose that undoes it
 
 
@@ -117,6 +118,27 @@ def _open(image, input_data_format: str | None) -> tuple[Image.Image, bool]:
         raise ValueError(f"an array of shape {shape} is no image; give (H, W), (H, W, C) or (C, H, W), C 1, 3 or 4.")
     array, was_unit = _to_8_bits(image)
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array[:, :, :3]), was_unit
+
+
+def read_image(image) -> Image.Image:
+    """
+    Any image that `SimFLEImageProcessor` takes (path, URL, Pillow image, array, tensor), upright, as 8-bit RGB.
+
+    Raises:
+        ValueError: it cannot be read, or has more pixels than Pillow opens.
+    """
+    place = f"{image}: " if isinstance(image, (str, os.PathLike)) else ""
+    try:
+        opened = _open(image, None)[0]
+        if opened.width * opened.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
+        return to_rgb(opened)
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{place}an image of more than {MAX_PIXELS // 10**6} megapixels is not read ({error}); scale it down."
+        ) from error
+    except BROKEN as error:
+        raise ValueError(f"{place}an image cannot be read ({str(error)[:200]}); give a whole one.") from error
 
 
 class SimFLEImageProcessorKwargs(ImagesKwargs, total=False):
