@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench exports install venv517 clean
+.PHONY: demo check test test-all lint bench exports install venv517 clean
 
 install: $(VENV)/.installed
 
@@ -19,9 +19,20 @@ demo: install
 	$(BIN)/python training/demo.py --output_dir demo_output
 
 # Two processes of one thread: the tests' models are tiny, and torch 2.13.0 with two threads corrupts memory in some of
-# their sizes (NOTES.md).
+# their sizes (docs/log.md, 2026-11-25).
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The method and the parts of the scripts, in a minute.
+check: install
+	$(PYTEST) -m "not slow" tests/unit tests/golden tests/common
+
+# All but the tests marked slow, in minutes.
 test: install
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+# Kills, mutations, hosts and learning at length too.
+test-all: install
+	$(PYTEST)
 
 # Pretraining against what people have today; a table, and bench.json.
 bench: install

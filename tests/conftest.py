@@ -1,11 +1,17 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""Faces, a tiny config, and scripts as processes."""
+"""Faces, a tiny config, and scripts as a person runs them."""
 
+import io
 import json
+import runpy
 import subprocess
 import sys
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 
 import pytest
+from accelerate.state import AcceleratorState
 
 from tests.new_process import ROOT
 from tests.tiny import FIELDS
@@ -34,13 +40,40 @@ def config_file(tmp_path_factory):
     return path
 
 
+def run_here(command: list[str]) -> SimpleNamespace:
+    """A script in this process, as Python would run it. Starting Python and torch anew costs seconds."""
+    status, out, err = 0, io.StringIO(), io.StringIO()
+    AcceleratorState._reset_state(reset_partial_state=True)  # as in a new process
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", command)
+        try:
+            runpy.run_path(command[0], run_name="__main__")
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+        except Exception:
+            status = 1
+            traceback.print_exc()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+
+
 @pytest.fixture(scope="session")
 def script():
-    """script("pretrain", "--flag", value) -> the finished process."""
+    """
+    script("pretrain", "--flag", value) -> returncode, stdout and stderr of training/pretrain.py.
 
-    def run(name, *arguments, check=None, **options):
-        command = [sys.executable, str(ROOT / "training" / f"{name}.py"), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, **options)
+    check: the status that it must end with. env: the environment of a new process; without it the script runs in this
+    one.
+    """
+
+    def run(name, *arguments, check=None, env=None):
+        command = [str(ROOT / "training" / f"{name}.py"), *map(str, arguments)]
+        if env is None:
+            done = run_here(command)
+        else:
+            done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, env=env)
         if check is not None:
             assert done.returncode == check, done.stdout + done.stderr
         return done

@@ -3,6 +3,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import pytest
@@ -244,7 +245,8 @@ def test_flags_of_a_new_encoder_beside_a_model_may_only_say_the_same(flags, face
 
 
 def test_as_a_process(script, flags, runs, tmp_path):
-    done = script("linear_probe", *runs[1], "--few_shot", "1,50", "--output_dir", tmp_path / "run", check=0)
+    more = ["--few_shot", "1,50", "--output_dir", tmp_path / "run"]
+    done = script("linear_probe", *runs[1], *more, env=os.environ, check=0)
     assert done.stdout.count("_features from ") == 2  # another process finds the same key
     assert "1 % of the labels, seed 0: accuracy" in done.stdout
     assert read(tmp_path / "run" / "labels_1_percent" / "seed_0")["num_training_images"] == 8  # one of each class

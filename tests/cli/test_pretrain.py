@@ -3,6 +3,7 @@
 
 import copy
 import json
+import os
 import shutil
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -276,7 +277,7 @@ def test_bad_flags_and_settings_are_one_sentence(script, pretraining_flags, tmp_
         (["--dataset", tmp_path / "missing", "--output_dir", tmp_path / "o"], 2, "pretrain: "),
         (["--per_device_train_batch_size", 1, "--output_dir", tmp_path / "o"], 2, "BatchNorm needs at least 2 images"),
     ]:
-        done = script("pretrain", *flags, check=code)
+        done = script("pretrain", *flags, check=code, env=os.environ)
         assert sentence in done.stderr
         assert "Traceback" not in done.stderr
 

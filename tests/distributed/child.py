@@ -47,7 +47,7 @@ def main() -> int | None:
 
     def slow_decode(self, index):
         if torch.utils.data.get_worker_info() is not None:
-            time.sleep(0.2)
+            time.sleep(0.5)
         return decode(self, index)
 
     if fault == "slow_store":

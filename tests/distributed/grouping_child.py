@@ -25,7 +25,7 @@ def main() -> None:
     torch.manual_seed(0)
     bare_model = model = SimFLEForPreTraining(tiny_config()).double().eval()
     if processes > 1:
-        distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
+        distributed.init_process_group("gloo", timeout=timedelta(seconds=300))
         model = torch.nn.parallel.DistributedDataParallel(bare_model)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05, momentum=0.9)
     history = []

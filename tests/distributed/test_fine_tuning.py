@@ -29,15 +29,15 @@ def steps_of(folder):
 def test_two_processes_go_on_to_the_same_end(flags, tmp_path):
     """Three starts: one epoch, the other, and a finished run."""
     folder, straight = tmp_path / "parts", tmp_path / "straight"
-    status, output, _ = launch("training/finetune.py", *flags, "--output_dir", straight)
+    status, output = launch("training/finetune.py", *flags, "--output_dir", straight)
     assert status == 0, output[-3000:]
     about = read(straight, "run.json")
     assert (about["num_processes"], about["global_batch_size"]) == (2, 4)  # really two
-    status, output, _ = launch("training/finetune.py", *flags, "--output_dir", folder, "--max_train_minutes", 0)
+    status, output = launch("training/finetune.py", *flags, "--output_dir", folder, "--max_train_minutes", 0)
     assert status == 0, output[-3000:]
     resume = ["--output_dir", folder, "--resume_from_checkpoint", "latest"]
     for sentence in ("resuming from step 12", "the run is already finished at step 24"):
-        status, output, _ = launch("training/finetune.py", *flags, *resume)
+        status, output = launch("training/finetune.py", *flags, *resume)
         assert status == 0, output[-3000:]
         assert output.count(sentence) == 1
     assert steps_of(folder) == [12, 24]
@@ -53,13 +53,13 @@ def test_pictures_that_one_process_cannot_read(flags, faces, tmp_path):
     shutil.copytree(faces, tmp_path / "faces")
     sorted((tmp_path / "faces" / "train").rglob("*.png"))[0].write_bytes(b"no image")
     more = ["--dataset", tmp_path / "faces", "--output_dir", tmp_path / "run"]
-    status, output, _ = launch("training/finetune.py", *flags, *more, "--max_bad_images", 1)
+    status, output = launch("training/finetune.py", *flags, *more, "--max_bad_images", 1)
     assert status == 0, output[-3000:]
     assert output.count("bad image 1 (limit 1)") == 1
     assert steps_of(tmp_path / "run") == [12, 24]
     assert (read(tmp_path / "run")["num_bad_images"], read(tmp_path / "run")["num_training_images"]) == (1, 47)
     shutil.rmtree(tmp_path / "run")
-    status, output, _ = launch("training/finetune.py", *flags, *more)  # its time limit: no process waits for ever
+    status, output = launch("training/finetune.py", *flags, *more)  # its time limit: no process waits for ever
     assert status != 0
     assert output.count("finetune: 1 bad images are more than --max_bad_images 0") >= 1
     assert "Traceback" not in output.split("finetune: 1 bad images")[0]

@@ -31,9 +31,7 @@ def flags(pretraining_flags):
 def run_with(fault, flags, folder):
     command = [sys.executable, ROOT / "tests" / "faults" / "child.py", fault, *flags, "--output_dir", folder]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=100
-    )
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment)
 
 
 def assert_goes_on_to_the_same_end(flags, folder, straight):
@@ -51,11 +49,15 @@ def assert_goes_on_to_the_same_end(flags, folder, straight):
         ("full_disk_for_logs", "the disk is full, or a limit on its files is reached ([Errno 27] File too large"),
         ("not_finite", "the loss is not finite in 1 of 1 processes; nothing was updated"),
         ("dead_worker", "a data worker died or hung"),
-        ("hung_worker", "a data worker died or hung (DataLoader timed out after 5 seconds"),
+        pytest.param(
+            "hung_worker",
+            "a data worker died or hung (DataLoader timed out after 20 seconds",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_one_sentence_and_nothing_lost(flags, pretrained, tmp_path, fault, sentence):
-    workers = ["--num_workers", 1, "--timeout_seconds", 5] if fault.endswith("worker") else []
+    workers = ["--num_workers", 1, "--timeout_seconds", 20] if fault.endswith("worker") else []
     done = run_with(fault, [*flags, *workers], tmp_path / "run")
     assert done.returncode == 1, done.stdout + done.stderr
     assert sentence in done.stderr
