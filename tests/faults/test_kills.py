@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.new_process import ROOT
+from training import pretrain
 from training.runtime.run_folder import images_seen, list_checkpoints
 
 KILLS = int(os.environ.get("SIMFLE_KILLS", 20))
@@ -31,18 +33,26 @@ class KilledRun:
     """A run of pretrain.py that is started, killed and started again in one folder. Its output is kept in a file."""
 
     def __init__(self, flags, folder: Path, num_processes: int = 1):
-        self.folder, self.log = folder, Path(f"{folder}.log")
+        self.folder, self.log, self.num_processes = folder, Path(f"{folder}.log"), num_processes
+        self.flags = [*map(str, flags), "--output_dir", str(folder), "--resume_from_checkpoint", "latest"]
         self.command = [sys.executable]
         if num_processes > 1:
             self.command += ["-m", "torch.distributed.run", f"--nproc_per_node={num_processes}", "--standalone"]
-        self.command += [str(ROOT / "training" / "pretrain.py"), *map(str, flags)]
-        self.command += ["--output_dir", str(folder), "--resume_from_checkpoint", "latest"]
+        self.command += [str(ROOT / "training" / "pretrain.py"), *self.flags]
 
     def start(self, *more) -> subprocess.Popen:
         environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
         with open(self.log, "a") as log:
             command = [*self.command, *map(str, more)]
             return subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+
+    def finish(self, *more) -> None:
+        """Runs to the end; a run of one process does that in this one."""
+        if self.num_processes > 1:
+            assert self.start(*more).wait() == 0, self.log.read_text()[-3000:]
+        else:
+            with open(self.log, "a") as log, redirect_stdout(log):
+                pretrain.main([*self.flags, *map(str, more)])
 
     def signal_all(self, number: signal.Signals) -> None:
         """To every process that names the folder: torchrun's workers are not in its process group."""
@@ -81,7 +91,7 @@ class KilledRun:
         def wait_for(condition) -> None:
             while not condition():
                 assert process.poll() is None, self.log.read_text()[-3000:]
-                time.sleep(0.001)
+                time.sleep(0.002)
 
         wait_for(lambda: len(self.started_from()) > starts)
         wait_for(lambda: self.last_logged_step() >= self.started_from()[-1] + steps)
@@ -108,7 +118,7 @@ def assert_kills_lose_nothing(flags, tmp_path, kills: list[bool], num_processes:
     steps = images_seen(list_checkpoints(killed.folder)[-1]) // (BATCH * num_processes) + 3
     straight = KilledRun(flags, tmp_path / "straight", num_processes)
     for run in (killed, straight):
-        assert run.start("--max_train_steps", steps).wait() == 0, run.log.read_text()[-3000:]
+        run.finish("--max_train_steps", steps)
     starts = killed.started_from()
     print(
         f"{num_processes} processes: {len(kills)} kills, {unfinished_saves} inside a save, starts from steps {starts}"
