@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/python training/demo.py --output_dir demo_output
 
 # Two processes of one thread: the tests' models are tiny, and torch 2.13.0 with two threads corrupts memory in some of
-# their sizes (docs/log.md, 2026-11-25).
+# their sizes (docs/known_issues.md).
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The method and the parts of the scripts, in a minute.

@@ -7,6 +7,7 @@ The plain folder takes luminance without rounding it to 8 bits. Prints, for face
 of a probability, how many of 80 faces change by more than 0.01, and how many get another first label.
 """
 
+import argparse
 from pathlib import Path
 
 from training.runtime.arguments import run_main
@@ -14,7 +15,9 @@ from training.runtime.arguments import run_main
 CARDS = Path(__file__).parents[2] / "hub_cards"
 
 
-def main() -> None:
+def main(argv=None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(argv)
     from transformers import pipeline
 
     from training.data.drawn_faces import draw_faces
