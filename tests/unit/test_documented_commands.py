@@ -97,7 +97,7 @@ def test_every_documented_command_can_be_given(parse, tmp_path, capsys):
     for where, script, words in commands:
         try:
             parse(script, words)
-        except (SystemExit, ValueError, ImportError) as error:
+        except (SystemExit, ValueError, ImportError, AttributeError) as error:
             wrong.append(f"{where}: {script} {shlex.join(words)}: {error} {capsys.readouterr().err}")
     assert not wrong, "\n".join(wrong)
     assert len(commands) > 80
