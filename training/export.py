@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from training.data.faces import DatasetArguments, open_faces, picture_faces
+from training.data.faces import DatasetArguments, image_faces, open_faces
 from training.data.images import BadImages
 from training.runtime.arguments import check_range, parse_arguments, run_main
 from training.runtime.errors import InputError
@@ -180,7 +180,7 @@ def compare(classifiers, processor, simfle, simfle_processor, data: DatasetArgum
         name of a classifier to its row; "plain_against_simfle", the original's row; "measured_on", the pictures.
     """
     from training.data.drawn_faces import write_image_folder
-    from training.data.fer_datasets import match_labels
+    from training.data.expressions import match_labels
     from training.exporting.measures import agreement, compute_logits
     from training.exporting.onnx_files import eager_classifier
 
@@ -191,7 +191,7 @@ def compare(classifiers, processor, simfle, simfle_processor, data: DatasetArgum
             faces = open_faces(data, dataset, arguments.eval_split, with_labels=True)
         else:
             write_image_folder(Path(folder), NUM_DRAWN_FACES, seed=0, size=processor.size["height"])
-            faces = picture_faces([Path(folder)])
+            faces = image_faces([Path(folder)])
             faces.source = faces.split = "drawn faces"
         kept, logits = compute_logits(classifiers, faces, processor, *options)
         logits |= compute_logits({"plain_against_simfle": eager_classifier(simfle)}, faces, simfle_processor, *options)[

@@ -43,9 +43,9 @@ def main(argv=None) -> None:
         ("images", {"nargs": "+", "metavar": "IMAGE_OR_FOLDER", "help": "pictures, or folders of them"}),
     )
     arguments, where = parse_arguments((PredictionArguments,), argv, __doc__, positionals)
-    from training.data.faces import picture_faces
+    from training.data.faces import image_faces
 
-    faces = picture_faces([Path(path) for path in where.images])
+    faces = image_faces([Path(path) for path in where.images])
     model, processor, device = load_classifier(where.model)
     rows = predict(model, processor, device, faces, arguments)
     write_rows(rows, [model.config.id2label[i] for i in range(model.config.num_labels)], arguments.output)

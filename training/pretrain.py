@@ -83,7 +83,7 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
         return None, None
     import numpy as np
 
-    from training.data.fer_datasets import match_labels
+    from training.data.expressions import match_labels
 
     data = replace(data, streaming=False, num_images=None)
     if run.monitor_dataset != data.dataset:  # of a format of its own

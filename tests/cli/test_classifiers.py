@@ -11,7 +11,7 @@ from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification
 from training import evaluate_classifier, linear_probe, predict
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 from training.measuring.classification import KEYS
 
 

@@ -12,7 +12,7 @@ from transformers.models.convnext import ConvNextImageProcessorPil
 from transformers.models.vit import ViTImageProcessorPil
 
 from training import evaluate_classifier
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 from training.measuring.classification import KEYS, read_predictions
 from training.models.label_map import class_probabilities, map_outputs, measured_classes
 

@@ -19,7 +19,7 @@ from tests.official_layouts import write_ferplus_parquet
 from tests.tiny import FIELDS, tiny_config
 from training import finetune
 from training.data.drawn_faces import make_dataset, write_image_folder
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 from training.finetuning import loop as fine_tuning_loop
 from training.measuring.classification import KEYS
 from training.models.loading import load_classifier

@@ -14,7 +14,7 @@ from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
 from modeling_simfle.hub_folder_simfle import weights_sha256
 from training import evaluate_classifier, linear_probe
 from training.data.drawn_faces import write_image_folder
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 from training.measuring.classification import KEYS
 from training.models.loading import load_processor
 

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 
 from tests.new_process import ROOT
 from training import finetune
-from training.data.ferplus import FERPLUS_TAGS
+from training.data.ferplus_votes import FERPLUS_TAGS
 from training.make_card import main
 from training.publishing.card_commands import add_recipes, read_recipe_file
 from training.publishing.card_facts import read_facts

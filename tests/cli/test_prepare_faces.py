@@ -42,20 +42,20 @@ def test_the_folder_has_the_same_splits_and_classes(write, tmp_path, capsys):
     total = 0
     for split in ("train", "validation", "test"):
         before, after = faces_of(root, split), faces_of(tmp_path / "out", split)
-        assert after.class_names == before.class_names
+        assert after.class_names == before.class_names[: len(after.class_names)]  # contempt may have no image
         assert np.bincount(after.labels).tolist() == np.bincount(before.labels).tolist()
         assert {after.image(index).size for index in range(len(after))} == {(40, 40)}
         total += len(after)
     report = json.loads((tmp_path / "out" / "preparation.json").read_text())
     assert sum(sum(classes.values()) for classes in report["images"].values()) == total
-    assert f"{total} pictures written, 0 there already, 0 bad" in capsys.readouterr().out
+    assert f"{total} images written, 0 there already, 0 bad" in capsys.readouterr().out
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
 def test_what_ferplus_loses_in_a_folder_is_said(tmp_path, capsys):
     prepare(layouts.write_ferplus_csv(tmp_path / "set"), tmp_path / "out", "--splits", "validation")
     said = capsys.readouterr().err
-    assert "validation: 1 of the 16 pictures equal a training one, which this folder does not say" in said
+    assert "validation: 1 of the 16 images equal a training image, which this folder does not say" in said
     assert "validation: the votes are left behind" in said
 
 
@@ -76,11 +76,11 @@ def test_a_picture_that_a_list_names_twice_is_written_once(tmp_path, capsys):
     file.write_text("\n".join([*lines, lines[1]]) + "\n")
     prepare(root, tmp_path / "out")
     pictures = sorted((tmp_path / "out").rglob("*.png"))
-    assert f"{len(pictures)} pictures written, 0 there already, 0 bad" in capsys.readouterr().out
+    assert f"{len(pictures)} images written, 0 there already, 0 bad" in capsys.readouterr().out
     lines[1] = lines[1].replace("/", "_", 1)  # another picture, of which the same file would be made
     (root / "Manually_Annotated_Images" / lines[1].split(",")[0]).write_bytes(pictures[0].read_bytes())
     file.write_text("\n".join([*file.read_text().splitlines(), lines[1]]) + "\n")
-    with pytest.raises(ValueError, match="2 pictures would be written to"):
+    with pytest.raises(ValueError, match="2 images would be written to"):
         prepare(root, tmp_path / "other")
 
 
@@ -93,10 +93,10 @@ def test_a_stopped_run_goes_on_and_leaves_what_is_there(tmp_path, capsys):
     (lost.parent / f"{lost.stem}.png.tmp").write_bytes(b"half a picture")
     before = kept.stat().st_mtime_ns
     prepare(root, tmp_path / "out")
-    assert f"1 pictures written, {len(pictures) - 1} there already" in capsys.readouterr().out
+    assert f"1 images written, {len(pictures) - 1} there already" in capsys.readouterr().out
     assert sorted((tmp_path / "out").rglob("*.png")) == pictures
     assert kept.stat().st_mtime_ns == before
-    with pytest.raises(ValueError, match=r"holds pictures made with --margin 0\.0, not 0\.5; give a new folder"):
+    with pytest.raises(ValueError, match=r"holds images made with --margin 0\.0, not 0\.5; give a new folder"):
         prepare(root, tmp_path / "out", "--margin", 0.5)
 
 
@@ -129,7 +129,7 @@ def test_as_a_process_and_what_is_wrong_in_one_sentence(script, tmp_path):
     root = layouts.write_rafdb(tmp_path / "set", "original")
     out = tmp_path / "out"
     done = script("prepare_faces", "--dataset", root, "--output_dir", out, "--size", 32, check=0)
-    assert "84 pictures written" in done.stdout
+    assert "84 images written" in done.stdout
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     done = script("prepare_faces", "--dataset", root, "--output_dir", tmp_path / "other", check=1)

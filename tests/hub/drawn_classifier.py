@@ -8,7 +8,7 @@ import torch
 from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
 from tests.tiny import tiny_config
 from training.data.drawn_faces import draw_face
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 
 
 @torch.no_grad()

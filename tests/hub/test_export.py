@@ -18,7 +18,7 @@ from tests.hub.drawn_classifier import save_classifier
 from tests.new_process import ROOT, run_alone
 from training import export
 from training.data.drawn_faces import draw_face
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 from training.exporting.onnx_files import (
     check_against_eager,
     load_plain_folder,

@@ -13,7 +13,7 @@ from modeling_simfle import SimFLEForImageClassification, SimFLEImageProcessor
 from tests.new_process import run_alone
 from tests.tiny import tiny_config
 from training.data.drawn_faces import draw_face
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.hub.drawn_classifier import save_classifier
 from tests.new_process import ROOT
 from training import export
 from training.data.drawn_faces import draw_face
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 from training.exporting.onnx_files import load_plain_folder, onnx_classifier
 from training.publishing.card_usage import JAVASCRIPT
 

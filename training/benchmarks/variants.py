@@ -179,10 +179,10 @@ def loader_of(variant: str) -> str:
 
 def make_loaders(config, bench, device: str, folder: Path) -> dict:
     """Maps a loader's name to a function that starts an epoch: the plain loader, ours, and ours from stored images."""
-    from training.data.faces import picture_faces
+    from training.data.faces import image_faces
     from training.data.image_store import store_faces
 
-    faces = picture_faces([folder / "faces"])
+    faces = image_faces([folder / "faces"])
     stored = store_faces(faces, folder / "cache", 2 * bench.view_size, bench.num_workers)
     return {
         "baseline": lambda: plain_batches(faces, config, bench),

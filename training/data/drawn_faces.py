@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 from training.runtime.arguments import run_main
 from training.runtime.errors import InputError
 
@@ -37,7 +37,7 @@ CONTEMPT_CORNER = 0.15  # one corner only, the side drawn at random
 
 @dataclass
 class DrawnFace:
-    """image: RGB, size x size. label: in EXPRESSIONS' order. landmarks: (68, 2) float32, fractions of the picture."""
+    """image: RGB, size x size. label: in EXPRESSIONS' order. landmarks: (68, 2) float32, fractions of the image."""
 
     image: Image.Image
     label: int
@@ -47,7 +47,7 @@ class DrawnFace:
 
 def draw_face(seed: int, index: int, size: int = 96, expression: str | None = None) -> DrawnFace:
     """
-    Draws face `index` of a seed. Raises ValueError: a size below 16, a negative number, an unknown expression.
+    Draws face `index` of a seed. Raises InputError: a size below 16, a negative number, an unknown expression.
 
     Args:
         size: side in pixels. expression: of EXPRESSIONS; index modulo 8 when None.
@@ -220,7 +220,7 @@ def make_dataset(num_images: int, seed: int, size: int = 96):
 
 
 def write_image_folder(folder: str | Path, num_images: int, seed: int, size: int = 96) -> None:
-    """Writes folder/<expression>/<index>.png. Raises ValueError on a folder that is not empty."""
+    """Writes folder/<expression>/<index>.png. Raises InputError on a folder that is not empty."""
     folder = Path(folder)
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty; give a new folder.")

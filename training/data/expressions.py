@@ -1,7 +1,7 @@
 """
-Expression names and their order, and how other people's names come to them.
+Expression names, their order, and the mapping from other spellings.
 
-Names are lower case, in this order for eight classes; seven leave contempt out.
+Names are lower case, in the order of EXPRESSIONS for eight classes. Seven classes leave contempt out.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from training.runtime.errors import InputError
 
 EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-# Other spellings in use, to ours.
+# Other spellings in use.
 EXPRESSION_SYNONYMS = {
     "happy": "happiness",
     "joy": "happiness",
@@ -25,7 +25,7 @@ EXPRESSION_SYNONYMS = {
 
 
 def expression_names(names: list[str]) -> tuple[str, ...] | None:
-    """The expressions in our order if every name is one (in any spelling), else None: then they are not expressions."""
+    """The expressions in our order if every name is an expression in any spelling, else None."""
     ours = {canonical_expression(name) for name in names}
     if not ours or not ours <= set(EXPRESSIONS):
         return None
@@ -33,21 +33,26 @@ def expression_names(names: list[str]) -> tuple[str, ...] | None:
 
 
 def canonical_expression(name: str) -> str:
-    """One class name in our spelling; a name that is no expression comes back in lower case."""
+    """A class name in our spelling; a name that is not an expression comes back in lower case."""
     name = name.strip().lower()
     return EXPRESSION_SYNONYMS.get(name, name)
 
 
-def map_labels(given: list[str], names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Class names and (N,) int64 labels; expressions come in our order, anything else in the given order."""
+def map_labels(labels: list[str], names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """
+    Args:
+        labels: (N,) names of classes. names: all classes.
+    Returns:
+        Class names and labels (N,) int64. Expressions come in our order, other classes in the order of `names`.
+    """
     ours = expression_names(list(names))
     if ours is not None:
-        return ours, np.array([ours.index(canonical_expression(name)) for name in given], dtype=np.int64)
-    return tuple(names), np.array([list(names).index(name) for name in given], dtype=np.int64)
+        return ours, np.array([ours.index(canonical_expression(name)) for name in labels], dtype=np.int64)
+    return tuple(names), np.array([list(names).index(name) for name in labels], dtype=np.int64)
 
 
 def find_class(name: str, class_names) -> str | None:
-    """The class of this name, since classes may differ in case alone, else the first of the same meaning, else None."""
+    """The class with this name (classes may differ in case alone), else the first of the same meaning, else None."""
     if name in class_names:
         return name
     wanted = canonical_expression(name)
@@ -61,10 +66,10 @@ def match_labels(class_names, labels: np.ndarray, wanted) -> np.ndarray:
     Args:
         class_names: names of `labels` (N,), in their order. wanted: the other list.
     Raises:
-        ValueError: an occurring class that `wanted` has not.
+        InputError: a class that occurs and that `wanted` lacks.
     """
-    found = [find_class(name, wanted) for name in class_names]
-    place = [-1 if name is None else list(wanted).index(name) for name in found]
+    names = [find_class(name, wanted) for name in class_names]
+    place = [-1 if name is None else list(wanted).index(name) for name in names]
     missing = [class_names[i] for i in np.unique(labels) if place[i] < 0]
     if missing:
         raise InputError(
@@ -72,24 +77,3 @@ def match_labels(class_names, labels: np.ndarray, wanted) -> np.ndarray:
             " same classes."
         )
     return np.array(place)[labels]
-
-
-def owners_places(numbering: dict[str, str], class_names: tuple[str, ...]) -> dict[str, int]:
-    """
-    Owners' numbers to label numbers.
-
-    Args:
-        numbering: an owner's number, as it is written, to its name. class_names: in label order.
-    Returns:
-        Number to place in `class_names`; -1 for a number that the owners have and the classes have not.
-    """
-    return {number: class_names.index(name) if name in class_names else -1 for number, name in numbering.items()}
-
-
-def place_of(value: str, numbering: dict[str, str], places: dict[str, int], where: str) -> int:
-    """The label of an owner's number. Raises ValueError naming the file and the value where there is no such number."""
-    place = places.get(value.strip())
-    if place is None:
-        known = ", ".join(f"{number} ({name})" for number, name in numbering.items())
-        raise InputError(f"{where}: the label {value!r} is none of {known}; take the list as its owners gave it.")
-    return place

@@ -1,7 +1,7 @@
 """
-The square of a picture that a face takes: from its landmarks or its box, and cut out, turned upright.
+The square of an image that a face takes: found from landmarks or a box, and cut out, turned upright.
 
-A square is a centre, a side (both in pixels of the picture) and the angle of the line through the eyes.
+A square has a centre and a side (both in pixels of the image) and the angle of the line through the eyes.
 """
 
 import math
@@ -16,14 +16,14 @@ from training.runtime.errors import InputError
 EYE_DISTANCE, EYE_HEIGHT = 0.36, 0.36
 # From the eyes' line down to the mouth's centre, in eye distances, of a face seen from the front.
 EYES_TO_MOUTH = 1.15
-OUTSIDE = (127, 127, 127)  # what lies beyond the picture
-# Points of the left and right eye (as seen in the picture) and of the mouth, by the number of landmarks.
+OUTSIDE = (127, 127, 127)  # the colour beyond the image
+# Points of the left and right eye (as seen in the image) and of the mouth, by the number of landmarks.
 FACE_PARTS = {5: ([0], [1], [3, 4]), 68: (list(range(36, 42)), list(range(42, 48)), list(range(48, 68)))}
 
 
 @dataclass(frozen=True)
 class Square:
-    """centre: (2,) x and y, pixels. side: pixels. angle: radians, clockwise in the picture."""
+    """centre: (2,) x and y, pixels. side: pixels. angle: radians, clockwise in the image."""
 
     centre: np.ndarray
     side: float
@@ -41,11 +41,11 @@ def square_of_landmarks(landmarks: np.ndarray) -> Square:
     Args:
         landmarks: (68, 2) in iBUG order, or (5, 2): eyes, nose, mouth corners; pixels.
     Raises:
-        ValueError: another number of points, or points that span no face.
+        InputError: another number of points, or points that span no face.
     """
     points = np.asarray(landmarks, np.float64)
     if len(points) not in FACE_PARTS or not np.isfinite(points).all():
-        raise InputError(f"landmarks of shape {points.shape} are no face; 5 or 68 points were expected.")
+        raise InputError(f"landmarks of shape {points.shape} are not those of a face; 5 or 68 points were expected.")
     left, right, mouth = (points[part].mean(0) for part in FACE_PARTS[len(points)])
     if left[0] > right[0]:
         left, right = right, left
@@ -59,7 +59,7 @@ def square_of_landmarks(landmarks: np.ndarray) -> Square:
 
 
 def square_of_box(box) -> Square:
-    """The smallest square about the box [left, top, right, bottom] with its centre. Raises ValueError: an empty box."""
+    """The smallest square about the box [left, top, right, bottom] with its centre. Raises InputError: an empty box."""
     left, top, right, bottom = map(float, box)
     if right <= left or bottom <= top:
         raise InputError(f"the face box {list(map(int, box))} is empty.")
@@ -68,16 +68,16 @@ def square_of_box(box) -> Square:
 
 def cut_square(image: Image.Image, square: Square, size: int, margin: float = 0.0) -> Image.Image:
     """
-    The square as an upright (size, size) picture, antialiased; gray where it goes beyond the picture.
+    The square as an upright (size, size) image, antialiased; gray where it goes beyond the image.
 
     Args:
         image: RGB. size: pixels. margin: of the square's side, added on every side.
     Raises:
-        ValueError: a square without its centre in the picture: the landmarks or the box are another picture's.
+        InputError: a centre outside of the image, so that the landmarks or the box belong to another image.
     """
     if not (0 <= square.centre[0] <= image.width and 0 <= square.centre[1] <= image.height):
         x, y = square.centre
-        raise InputError(f"the face's centre ({x:.0f}, {y:.0f}) is outside of the picture of {image.size} pixels.")
+        raise InputError(f"the face's centre ({x:.0f}, {y:.0f}) is outside of the image of {image.size} pixels.")
     side = square.side * (1 + 2 * margin)
     x_scale = y_scale = 1.0
     if side > size:  # Pillow's transform does not antialias: shrink first
@@ -93,9 +93,9 @@ def cut_square(image: Image.Image, square: Square, size: int, margin: float = 0.
 
 
 def crop_box(image: Image.Image, box) -> Image.Image:
-    """The part of the picture in the box [left, top, right, bottom]. Raises ValueError where they do not meet."""
+    """The part of the image in the box [left, top, right, bottom]. Raises InputError where they do not meet."""
     left, top, right, bottom = box
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
     if right <= left or bottom <= top:
-        raise InputError(f"the face box {list(box)} is outside of the picture of {image.size} pixels")
+        raise InputError(f"the face box {list(box)} is outside of the image of {image.size} pixels")
     return image.crop((left, top, right, bottom))

@@ -1,13 +1,11 @@
 """
-FER+: the votes of ten taggers, its authors' two protocols, and the data set in both of its forms.
+FER+, from its owners' two .csv files or in Parquet form.
 
-Source of the protocols: Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016, arXiv 1608.01041, and the authors' published
-reader of the set. Validation and test follow the majority protocol under either.
+Train follows the majority or the probability protocol (`training.data.ferplus_votes`); validation and test always
+follow the majority protocol.
 """
 
 import csv
-import hashlib
-import io
 import math
 import sys
 from collections.abc import Iterator
@@ -18,13 +16,15 @@ import numpy as np
 
 from training.data.expressions import EXPRESSIONS
 from training.data.facts import DatasetFacts
-from training.data.layouts import values_of
+from training.data.ferplus_votes import FERPLUS_TAGS, ferplus_majority, ferplus_probability, ferplus_votes
+from training.data.owners_files import values_of
+from training.data.parquet_files import has_struct, load_parquet, parquet_files
+from training.data.repeated_images import image_hash, is_among
 from training.runtime.errors import InputError
 
-FERPLUS_TAGS = (*EXPRESSIONS, "unknown", "not_face")
 FILES = ("fer2013.csv", "fer2013new.csv")
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
-# Pictures of the whole set, and those with a majority.
+# The images of the whole set, and those with a majority.
 FULL_COUNTS = {"train": (28558, 25045), "validation": (3579, 3191), "test": (3573, 3137)}
 
 FACTS = DatasetFacts(
@@ -62,105 +62,29 @@ also given without the validation images that repeat a training image.""",
 )
 
 
-def ferplus_votes(rows) -> np.ndarray:
-    """The `votes` column as (N, 10) integers in FERPLUS_TAGS' order."""
-    return np.array([[vote[tag] for tag in FERPLUS_TAGS] for vote in rows["votes"]], dtype=np.int64).reshape(-1, 10)
+def looks_like(path: Path) -> bool:
+    """Whether a folder holds one of the owners' two files, or Parquet files have FER+'s column of votes."""
+    if path.is_dir() and any((path / name).exists() for name in FILES):
+        return True
+    files = [path] if path.suffix == ".parquet" and path.is_file() else parquet_files(path)
+    return bool(files) and has_struct(files[0], "votes", FERPLUS_TAGS)
 
 
-def ferplus_majority(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def load(folder: Path, splits=None, with_labels: bool = True, protocol: str = "majority"):
     """
-    The majority protocol: votes of one are dropped; the largest remaining must exceed half of what remains; winners
-    unknown and not_face are left out.
+    FER+ from its owners' fer2013.csv with fer2013new.csv, or in Parquet form.
 
-    Args:
-        votes: (N, 10), FERPLUS_TAGS' order.
-    Returns:
-        keep (N,) bool; label (N,) int64 in EXPRESSIONS' order (only where kept); soft_label (N, 8) float32, the eight
-        expressions' remaining votes, normalised.
-    """
-    remaining = np.where(votes > 1, votes, 0)
-    label = remaining.argmax(1)
-    keep = (remaining.max(1) * 2 > remaining.sum(1)) & (label < len(EXPRESSIONS))
-    expressions = remaining[:, : len(EXPRESSIONS)].astype(np.float32)
-    soft_label = expressions / np.maximum(expressions.sum(1, keepdims=True), 1)
-    return keep, label, soft_label
-
-
-def ferplus_probability(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """
-    The probability protocol, which its authors train on: the leading expressions' shares (`leading_votes`).
-
-    Args and returns as `ferplus_majority`; label is the largest share's, soft_label the shares.
-    """
-    leading = np.array([leading_votes(row) for row in np.where(votes > 1, votes, 0).tolist()], np.float32)
-    leading = leading.reshape(-1, len(EXPRESSIONS))
-    total = leading.sum(1, keepdims=True)
-    return total[:, 0] > 0, leading.argmax(1), leading / np.maximum(total, 1)
-
-
-def leading_votes(remaining: list[int]) -> list[int]:
-    """
-    One picture's eight counts, without all but its leading expressions; zeros where it is left out.
-
-    Counts are taken from the largest down, equal ones together, until three quarters of the votes or three expressions
-    are reached; unknown or not_face end it when it is their turn. Left out: half of the votes or less, or more than
-    three expressions.
-    """
-    left, taken = list(remaining), [0] * len(EXPRESSIONS)
-    total = sum(remaining)
-    while sum(taken) < 0.75 * total and sum(map(bool, taken)) < 3:
-        top = max(left)
-        winners = [tag for tag, count in enumerate(left) if count == top]
-        for tag in (tag for tag in winners if tag < len(EXPRESSIONS)):
-            taken[tag], left[tag] = top, 0
-        if winners[-1] >= len(EXPRESSIONS):
-            break
-    too_few, too_many = 2 * sum(taken) <= total, sum(map(bool, taken)) > 3
-    return [0] * len(EXPRESSIONS) if too_few or too_many else taken
-
-
-def picture_hash(cell: dict | None) -> str | None:
-    """
-    A hash of the decoded gray pixels: equal pictures have equal hashes, whatever their encoding. None for one that
-    cannot be read, which is named where it is used.
-
-    Args:
-        cell: {"bytes", "path"}.
-    """
-    from PIL import Image
-
-    from modeling_simfle.image_processing_simfle import BROKEN
-
-    if cell is None or (cell["bytes"] is None and cell["path"] is None):
-        return None
-    try:
-        with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
-            return hashlib.sha256(np.asarray(image.convert("L")).tobytes()).hexdigest()
-    except (*BROKEN, ValueError):  # as in read_images.read_image
-        return None
-
-
-def is_among(hashes: list, others: list) -> np.ndarray:
-    """(N,) bool: whether each hash is one of the others'; None, of an unreadable picture, is not."""
-    known = set(others) - {None}
-    return np.array([value in known for value in hashes], np.bool_)
-
-
-def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, with_labels: bool = True):
-    """
-    FER+, from its owners' fer2013.csv with fer2013new.csv, or in Parquet form.
-
-    Train leaves out every picture that equals one of validation pixel by pixel; validation and test mark those that
-    equal one of train (`repeats_training`; where train is not at hand there is no such column).
+    Train leaves out every image that equals a validation image pixel by pixel. Validation and test mark the images that
+    equal a training image (`repeats_training`; the column is missing where the train split is).
 
     Args:
         folder: with the two .csv files, or <split>.parquet; or one .parquet file, which is the one split asked for.
-        protocol: of train, "majority" or "probability". splits: names, None for all that are there.
-        with_labels: false gives every picture, without labels (for pretraining).
+        splits: names, None for all that the folder has. with_labels: false gives every image, without labels.
+        protocol: of train, "majority" or "probability".
     Returns:
         `DatasetDict` of image, name, votes, label (ClassLabel), soft_label (8,).
     Raises:
-        ValueError, FileNotFoundError: what was expected and what was found.
+        InputError, FileNotFoundError: what was expected and what was found.
     """
     import datasets
 
@@ -171,9 +95,8 @@ def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, wi
         parts = read_csv_files(folder, splits)
     else:
         parts = read_parquet_files(folder, splits)
-    wanted = splits or [split for split in USAGES if split in parts]
-    found, hashes = datasets.DatasetDict(), dict[str, list[str | None]]()
-    for split in wanted:
+    loaded, hashes = datasets.DatasetDict(), dict[str, list[str | None]]()
+    for split in splits or [split for split in USAGES if split in parts]:
         rows = parts[split]
         kept = np.ones(len(rows), np.bool_)
         if with_labels:
@@ -181,13 +104,13 @@ def load_ferplus(folder: str | Path, protocol: str = "majority", splits=None, wi
         other = "validation" if split == "train" else "train"
         if other in parts and (with_labels or split == "train"):
             for name in {split, other} - set(hashes):
-                hashes[name] = [picture_hash(cell) for cell in parts[name]["image"]]
+                hashes[name] = [image_hash(cell) for cell in parts[name]["image"]]
             repeats = is_among(hashes[split], hashes[other])
             kept &= ~repeats | (split != "train")
             if split != "train":
                 rows = rows.add_column("repeats_training", repeats)
-        found[split] = rows.select(np.flatnonzero(kept)).cast_column("image", datasets.Image())
-    return found
+        loaded[split] = rows.select(np.flatnonzero(kept)).cast_column("image", datasets.Image())
+    return loaded
 
 
 def add_labels(rows, split: str, protocol: str):
@@ -201,10 +124,10 @@ def add_labels(rows, split: str, protocol: str):
         count = int(ferplus_majority(votes)[0].sum())
         if count != majority:
             raise InputError(
-                f"FER+ {split}: {count:,} of the {size:,} pictures have a majority, and its authors' {majority:,} were"
+                f"FER+ {split}: {count:,} of the {size:,} images have a majority, and its authors' {majority:,} were"
                 " expected; these are not the owners' votes."
             )
-        print(f"FER+ {split}: {count:,} of {size:,} pictures have a majority, as its authors count", file=sys.stderr)
+        print(f"FER+ {split}: {count:,} of {size:,} images have a majority, as its authors count", file=sys.stderr)
     names = datasets.ClassLabel(names=list(EXPRESSIONS))
     shares = datasets.Sequence(datasets.Value("float32"), length=len(EXPRESSIONS))
     rows = rows.add_column("label", np.where(keep, label, -1), feature=names)
@@ -212,7 +135,7 @@ def add_labels(rows, split: str, protocol: str):
 
 
 def read_parquet_files(folder: Path, splits) -> dict:
-    """Split to rows with image (not decoded) and votes, of those asked for and of train and validation beside them."""
+    """Rows with image (not decoded) and votes by split: the splits asked for, and train and validation beside them."""
     if folder.is_file():
         split = splits[0] if splits else folder.stem
         found = {split: read_parquet(folder)}
@@ -228,37 +151,33 @@ def read_parquet_files(folder: Path, splits) -> dict:
 
 def read_parquet(path: Path):
     """One Parquet file as a `datasets.Dataset` whose images stay encoded."""
-    import datasets
-
-    from training.data.formats import load_parquet
-
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing; FER+ has {' and '.join(FILES)}, or in Parquet form train.parquet and"
             " validation.parquet."
         )
-    return load_parquet([path]).cast_column("image", datasets.Image(decode=False))
+    return load_parquet([path], "image")
 
 
 def read_csv_files(folder: Path, splits) -> dict:
     """
-    The same from the owners' two files, whose rows line up. Pictures without a name, which the FER+ authors took out
-    as no faces at all, are left out; a picture becomes a PGM file in memory: its pixels as they are.
+    The same from the owners' two files, whose rows line up. Images without a name are left out: the FER+ authors
+    removed them because they show no face. An image becomes a PGM file in memory, its pixels as they are.
     """
     import datasets
 
     wanted = {*(splits or USAGES), "train", "validation"}
     split_of = {usage: split for split, usage in USAGES.items() if split in wanted}
     columns: dict = {split: {"image": [], "votes": [], "name": []} for split in wanted}
-    pictures, votes = (read_csv(folder / name) for name in FILES)
-    for number, (picture, vote) in enumerate(zip_longest(pictures, votes), 2):
-        if picture is None or vote is None:
-            short, long = FILES if picture is None else FILES[::-1]
+    images, votes = (read_csv(folder / name) for name in FILES)
+    for number, (image, vote) in enumerate(zip_longest(images, votes), 2):
+        if image is None or vote is None:
+            short, long = FILES if image is None else FILES[::-1]
             raise InputError(
                 f"{folder}: {short} ends before line {number}, which {long} has, and they line up row by row; unpack or"
                 " download the shorter one again."
             )
-        where, usage = f"{folder / FILES[0]} line {number}", picture["Usage"]
+        where, usage = f"{folder / FILES[0]} line {number}", image["Usage"]
         if usage not in USAGES.values() or vote["Usage"] != usage:
             raise InputError(
                 f"{where}: Usage is {usage!r}, and {vote['Usage']!r} in {FILES[1]}; both must be one of"
@@ -267,7 +186,7 @@ def read_csv_files(folder: Path, splits) -> dict:
         if usage in split_of and vote["Image name"].strip():
             name = vote["Image name"].strip()
             part = columns[split_of[usage]]
-            part["image"].append({"bytes": pgm(picture["pixels"], where), "path": name})
+            part["image"].append({"bytes": pgm(image["pixels"], where), "path": name})
             part["votes"].append(read_votes(vote, f"{folder / FILES[1]} line {number}"))
             part["name"].append(name)
     features = datasets.Features(

@@ -1,79 +1,98 @@
-"""Which format a data set has, by its looks."""
+"""
+The registry of data formats. To add a data set, write one file with FACTS, `looks_like` and `load`, and add one line to
+DATA_SETS (and the name to `DatasetArguments.data_format`).
 
-import glob
-import re
+Splits are train, validation and test. Test is the split that the field reports; no choice is made on it.
+
+    set            train                             validation (choices)                 test (reported)
+    AffectNet      the rest of the training list     a fixed tenth of the training list   the owners' validation
+    RAF-DB         the rest of train                 a fixed tenth of train               test
+    SFEW 2.0       the rest of Train                 a fixed tenth of Train               Val (Test has no labels)
+    FER+           Training, without repeats         PublicTest                           PrivateTest
+    class folders  train                             validation (or val, valid, dev)      test
+      without one  the rest of train, or of all      a fixed tenth of train, or of all    test, if there is one
+
+The tenth holds the images for which the SHA-256 of the file's name (of its path below a class folder), as a number,
+divides by ten. Without labels (`with_labels=False`, for pretraining) train is the owners' whole train part, the tenth
+and images of no class included. The tenth goes by file name: frames of one film may lie on both sides in SFEW, so its
+validation is easier than its test.
+"""
+
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
-from training.data import ferplus
+from training.data import affectnet, class_folders, ferplus, rafdb, sfew
 from training.data.facts import DatasetFacts
-from training.data.fer_datasets import SFEW_FOLDERS
-from training.data.ferplus import FERPLUS_TAGS
-from training.data.layouts import class_folders
+from training.data.splits import SPLITS, split_of
+from training.data.tables import looks_like_hub_id, looks_like_parquet
 from training.runtime.errors import InputError
 
-FACTS = {"ferplus": ferplus.FACTS}
+
+@dataclass(frozen=True)
+class DataSet:
+    """
+    Args:
+        module: with FACTS, `looks_like(path)` and `load(folder, splits, with_labels, **options)`.
+        fixed: options of `load` that the format's name decides. takes: options of `load` that the caller decides.
+    """
+
+    module: ModuleType
+    fixed: dict = field(default_factory=dict)
+    takes: tuple[str, ...] = ()
 
 
-def facts_of(data_format: str) -> DatasetFacts | None:
-    """The facts of a --data_format. None for folders, tables and Hub data sets of anybody."""
-    return FACTS.get(data_format)
+# In the order in which they are tried: the first that a path looks like.
+DATA_SETS = {
+    "ferplus": DataSet(ferplus, takes=("protocol",)),
+    "affectnet8": DataSet(affectnet, {"num_classes": 8}, ("details",)),
+    "affectnet7": DataSet(affectnet, {"num_classes": 7}, ("details",)),
+    "rafdb": DataSet(rafdb, takes=("details",)),
+    "sfew": DataSet(sfew),
+}
+CLASS_FOLDERS = DataSet(class_folders)  # format imagefolder, which every folder looks like: tried after Parquet
 
 
 def guess_format(path: Path, dataset: str) -> str:
-    """The format of a path by its looks; see DatasetArguments."""
-    if path.is_dir() and (found := guess_owners_format(path)):
-        return found
-    if path.is_file() or (path.is_dir() and parquet_files(path)):
-        first = path if path.is_file() else parquet_files(path)[0]
-        if first.suffix != ".parquet":
-            raise InputError(f"{dataset} is a file but no .parquet; give a folder of images, Parquet, or a Hub id.")
-        return "ferplus" if has_votes(first) else "parquet"
-    if path.is_dir():
-        return "imagefolder"
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", dataset) and not dataset.startswith("."):
-        return "hub"
-    raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
+    """
+    The format of a data set by its layout.
+
+    Args:
+        path: of `dataset`. dataset: as it was given to --dataset, a path or a Hub id.
+    Raises:
+        FileNotFoundError: neither a path on this machine nor the form of a Hub id.
+    """
+    if not path.exists():
+        if looks_like_hub_id(dataset):
+            return "hub"
+        raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
+    for name, data_set in DATA_SETS.items():
+        if data_set.module.looks_like(path):
+            return name
+    return "parquet" if looks_like_parquet(path) else "imagefolder"
 
 
-def guess_owners_format(folder: Path) -> str | None:
-    """The expression set that a folder holds as its owners pack it; None where it is none."""
-    names = {path.name for path in folder.iterdir()}
-    if names & {"fer2013.csv", "fer2013new.csv"}:
-        return "ferplus"
-    if names & {"Manually_Annotated_file_lists", "Manually_Annotated_Images", "train_set", "val_set"}:
-        return "affectnet8"
-    if "EmoLabel" in names:
-        return "rafdb"
-    if "Train" in names and "Val" in names and set(SFEW_FOLDERS) & set(class_folders(folder / "Train")):
-        return "sfew"
-    return None
+def load_data_set(name: str, folder: Path, splits=None, with_labels: bool = True, **options):
+    """
+    A set as its owners pack it, or class folders, as a `datasets.DatasetDict`; see the set's `load`.
+
+    Args:
+        name: of the format. splits: names under any usual spelling, None for all. options: `protocol` of FER+;
+            `details`, whether landmarks are read where the owners give them.
+    Raises:
+        InputError: a split that the owners do not have, or a format that is not a set of images.
+    """
+    data_set = CLASS_FOLDERS if name == "imagefolder" else DATA_SETS.get(name)
+    if data_set is None:
+        raise InputError(f"{folder} looks like {name}; a data set as its owners pack it, or class folders, is needed.")
+    if splits and name != "imagefolder":
+        unknown = [split for split in splits if split_of(split) is None]
+        if unknown:
+            raise InputError(f"{folder} has no split {unknown[0]!r}; found {', '.join(SPLITS)}.")
+    chosen = {option: options[option] for option in data_set.takes if option in options}
+    return data_set.module.load(folder, splits, with_labels, **data_set.fixed, **chosen)
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """Those right in the folder, and those in its data/, as the Hub has them."""
-    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
-
-
-def has_votes(file: Path) -> bool:
-    """Whether a Parquet file has FER+'s column of votes. Raises ValueError: a file that is no Parquet."""
-    import pyarrow.parquet
-
-    try:
-        schema = pyarrow.parquet.read_schema(file)
-    except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{file} is no Parquet file ({error}); get it again.") from error
-    kind = schema.field("votes").type if "votes" in schema.names else None
-    return kind is not None and pyarrow.types.is_struct(kind) and set(FERPLUS_TAGS) <= {field.name for field in kind}
-
-
-def load_parquet(files: list[Path]):
-    """The rows of Parquet files as a `datasets.Dataset`. Raises ValueError: damaged ones, or ones without a row."""
-    import datasets
-    from datasets.exceptions import DatasetGenerationError
-
-    try:
-        patterns = [glob.escape(str(file)) for file in files]
-        return datasets.load_dataset("parquet", data_files={"rows": patterns}, split="rows")
-    except DatasetGenerationError as error:
-        names = ", ".join(map(str, files))
-        raise InputError(f"{names} cannot be read, or holds no row ({error.__cause__ or error}).") from error
+def facts_of(data_format: str) -> DatasetFacts | None:
+    """The facts of a --data_format. None for class folders, tables and Hub data sets of anybody."""
+    return DATA_SETS[data_format].module.FACTS if data_format in DATA_SETS else None

@@ -1,10 +1,10 @@
 """
-Pictures decoded once: a memory-mapped file of 8-bit pixels that every process and worker shares.
+Images decoded once: a memory-mapped file of 8-bit pixels that all processes and workers share.
 
-    cache_dir/<key>/pixels.bin     the pictures one after the other, each (h, w, 3) uint8
-    cache_dir/<key>/index.json     heights, widths, and what is wrong with those that cannot be read
+    cache_dir/<key>/pixels.bin     the images one after the other, each (h, w, 3) uint8
+    cache_dir/<key>/index.json     heights, widths, and the problems of unreadable images
 
-The key covers the data set and the longest side, so that another data set never meets this one's pixels.
+The key covers the data set and the longest side, so that no other data set gets these pixels.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ ABANDONED = 24 * 3600  # seconds without a write
 
 
 class StoredFaces:
-    """Faces whose pixels come from the file. The same pixels as `faces.pixels` with the side it was built with."""
+    """Faces whose pixels come from the file: those of `faces.pixels` with the side that the file was built with."""
 
     def __init__(self, faces: Faces, folder: Path):
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ class StoredFaces:
         return getattr(self.faces, name)
 
     def pixels(self, index: int, longest_side: int) -> np.ndarray:
-        """Picture `index` as (h, w, 3) uint8. Raises BadImage."""
+        """Image `index` as (h, w, 3) uint8. Raises BadImage."""
         assert longest_side == self.image_side
         if index in self.problems:
             raise BadImage(self.problems[index])
@@ -59,7 +59,7 @@ class StoredFaces:
         return self.file[end - height * width * 3 : end].reshape(height, width, 3)
 
     def on_device(self, device: torch.device) -> torch.Tensor | None:
-        """All pictures as (N, h, w, 3) uint8 on the device, if all are of one size and take a quarter of it at most."""
+        """All images as (N, h, w, 3) uint8 on the device; None if sizes differ or it has too little memory."""
         if len(np.unique(self.sizes, axis=0)) != 1 or self.problems:
             return None
         if device.type == "cuda" and self.file.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
@@ -68,7 +68,7 @@ class StoredFaces:
 
 
 class Decoded(Dataset):
-    """Items: pixels (h, w, 3) uint8, and what is wrong, "" if nothing is."""
+    """Items: pixels (h, w, 3) uint8, and the problem, "" where the image can be read."""
 
     def __init__(self, faces: Faces, image_side: int):
         self.faces, self.image_side = faces, image_side
@@ -84,7 +84,7 @@ class Decoded(Dataset):
 
 
 def store_key(faces: Faces, image_side: int) -> str:
-    """Changes with every file's size and time (folders), or with the table's content (Parquet, Hub)."""
+    """A key that changes with every file's size and time (folders), or with the table's content (Parquet, Hub)."""
     digest = hashlib.sha256(f"{faces.rows._fingerprint} {len(faces)} {image_side}".encode())
     if faces.cell(0)["bytes"] is None:
         for cell in faces.rows[faces.image_column]:
@@ -99,9 +99,10 @@ def store_faces_once(
     accelerator, faces: Faces, cache_dir: Path, image_side: int, num_workers: int
 ) -> StoredFaces | Faces:
     """
-    `store_faces` by one process of each machine first (the cache may be its own), then by the others.
+    `store_faces` by one process of each machine first (each machine may have its own cache), then by the others.
 
-    All meet every second of the decoding, which for millions of pictures takes longer than a process may be silent.
+    All processes meet every second of the decoding: decoding millions of images takes longer than the time after which
+    a silent process counts as dead.
     """
     where, found = (faces, cache_dir, image_side, num_workers), None
     if accelerator.is_local_main_process:
@@ -115,18 +116,18 @@ def store_faces(
     faces: Faces, cache_dir: Path, image_side: int, num_workers: int, beat: Callable[[], object] = lambda: None
 ) -> StoredFaces | Faces:
     """
-    The faces from a store, which is built where there is none, or a damaged one; the faces as they are where it does
-    not fit.
+    The faces from a store, which is built if it is missing or damaged; the faces as they are if the disk is too small.
 
     Args:
-        cache_dir: where stores live. image_side: longest side of a stored picture, in pixels. beat: called each second.
+        cache_dir: folder of the stores. image_side: longest side of a stored image, in pixels.
+        beat: called every second.
     """
     folder = cache_dir / store_key(faces, image_side)
     if folder.is_dir():
         try:
             return StoredFaces(faces, folder)
-        except (FileNotFoundError, ValueError, KeyError, IndexError) as error:  # other errors pass, and the store stays
-            print(f"--cache_images: {folder} is damaged ({error}); it is built again", file=sys.stderr)
+        except (FileNotFoundError, ValueError, KeyError, IndexError) as error:  # after any other error the store stays
+            print(f"--cache_images: {folder} is damaged ({error}) and is built again", file=sys.stderr)
             shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
         needed = len(faces) * np.mean([Decoded(faces, image_side)[i][0].nbytes for i in evenly(len(faces), 64)])
@@ -135,7 +136,7 @@ def store_faces(
         if needed > 0.9 * free:
             print(
                 f"--cache_images: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free in {cache_dir}; the"
-                " pictures are decoded every epoch instead.",
+                " images are decoded every epoch instead.",
                 file=sys.stderr,
             )
             return faces
@@ -146,13 +147,13 @@ def store_faces(
 def build_store(
     faces: Faces, folder: Path, image_side: int, num_workers: int, beat: Callable[[], object] = lambda: None
 ) -> None:
-    """Decodes every picture once, into a temporary folder that is then renamed."""
-    for left in folder.parent.glob(f"{folder.name}.*.tmp"):  # of a killed process; others, on any machine, write on
+    """Decodes every image once, into a temporary folder that is then renamed."""
+    for left in folder.parent.glob(f"{folder.name}.*.tmp"):  # of a killed process; newer ones may be in use
         with suppress(FileNotFoundError):
             if time.time() - (left / "pixels.bin").stat().st_mtime > ABANDONED:
                 shutil.rmtree(left, ignore_errors=True)
     temporary = folder.with_name(f"{folder.name}.{platform.node()}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # its own alone: another run may be building beside it
+    shutil.rmtree(temporary, ignore_errors=True)  # only its own: another run may be building beside it
     temporary.mkdir(parents=True)
     sizes: list[tuple[int, ...]] = []
     problems: dict[int, str] = {}
@@ -181,7 +182,7 @@ def build_store(
     bar.close()
     if len(problems) == len(sizes):
         shutil.rmtree(temporary)
-        raise BadImage(f"none of the {len(sizes)} pictures can be read; the first: {problems[0]}")
+        raise BadImage(f"none of the {len(sizes)} images can be read; the first: {problems[0]}")
     index = {"image_side": image_side, "sizes": sizes, "problems": problems}
     (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
     try:

@@ -1,4 +1,4 @@
-"""Training and evaluation faces together. That they are the same faces is refused: such a figure would say nothing."""
+"""Training and evaluation faces together, which must be different faces: a figure on training faces says nothing."""
 
 import os
 import re
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.expressions import match_labels
 from training.data.faces import FINGERPRINTED, DatasetArguments, Faces, evenly, open_faces
-from training.data.fer_datasets import match_labels
-from training.data.ferplus import is_among, picture_hash
-from training.data.formats import parquet_files
+from training.data.parquet_files import parquet_files
+from training.data.repeated_images import image_hash, is_among
 from training.data.splits import split_folders, split_of, split_of_file
 from training.runtime.errors import InputError
 
@@ -20,15 +20,12 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
     set, class folders without splits are taken whole in both.
 
     Raises:
-        ValueError: they share faces, training has a single class, or evaluation has one that training lacks.
+        InputError: the two share faces, the training faces have a single class, or the evaluation faces have a class
+            that the training faces lack.
     """
     dataset, whole = eval_dataset or data.dataset, eval_dataset not in (None, data.dataset)
     train_faces = open_faces(data, data.dataset, data.train_split, with_labels=True, whole=whole)
-    if len(train_faces.class_names) == 1:
-        raise InputError(
-            f"{data.dataset} has a single class, {train_faces.class_names[0]!r}; give the folder right above the class"
-            " folders, or labels of several classes."
-        )
+    check_several_classes(train_faces)
     eval_faces = open_faces(data, dataset, eval_split, with_labels=True, whole=whole)
     check_apart(train_faces, eval_faces)
     if whole and train_faces.soft_labels is not None and eval_faces.soft_labels is not None:
@@ -37,8 +34,18 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
     return train_faces, eval_faces
 
 
+def check_several_classes(train_faces: Faces) -> None:
+    """Raises InputError: all training faces have the same label, so that there is nothing to tell apart."""
+    labels = np.unique(train_faces.labels)
+    if len(labels) == 1:
+        raise InputError(
+            f"{train_faces.source} has training images of a single class, {train_faces.class_names[labels[0]]!r}; give"
+            " the folder right above the class folders, or labels of several classes."
+        )
+
+
 def check_chooses(eval_split: str, eval_dataset: str | None) -> None:
-    """Raises ValueError: the epoch would be chosen on a test split (or a file of one), and its figure say nothing."""
+    """Raises InputError: the epoch would be chosen on a test split, and a test figure must not choose anything."""
     path = Path(eval_dataset or "").expanduser()
     names = [split_of(part.strip()) for part in re.split(r"[+\[]", eval_split)]  # of the Hub: train+test[:50%]
     if path.suffix == ".parquet":
@@ -54,8 +61,8 @@ def check_chooses(eval_split: str, eval_dataset: str | None) -> None:
 
 
 def check_apart(train_faces: Faces, eval_faces: Faces) -> None:
-    """Raises ValueError where the two are the same faces, or share picture files."""
-    shared = len(picture_files(train_faces) & picture_files(eval_faces))
+    """Raises InputError where the two are the same faces, or share image files."""
+    shared = len(image_files(train_faces) & image_files(eval_faces))
     if shared or same_faces(train_faces, eval_faces):
         raise InputError(
             f"{shared or len(eval_faces)} of the {len(eval_faces)} images of {eval_faces.source}, split"
@@ -66,11 +73,11 @@ def check_apart(train_faces: Faces, eval_faces: Faces) -> None:
 
 def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     """
-    What `load_ferplus` does for splits that lie together: training faces without those that equal a validation one, and
-    evaluation faces that equal a training one marked (`repeats_training`).
+    Training faces without those that equal a validation face; evaluation faces that equal a training face are marked
+    in `repeats_training`. `training.data.ferplus.load` does the same for splits of one data set.
     """
     train, evaluation = (
-        [picture_hash(faces.cell(index)) for index in range(len(faces))] for faces in (train_faces, eval_faces)
+        [image_hash(faces.cell(index)) for index in range(len(faces))] for faces in (train_faces, eval_faces)
     )
     known, repeats = eval_faces.repeats_training, is_among(evaluation, train)
     eval_faces.repeats_training = repeats if known is None else known | repeats
@@ -79,8 +86,8 @@ def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     return train_faces.select(np.flatnonzero(~is_among(train, evaluation)))
 
 
-def picture_files(faces: Faces) -> set[str]:
-    """The files of uncropped pictures (several faces may be cut from one); empty where they lie in a table."""
+def image_files(faces: Faces) -> set[str]:
+    """The files of uncropped images; empty for faces cut out by boxes (one image may hold several) and for tables."""
     if faces.box_column is not None or faces.cell(0)["bytes"] is not None:
         return set()
     cells = (cell for cell in faces.rows[faces.image_column] if cell and cell["bytes"] is None and cell["path"])
@@ -88,7 +95,7 @@ def picture_files(faces: Faces) -> set[str]:
 
 
 def same_faces(one: Faces, other: Faces) -> bool:
-    """Equal fingerprints, and equal contents too: files go into a fingerprint by their names alone."""
+    """Whether fingerprints and contents are equal: files go into a fingerprint by their names alone."""
     if one.fingerprint() != other.fingerprint():
         return False
     return all(encoded(one, index) == encoded(other, index) for index in evenly(len(one), FINGERPRINTED))

@@ -2,8 +2,8 @@
 Faces read as a stream: Parquet or WebDataset shards, local or on the Hub, shuffled by a buffer.
 
 Every process reads the whole stream in one order, which is a function of (seed, epoch), and takes its share of each
-step from it: no picture comes twice in an epoch and none is left out but the last short step, whatever the number of
-shards and processes. Reading is done once a process; its workers decode.
+step from it. Whatever the number of shards and processes, no image comes twice in an epoch, and only the last short
+step is left out. Each process reads the stream once; its workers decode.
 """
 
 import glob
@@ -16,19 +16,19 @@ from pathlib import Path
 from torch.utils.data import Sampler
 
 from training.data.faces import NOWHERE, DatasetArguments, Faces
-from training.data.formats import parquet_files
-from training.data.images import BadImage, read_image
+from training.data.images import BadImage, located, read_image
+from training.data.parquet_files import parquet_files
 from training.data.splits import split_files
 from training.runtime.errors import InputError
 
 
 class StreamedFaces(Faces):
     """
-    Faces of a stream. A picture is asked for by its cell ({"bytes", "path"}), which the sampler hands on.
+    Faces of a stream. An image is asked for by its cell ({"bytes", "path"}), which the sampler hands on.
 
     Args:
-        rows: a `datasets.IterableDataset`, images not decoded. num_images: pictures of an epoch.
-        files: what the fingerprint is taken over.
+        rows: a `datasets.IterableDataset`, images not decoded. num_images: images of an epoch.
+        files: the shards, or the Hub id: the fingerprint is taken over their names and sizes.
     """
 
     def __init__(self, rows, image_column: str, num_images: int, files: list[str], source: str, split: str):
@@ -39,7 +39,7 @@ class StreamedFaces(Faces):
         return self.num_images
 
     def cells(self) -> Iterator[dict]:
-        """The pictures in the stream's own order."""
+        """The images in the stream's own order."""
         return (row[self.image_column] or NOWHERE for row in whole_shards(self.rows, self.source))
 
     def shuffled_cells(self, seed: int, epoch: int, buffer_size: int) -> Iterator[dict]:
@@ -49,15 +49,16 @@ class StreamedFaces(Faces):
 
     def image(self, cell):
         try:
-            return read_image(cell, self.name(cell))
-        except BadImage as error:  # told by its bytes from others of its name, or of none
+            folder = os.path.dirname(self.files[0])  # of the shards; see `located`
+            return read_image({**cell, "path": located(cell["path"], Path(folder))}, self.name(cell))
+        except BadImage as error:  # the hash tells it from other images of the same name, or without a name
             raise BadImage(f"{error} [sha256 {hashlib.sha256(cell['bytes'] or b'').hexdigest()[:12]}]") from error
 
     def name(self, cell) -> str:
-        return cell["path"] or f"a picture of {self.source}"
+        return cell["path"] or f"an image of {self.source}"
 
     def sample(self, count: int) -> list:
-        """The first pictures that can be read."""
+        """The first images that can be read."""
         images: list = []
         for cell in self.cells():
             try:
@@ -81,20 +82,22 @@ class StreamedFaces(Faces):
 
 
 def whole_shards(rows, source: str) -> Iterator[dict]:
-    """The rows. Raises ValueError where a .tar is none or ends early; Parquet's own error is one."""
+    """The rows. Raises InputError where a .tar file is damaged or ends early."""
     try:
         yield from rows
     except tarfile.TarError as error:
-        raise InputError(f"{source}: a .tar shard is cut off, or is none ({error}); get it again.") from error
+        raise InputError(f"{source}: a .tar shard is cut off or damaged ({error}); get it again.") from error
 
 
 def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> StreamedFaces:
     """
-    Opens a stream. Raises ValueError: no shards, no image column, a length that is not known, an expression set.
+    Opens a stream.
 
     Args:
-        dataset: folder of .parquet or .tar shards (a split's begin with its name where any does), one such file, or a
-            Hub id. split: its split.
+        dataset: folder of .parquet or .tar shards, one such file, or a Hub id. split: its split; names of shards may
+            begin with it.
+    Raises:
+        InputError: no shards, no image column, a length that nobody says, or FER+ by its looks.
     """
     if not dataset:
         raise InputError("--dataset is missing; give a folder of .parquet or .tar shards, or a Hub id.")
@@ -113,7 +116,7 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
         try:
             rows = datasets.load_dataset(kind, data_files={"rows": patterns}, split="rows", streaming=True)
         except (tarfile.TarError, ValueError) as error:  # it looks into the first one
-            raise InputError(f"{dataset}: a shard is cut off, or is none ({error}); get it again.") from error
+            raise InputError(f"{dataset}: a shard is cut off or damaged ({error}); get it again.") from error
     elif path.exists():
         raise InputError(f"--streaming: {dataset} holds no .parquet or .tar shards; give a folder that does.")
     else:
@@ -121,15 +124,15 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
             rows = datasets.load_dataset(dataset, split=split, streaming=True)
         except (OSError, ValueError, DatasetsError) as error:  # no network, no such data set, no such split
             why = error.__cause__ or error
-            raise InputError(f"{dataset} is no folder here, and the Hub gave no split {split!r}: {why}") from error
+            raise InputError(f"{dataset} is no local folder, and the Hub gave no split {split!r}: {why}") from error
     columns: dict = rows.features or next(whole_shards(rows, dataset), {})
     if "votes" in columns and arguments.data_format == "auto":
         raise InputError(
-            f"{dataset} looks like FER+, whose training pictures that equal validation ones a stream cannot leave out;"
+            f"{dataset} looks like FER+, and a stream cannot leave out training images that equal validation images;"
             " leave --streaming out, or say --data_format parquet to take them all."
         )
-    pictures = [name for name, kind in columns.items() if isinstance(kind, datasets.Image)]
-    column = arguments.image_column if arguments.image_column in columns else (pictures or [None])[0]
+    image_columns = [name for name, kind in columns.items() if isinstance(kind, datasets.Image)]
+    column = arguments.image_column if arguments.image_column in columns else (image_columns or [None])[0]
     if column is None:
         raise InputError(f"{dataset} has no image column {arguments.image_column!r}; found {', '.join(columns)}.")
     num_images = arguments.num_images or count_rows(files, rows, split)
@@ -140,7 +143,7 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
 
 
 def shards(path: Path, split: str) -> list[str]:
-    """The shards of a split: those whose names begin with it, or all where none does."""
+    """The shards of a split: those whose names begin with it, or all shards where no name does."""
     if path.is_file():
         return [str(path)]
     found = parquet_files(path) or sorted([*path.glob("*.tar"), *path.glob("data/*.tar")])
@@ -148,7 +151,7 @@ def shards(path: Path, split: str) -> list[str]:
 
 
 def count_rows(files: list[str], rows, split: str) -> int | None:
-    """From Parquet's own metadata, or what the Hub knows; None where nobody does."""
+    """The number of rows by Parquet's metadata, or by the Hub; None where neither says it."""
     if files and files[0].endswith(".parquet"):
         import pyarrow.parquet
 
@@ -161,7 +164,7 @@ class StreamSampler(Sampler):
     """
     The (epoch, position, cell) keys of each micro-batch of one process: StepSampler's order of a stream.
 
-    Args: as StepSampler's; buffer_size: pictures among which the next is drawn.
+    Args: as StepSampler's; buffer_size: images among which the next is drawn.
     """
 
     def __init__(self, faces: StreamedFaces, steps, buffer_size: int):
@@ -184,7 +187,7 @@ class StreamSampler(Sampler):
             if step // steps.steps_per_epoch != epoch:
                 epoch = step // steps.steps_per_epoch
                 cells = self.faces.shuffled_cells(steps.seed, epoch, self.buffer_size)
-                for _ in range(position):  # what a resumed run has seen
+                for _ in range(position):  # skip the images that a resumed run has seen
                     next(cells, None)
             for micro in range(steps.accumulation):
                 first = position + micro * process_batch

@@ -3,12 +3,12 @@ The two views and the origin of a face: SimCLR's augmentation at full strength, 
 
     RandomResizedCrop - horizontal flip - colour jitter - grayscale - Gaussian blur - normalisation
 
-Drawing is apart from applying. `draw_view` needs a generator and a picture's size only, so that a view depends on
-(seed, epoch, image, view) alone and a resumed run sees the very same ones. `apply_views` makes a batch of views on any
-device, each picture with its own parameters: crop, antialiased resize and flip are one matrix a side, blur is another,
-so pictures of several sizes share a batch.
+Drawing is apart from applying. `draw_view` needs a generator and an image's size only, so that a view depends on
+(seed, epoch, image, view) alone and a resumed run sees the same views. `apply_views` makes a batch of views on any
+device, each image with its own parameters: crop, antialiased resize and flip are one matrix a side, blur is another,
+so images of several sizes share a batch.
 
-Legend: B pictures, H x W the largest of their sizes, S the side of a view.
+Legend: B images, H x W the largest of their sizes, S the side of a view.
 
 Source: arXiv 2303.07648, section 4.1; Chen et al., arXiv 2002.05709, appendix A.
 """
@@ -33,8 +33,8 @@ BLUR_SIGMA = (0.1, 2.0)
 class ViewParameters:
     """
     Args:
-        crop: top, left, height, width in pixels of the picture.
-        flip, jitter, grayscale: whether it is done.
+        crop: top, left, height, width in pixels of the image.
+        flip, jitter, grayscale: whether each is done.
         brightness, contrast, saturation: factors in [0.2, 1.8]. hue: in [-0.2, 0.2] turns.
         jitter_order: the order of (brightness, contrast, saturation, hue).
         sigma: of the blur, in pixels of the view.
@@ -74,10 +74,10 @@ def draw_crop(generator: np.random.Generator, height: int, width: int) -> tuple[
 
 def draw_view(generator: np.random.Generator, height: int, width: int, blur_sigma=BLUR_SIGMA) -> ViewParameters:
     """
-    Draws one view of a picture of this size. Every number is drawn, used or not, so that draws stay aligned.
+    Draws one view of an image of this size. Every number is drawn, used or not, so that draws stay aligned.
 
     Args:
-        height, width: of the picture. blur_sigma: least and most of the blur, in pixels of the view.
+        height, width: of the image. blur_sigma: least and most of the blur, in pixels of the view.
     """
     crop = draw_crop(generator, height, width)
     flip, jitter, grayscale = generator.random(3) < (FLIP_PROBABILITY, JITTER_PROBABILITY, GRAYSCALE_PROBABILITY)
@@ -97,9 +97,9 @@ class ViewBatch(NamedTuple):
     Args:
         crop: (B, 4) float32: top, left, height, width. flip: (B,) bool. sigma: (B,) float32.
         factors: (4, B) float32: brightness, contrast, saturation, hue.
-        jitter_indices: pictures of each step of the jitter, one step and operation after the other, int64;
+        jitter_indices: images of each step of the jitter, one step and operation after the other, int64;
         jitter_counts: how many each of the 4 x 4 has: read on the host, so that no device is waited for.
-        grayscale_indices: pictures that become gray, int64.
+        grayscale_indices: images that become gray, int64.
     """
 
     crop: torch.Tensor
@@ -117,7 +117,7 @@ class ViewBatch(NamedTuple):
 
 
 def stack_views(views: list[ViewParameters]) -> ViewBatch:
-    """Parameters of B pictures as one ViewBatch."""
+    """Parameters of B images as one ViewBatch."""
     order = np.array([view.jitter_order if view.jitter else (-1,) * 4 for view in views])  # (B, 4)
     steps = [np.flatnonzero(order[:, step] == operation) for step in range(4) for operation in range(4)]
     factors = [[view.brightness, view.contrast, view.saturation, view.hue] for view in views]
@@ -154,10 +154,10 @@ def apply_views(images: torch.Tensor, views: ViewBatch, size: int) -> torch.Tens
 
 def resize_whole(images: torch.Tensor, sizes: torch.Tensor, size: int) -> torch.Tensor:
     """
-    The whole picture as a square, antialiased as by Pillow's bilinear resize: the origin.
+    The whole image as a square, antialiased as by Pillow's bilinear resize: the origin.
 
     Args:
-        images: (B, H, W, 3) uint8. sizes: (B, 2) float32, each picture's height and width. size: S.
+        images: (B, H, W, 3) uint8. sizes: (B, 2) float32, each image's height and width. size: S.
     Returns:
         (B, 3, S, S) float32 in [0, 1].
     """
@@ -168,7 +168,7 @@ def resize_whole(images: torch.Tensor, sizes: torch.Tensor, size: int) -> torch.
 
 
 def transform_both_sides(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """rows @ pixels @ columns^T a picture: (B, 3, H, W), (B, S, H), (B, S, W) -> (B, 3, S, S)."""
+    """rows @ pixels @ columns^T for each image: (B, 3, H, W), (B, S, H), (B, S, W) -> (B, 3, S, S)."""
     batch, channels, height, width = pixels.shape
     # Each product as one batched matmul: the colours lie side by side in the free dimension.
     pixels = torch.bmm(pixels.reshape(batch, channels * height, width), columns.transpose(1, 2))
@@ -207,7 +207,7 @@ def blur_matrices(size: int, sigma: torch.Tensor) -> torch.Tensor:
     radius = int(0.1 * size) // 2
     index = torch.arange(size, device=sigma.device)
     to, source = index[:, None], index[None, :]
-    # A source pixel is met directly, and where the picture is reflected at its first and at its last pixel.
+    # A source pixel is met directly, and where the image is reflected at its first and at its last pixel.
     offsets = torch.stack([source - to, -source - to, 2 * (size - 1) - source - to])  # (3, S, S)
     counts = (offsets.abs() <= radius) & torch.stack([source >= 0, source > 0, source < size - 1])
     weights = torch.exp(-0.5 * (offsets / sigma[:, None, None, None]) ** 2) * counts  # (B, 3, S, S)
@@ -216,7 +216,7 @@ def blur_matrices(size: int, sigma: torch.Tensor) -> torch.Tensor:
 
 
 def jitter(pixels: torch.Tensor, views: ViewBatch) -> torch.Tensor:
-    """Brightness, contrast, saturation and hue, in each picture's own order. Changes `pixels` in place."""
+    """Brightness, contrast, saturation and hue, in each image's own order. Changes `pixels` in place."""
     chosen = views.jitter_indices.split(views.jitter_counts.tolist())
     for step in range(4):
         for operation, function in enumerate((brighten, change_contrast, saturate, turn_hue)):

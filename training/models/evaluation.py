@@ -69,7 +69,7 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
         The content of metrics.json.
     """
     from modeling_simfle.hub_folder_simfle import weights_sha256
-    from training.data.fer_datasets import match_labels
+    from training.data.expressions import match_labels
     from training.measuring.classification import (
         classification_measures,
         draw_confusion_matrix,

@@ -13,8 +13,9 @@ from PIL import Image
 from modeling_simfle import SimFLEImageProcessor
 from tests import official_layouts as layouts
 from training.data.drawn_faces import make_dataset, write_image_folder
-from training.data.faces import DatasetArguments, open_faces, picture_faces
-from training.data.fer_datasets import EXPRESSIONS, FERPLUS_TAGS
+from training.data.expressions import EXPRESSIONS
+from training.data.faces import DatasetArguments, image_faces, open_faces
+from training.data.ferplus_votes import FERPLUS_TAGS
 from training.data.formats import guess_format
 from training.data.images import BadImage
 from training.data.split_checks import check_apart, open_both
@@ -74,7 +75,7 @@ def test_class_folders_of_other_names_keep_their_order(tmp_path):
     for name in ("b", "a"):
         Image.new("RGB", (8, 8)).save(tmp_path / name / "x.png")
     faces = faces_of(tmp_path)
-    assert faces.class_names == ("a", "b", "empty")
+    assert faces.class_names == ("a", "b")  # an empty folder is not a class
     assert faces.labels.tolist() == [0, 1]
 
 
@@ -84,7 +85,7 @@ def test_flat_or_nested_folder_without_labels(tmp_path):
         Image.new("RGB", (8, 8)).save(path)
     (tmp_path / "notes.txt").write_text("not a picture")
     assert len(faces_of(tmp_path, with_labels=False)) == 3
-    assert len(picture_faces([tmp_path, tmp_path / "a.jpg"])) == 4
+    assert len(image_faces([tmp_path, tmp_path / "a.jpg"])) == 4
 
 
 def test_without_labels_a_folder_without_splits_is_whole(tmp_path):
@@ -169,18 +170,18 @@ def test_what_is_wrong_is_said(tmp_path, folder):
     with pytest.raises(ValueError, match="has no image in split 'train'"):
         faces_of(tmp_path, with_labels=False)
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"is a file but no \.parquet"):
+    with pytest.raises(ValueError, match=r"is not a \.parquet file"):
         faces_of(tmp_path / "a.txt")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="not a folder of class folders: found 0 folders and 1 loose images"):
         faces_of(tmp_path)
     with pytest.raises(ValueError, match="has no split 'test'; found train, val"):
         faces_of(folder, "test")
-    with pytest.raises(FileNotFoundError, match="does not exist; give pictures"):
-        picture_faces([tmp_path / "missing.png"])
+    with pytest.raises(FileNotFoundError, match="does not exist; give images"):
+        image_faces([tmp_path / "missing.png"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no image file"):
-        picture_faces([tmp_path / "empty"])
+        image_faces([tmp_path / "empty"])
 
 
 def broken_avif():
@@ -195,7 +196,7 @@ def broken_avif():
 )
 def test_a_file_that_is_no_image_is_named(tmp_path, content):
     (tmp_path / "bad.png").write_bytes(content)
-    faces = picture_faces([tmp_path / "bad.png"])
+    faces = image_faces([tmp_path / "bad.png"])
     with pytest.raises(BadImage, match=r"bad\.png is not a readable image"):
         faces.image(0)
 
@@ -268,7 +269,7 @@ def test_boxes_are_part_of_the_faces_identity_and_a_wrong_one_is_a_bad_image(tmp
     file.write_text(file.read_text().replace(",30,20,48,48,", ",500,20,48,48,", 1))
     faces = faces_of(root, "test")
     assert faces.fingerprint() != before
-    with pytest.raises(BadImage, match=r"neutral_0\.jpg: the face box \[500, 20, 548, 68\] is outside of the picture"):
+    with pytest.raises(BadImage, match=r"neutral_0\.jpg: the face box \[500, 20, 548, 68\] is outside of the image"):
         faces.image(0)
     assert faces.image(1).size == (48, 48)
 
@@ -303,7 +304,7 @@ def test_a_turned_picture_is_turned_once_on_every_road(tmp_path):
         for ending in ("png", "webp", "tiff"):
             file = tmp_path / f"{orientation}.{ending}"
             upright.transpose(Image.Transpose(undone)).save(file, exif=exif, lossless=True)
-            faces = picture_faces([file])
+            faces = image_faces([file])
             read = faces.image(0)
             assert not read.getexif(), "it would be turned again"
             for picture in (file, str(file), Image.open(file), read, faces.sample(1)[0], read.resize((30, 40))):
@@ -361,7 +362,7 @@ def test_a_table_may_lack_a_picture(tmp_path):
     faces = faces_of(write_table(tmp_path / "set" / "train.parquet", image=cells, label=["a", "b", "a"]))
     assert len(faces.fingerprint()) == 16 and faces.picture_sizes() == []
     for index in (1, 2):
-        with pytest.raises(BadImage, match=f"row {index} of .* has no picture"):
+        with pytest.raises(BadImage, match=f"row {index} of .* has no image"):
             faces.image(index)
 
 
@@ -373,14 +374,14 @@ def test_rows_of_a_selection_keep_their_numbers(tmp_path):
 
 def test_tables_that_cannot_be_used_are_named(folder, tmp_path):
     numbers = write_table(tmp_path / "numbers" / "train.parquet", image=[1, 2])
-    with pytest.raises(ValueError, match=r"Column 'image' holds .*int64.*, no pictures"):
+    with pytest.raises(ValueError, match=r"Column 'image' holds .*int64.*, no images"):
         faces_of(numbers, with_labels=False)
     empty = write_table(tmp_path / "empty" / "train.parquet", image=[])
     with pytest.raises(ValueError, match=r"empty/train\.parquet cannot be read, or holds no row"):
         faces_of(empty, with_labels=False)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "train.parquet").write_bytes(b"no table at all")
-    with pytest.raises(ValueError, match=r"damaged/train\.parquet is no Parquet file"):
+    with pytest.raises(ValueError, match=r"damaged/train\.parquet is not a Parquet file"):
         faces_of(tmp_path / "damaged", with_labels=False)
     with pytest.raises(ValueError, match=r"holds no \.parquet file"):
         faces_of(folder, data_format="parquet")
@@ -460,7 +461,7 @@ def test_a_name_that_is_no_utf_8_is_named(tmp_path):
     (tmp_path / "train").mkdir()
     with open(os.path.join(os.fsencode(tmp_path), b"train", b"caf\xe9.png"), "wb") as file:
         file.write(png())
-    with pytest.raises(ValueError, match=r"caf\\xe9\.png' is no name in UTF-8; rename 1 files like it"):
+    with pytest.raises(ValueError, match=r"caf\\xe9\.png' is not a name in UTF-8; rename 1 files like it"):
         faces_of(tmp_path, with_labels=False)
 
 
@@ -481,7 +482,7 @@ def test_only_the_pictures_column_is_read_with_a_picture(tmp_path):
 @pytest.mark.parametrize("values", [[[1, 0], [0, 1], [1, 0], [0, 1]], [{"a": 1}] * 4], ids=["one-hot", "structs"])
 def test_labels_that_are_no_classes_are_a_sentence(tmp_path, values):
     table = write_table(tmp_path / "set" / "train.parquet", label=values)
-    with pytest.raises(ValueError, match=r"Column 'label' holds .*, not a class a row; name another by --label_column"):
+    with pytest.raises(ValueError, match=r"Column 'label' holds .*, which is not one class per row; name another"):
         faces_of(table)
 
 

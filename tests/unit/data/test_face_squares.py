@@ -89,7 +89,7 @@ def test_crop_box_keeps_to_the_picture():
     image = Image.new("RGB", (40, 30))
     assert crop_box(image, [-5, -5, 20, 10]).size == (20, 10)
     assert crop_box(image, [30, 20, 90, 90]).size == (10, 10)
-    with pytest.raises(ValueError, match=r"box \[50, 0, 60, 10\] is outside of the picture of \(40, 30\)"):
+    with pytest.raises(ValueError, match=r"box \[50, 0, 60, 10\] is outside of the image of \(40, 30\)"):
         crop_box(image, [50, 0, 60, 10])
 
 
@@ -102,5 +102,5 @@ def test_what_is_no_face_is_refused():
         square_of_landmarks(np.ones((5, 2)))
     with pytest.raises(ValueError, match=r"\[5, 5, 5, 9\] is empty"):
         square_of_box([5, 5, 5, 9])
-    with pytest.raises(ValueError, match="outside of the picture"):
+    with pytest.raises(ValueError, match="outside of the image"):
         cut_square(Image.new("RGB", (20, 20)), square_of_box([50, 50, 60, 60]), 16)

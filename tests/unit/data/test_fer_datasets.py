@@ -13,20 +13,10 @@ from PIL import Image
 
 from tests import official_layouts as layouts
 from tests.real_data import FOLDER, needs_real_faces
-from training.data.fer_datasets import (
-    EXPRESSIONS,
-    FERPLUS_TAGS,
-    expression_names,
-    ferplus_majority,
-    ferplus_probability,
-    load_affectnet,
-    load_class_folders,
-    load_ferplus,
-    load_rafdb,
-    load_sfew,
-    match_labels,
-)
-from training.data.layouts import held_out
+from training.data import affectnet, class_folders, ferplus, rafdb, sfew
+from training.data.expressions import EXPRESSIONS, expression_names, match_labels
+from training.data.ferplus_votes import FERPLUS_TAGS, ferplus_majority, ferplus_probability
+from training.data.splits import held_out
 
 
 def test_names_and_order():
@@ -111,7 +101,7 @@ def lists(tmp_path_factory):
 
 @pytest.mark.parametrize("num_classes", [8, 7])
 def test_affectnet_lists(lists, num_classes):
-    found = load_affectnet(lists, num_classes)
+    found = affectnet.load(lists, num_classes=num_classes)
     classes = layouts.EIGHT[:num_classes]
     for split, rows in found.items():
         assert rows.features["label"].names == list(classes)
@@ -129,42 +119,42 @@ def test_affectnet_lists(lists, num_classes):
     assert (row["valence"], row["arousal"]) == (0.25, -0.5)
     _, landmarks = layouts.scene(layouts.drawn("test", "neutral", 0))
     np.testing.assert_allclose(row["landmarks"], landmarks, atol=0.01)
-    assert "landmarks" not in load_affectnet(lists, details=False)["test"].column_names
+    assert "landmarks" not in affectnet.load(lists, details=False)["test"].column_names
 
 
 def test_unlabelled_affectnet_is_the_whole_training_list(lists):
-    train = load_affectnet(lists, splits=["train"], with_labels=False)["train"]
+    train = affectnet.load(lists, splits=["train"], with_labels=False)["train"]
     assert len(train) == layouts.NUM_TRAIN * 8 + len(layouts.NO_EXPRESSION)
     assert "label" not in train.column_names
 
 
 def test_affectnet_sets(tmp_path):
     root = layouts.write_affectnet_sets(tmp_path)
-    found = load_affectnet(root)
+    found = affectnet.load(root)
     order = [expression for expression, _, _ in layouts.faces_of("train")]
     for name, label in (names_by_label(found["train"]) | names_by_label(found["validation"])).items():
         assert order[int(name.split(".")[0])] == label
     assert len(found["train"]) + len(found["validation"]) == len(order)
     row = found["test"][3]
     assert (row["name"], row["valence"], row["arousal"], len(row["landmarks"])) == ("3.jpg", 0.25, -0.5, 68)
-    assert len(load_affectnet(root, 7)["test"]) == 7 * layouts.NUM_TEST
+    assert len(affectnet.load(root, num_classes=7)["test"]) == 7 * layouts.NUM_TEST
     (root / "train_set" / "annotations" / "5_exp.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of the 80 files that .*images asks for are missing.*5_exp\.npy"):
-        load_affectnet(root)
-    assert len(load_affectnet(root, splits=["train"], with_labels=False)["train"]) == 80
+        affectnet.load(root)
+    assert len(affectnet.load(root, splits=["train"], with_labels=False)["train"]) == 80
     (root / "train_set" / "annotations" / "6_exp.npy").rename(root / "train_set" / "annotations" / "5_exp.npy")
     (root / "train_set" / "images" / "6.jpg").unlink()
     (root / "train_set" / "images" / "7.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of the 79 pictures .* missing from .*, the first that of 7_exp"):
-        load_affectnet(root)
+    with pytest.raises(FileNotFoundError, match=r"1 of the 79 images .* missing from .*, the first that of 7_exp"):
+        affectnet.load(root)
     (root / "val_set" / "annotations" / "0_exp.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(ValueError, match=r"0_exp\.npy is no array file"):
-        load_affectnet(root, splits=["test"])
+    with pytest.raises(ValueError, match=r"0_exp\.npy is not an array file"):
+        affectnet.load(root, splits=["test"])
 
 
 @pytest.mark.parametrize("images", ["aligned", "original"])
 def test_rafdb(tmp_path, images):
-    found = load_rafdb(layouts.write_rafdb(tmp_path, images))
+    found = rafdb.load(layouts.write_rafdb(tmp_path, images))
     for part, splits in (("train", ("train", "validation")), ("test", ("test",))):
         order = [expression for expression, _, _ in layouts.faces_of(part, layouts.SEVEN)]
         labels = {name: label for split in splits for name, label in names_by_label(found[split]).items()}
@@ -184,13 +174,13 @@ def test_rafdb(tmp_path, images):
 def test_rafdb_prefers_aligned_and_takes_what_it_is_told(tmp_path):
     layouts.write_rafdb(tmp_path, "original")
     layouts.write_rafdb(tmp_path, "aligned")
-    assert "box" not in load_rafdb(tmp_path)["test"].column_names
-    assert "box" in load_rafdb(tmp_path, images="original")["test"].column_names
+    assert "box" not in rafdb.load(tmp_path)["test"].column_names
+    assert "box" in rafdb.load(tmp_path, images="original")["test"].column_names
 
 
 @pytest.mark.parametrize("write", [layouts.write_ferplus_csv, layouts.write_ferplus_parquet])
 def test_ferplus_in_both_forms(write, tmp_path):
-    found = load_ferplus(write(tmp_path))
+    found = ferplus.load(write(tmp_path))
     for split, rows in found.items():
         order = [expression for expression, _, _ in layouts.faces_of(split)]
         assert [layouts.EIGHT[label] for label in rows["label"]] == order  # train lost its repeat and the undecided
@@ -200,11 +190,11 @@ def test_ferplus_in_both_forms(write, tmp_path):
     np.testing.assert_array_equal(picture, np.asarray(layouts.faces_of("test")[5][2].image.convert("L")))
     assert found["validation"]["repeats_training"][:] == [True] + [False] * 15
     assert not any(found["test"]["repeats_training"])
-    more = load_ferplus(tmp_path, "probability")
+    more = ferplus.load(tmp_path, protocol="probability")
     assert len(more["train"]) == len(found["train"]) + 1  # the one without a majority
     assert more["train"]["soft_label"][:][-1] == pytest.approx([0, 0, 0, 0.3, 0.4, 0.3, 0, 0])
     assert len(more["validation"]) == len(found["validation"])  # always the majority
-    assert len(load_ferplus(tmp_path, with_labels=False)["train"]) == len(found["train"]) + 2
+    assert len(ferplus.load(tmp_path, with_labels=False)["train"]) == len(found["train"]) + 2
 
 
 def rewrite(path, change):
@@ -237,7 +227,7 @@ def test_ferplus_files_that_do_not_fit(tmp_path, name, change, message):
     layouts.write_ferplus_csv(tmp_path)
     rewrite(tmp_path / name, change)
     with pytest.raises(ValueError, match=message):
-        load_ferplus(tmp_path)
+        ferplus.load(tmp_path)
 
 
 def test_lists_with_a_byte_order_mark(tmp_path, lists):
@@ -248,27 +238,27 @@ def test_lists_with_a_byte_order_mark(tmp_path, lists):
 
     root = shutil.copytree(lists, tmp_path / "affectnet")
     mark(root / "Manually_Annotated_file_lists" / "training.csv")
-    assert load_affectnet(root)["train"]["name"][:] == load_affectnet(lists)["train"]["name"][:]
+    assert affectnet.load(root)["train"]["name"][:] == affectnet.load(lists)["train"]["name"][:]
     layouts.write_ferplus_csv(tmp_path / "ferplus")
-    before = load_ferplus(tmp_path / "ferplus")["train"]["label"][:]
+    before = ferplus.load(tmp_path / "ferplus")["train"]["label"][:]
     for name in ("fer2013.csv", "fer2013new.csv"):
         mark(tmp_path / "ferplus" / name)
-    assert load_ferplus(tmp_path / "ferplus")["train"]["label"][:] == before
+    assert ferplus.load(tmp_path / "ferplus")["train"]["label"][:] == before
     votes = tmp_path / "ferplus" / "fer2013new.csv"
     votes.write_bytes(votes.read_bytes().replace(b"Training", b"Train\xff", 1))
     with pytest.raises(ValueError, match=r"fer2013new\.csv cannot be read \('utf-8' codec"):
-        load_ferplus(tmp_path / "ferplus")
+        ferplus.load(tmp_path / "ferplus")
     raf = layouts.write_rafdb(tmp_path / "raf")
-    before = load_rafdb(raf)["train"]["name"][:]
+    before = rafdb.load(raf)["train"]["name"][:]
     mark(raf / "EmoLabel" / "list_patition_label.txt")
-    assert load_rafdb(raf)["train"]["name"][:] == before
+    assert rafdb.load(raf)["train"]["name"][:] == before
 
 
 def test_ferplus_with_one_of_its_files(tmp_path):
     layouts.write_ferplus_csv(tmp_path)
     (tmp_path / "fer2013new.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"fer2013new\.csv is missing; FER\+ needs it beside fer2013\.csv"):
-        load_ferplus(tmp_path)
+        ferplus.load(tmp_path)
 
 
 def test_a_whole_ferplus_must_have_its_authors_counts(tmp_path, monkeypatch, capsys):
@@ -276,29 +266,29 @@ def test_a_whole_ferplus_must_have_its_authors_counts(tmp_path, monkeypatch, cap
     monkeypatch.setattr(
         "training.data.ferplus.FULL_COUNTS", {name: (16, 16) for name in ("train", "validation", "test")}
     )
-    load_ferplus(tmp_path)
-    assert "FER+ test: 16 of 16 pictures have a majority, as its authors count" in capsys.readouterr().err
+    ferplus.load(tmp_path)
+    assert "FER+ test: 16 of 16 images have a majority, as its authors count" in capsys.readouterr().err
     monkeypatch.setattr(
         "training.data.ferplus.FULL_COUNTS", {name: (16, 15) for name in ("train", "validation", "test")}
     )
-    with pytest.raises(ValueError, match="16 of the 16 pictures have a majority, and its authors' 15 were expected"):
-        load_ferplus(tmp_path)
+    with pytest.raises(ValueError, match="16 of the 16 images have a majority, and its authors' 15 were expected"):
+        ferplus.load(tmp_path)
 
 
 def test_sfew(tmp_path):
     root = layouts.write_sfew(tmp_path)
-    found = load_sfew(root)
+    found = sfew.load(root)
     for rows in found.values():
         assert rows.features["label"].names == list(layouts.SEVEN)
         assert all(name.split("_")[1] == label for name, label in names_by_label(rows).items())
     assert len(found["train"]) + len(found["validation"]) == 7 * layouts.NUM_TRAIN
     assert len(found["test"]) == 7 * layouts.NUM_TEST
-    assert len(load_sfew(root, splits=["train"], with_labels=False)["train"]) == 7 * layouts.NUM_TRAIN
+    assert len(sfew.load(root, splits=["train"], with_labels=False)["train"]) == 7 * layouts.NUM_TRAIN
     shutil.rmtree(root / "Val" / "Fear")  # a class may be missing from the reported split
-    assert len(load_sfew(root)["test"]) == 6 * layouts.NUM_TEST
+    assert len(sfew.load(root)["test"]) == 6 * layouts.NUM_TEST
     shutil.rmtree(root / "Train" / "Fear")
     with pytest.raises(ValueError, match=r"the folders Angry, Disgust, .* were expected; found Angry, Disgust, Hap"):
-        load_sfew(root)
+        sfew.load(root)
 
 
 def test_class_folders_share_their_classes(tmp_path):
@@ -306,7 +296,7 @@ def test_class_folders_share_their_classes(tmp_path):
     shutil.rmtree(root / "validation" / "contempt")
     for path in (root / "train" / "disgust").iterdir():
         path.unlink()  # an empty class folder is a class
-    found = load_class_folders(root)
+    found = class_folders.load(root)
     assert {rows.features["label"].names[-1] for rows in found.values()} == {"contempt"}
     assert np.bincount(found["train"]["label"][:], minlength=8).tolist() == [10, 10, 10, 10, 10, 0, 10, 10]
     assert np.bincount(found["validation"]["label"][:], minlength=8).tolist() == [2] * 7 + [0]
@@ -316,8 +306,8 @@ def test_class_folders_share_their_classes(tmp_path):
 def test_class_folders_without_validation_hold_out_the_fixed_tenth(tmp_path, capsys, part):
     shutil.move(layouts.write_class_folders(tmp_path / "set") / "train", tmp_path / "one" / part)
     (tmp_path / "one" / part / "fear" / "7.png").unlink()  # of 0.png to 9.png the tenth
-    train = load_class_folders(tmp_path / "one", ["train"])["train"]
-    validation = load_class_folders(tmp_path / "one", ["val"])["val"]
+    train = class_folders.load(tmp_path / "one", ["train"])["train"]
+    validation = class_folders.load(tmp_path / "one", ["val"])["val"]
     assert set(validation["name"]) == {name for name in map("{}.png".format, range(10)) if held_out(name)} == {"7.png"}
     assert len(validation) == 7
     assert len(train) == 72
@@ -325,20 +315,20 @@ def test_class_folders_without_validation_hold_out_the_fixed_tenth(tmp_path, cap
     said = capsys.readouterr().err
     assert said.count("no validation split: 7 of its 79 images, a fixed tenth by file name, are validation") == 1
     assert "the tenth has none of fear" in said
-    both = load_class_folders(tmp_path / "one")
+    both = class_folders.load(tmp_path / "one")
     assert {name: len(rows) for name, rows in both.items()} == {"train": 72, "validation": 7}
     with pytest.raises(ValueError, match="one has no split 'test'"):
-        load_class_folders(tmp_path / "one", ["test"])
+        class_folders.load(tmp_path / "one", ["test"])
 
 
 def test_an_empty_tenth_and_every_image_of_a_folder_without_splits(tmp_path):
     root = layouts.write_class_folders(tmp_path) / "test"  # 0.png and 1.png
-    assert len(load_class_folders(root, ["all"])["all"]) == 8 * layouts.NUM_TEST
-    assert list(load_class_folders(root)) == ["train"]
+    assert len(class_folders.load(root, ["all"])["all"]) == 8 * layouts.NUM_TEST
+    assert list(class_folders.load(root)) == ["train"]
     with pytest.raises(ValueError, match=r"the fixed tenth of its 16 images .* is empty; give a folder with train/"):
-        load_class_folders(root, ["validation"])
+        class_folders.load(root, ["validation"])
     with pytest.raises(ValueError, match="has no split 'all'; found train, validation, test"):
-        load_class_folders(tmp_path, ["all"])
+        class_folders.load(tmp_path, ["all"])
 
 
 def test_the_held_out_tenth_is_a_tenth_and_stays_the_same():
@@ -352,48 +342,48 @@ def test_an_unknown_label_is_named_with_its_file(tmp_path, lists):
     root = shutil.copytree(lists, tmp_path / "affectnet")
     rewrite(root / "Manually_Annotated_file_lists" / "training.csv", lambda rows: rows[4].__setitem__(6, "11"))
     with pytest.raises(ValueError, match=r"training\.csv line 5: the label '11' is none of 0 \(neutral\), 1 \(happ"):
-        load_affectnet(root)
+        affectnet.load(root)
     layouts.write_affectnet_sets(tmp_path / "sets")
     np.save(tmp_path / "sets" / "val_set" / "annotations" / "3_exp.npy", np.array("12"))
     with pytest.raises(ValueError, match=r"3_exp\.npy: the label '12' is none of"):
-        load_affectnet(tmp_path / "sets")
+        affectnet.load(tmp_path / "sets")
     layouts.write_rafdb(tmp_path / "raf")
     file = tmp_path / "raf" / "EmoLabel" / "list_patition_label.txt"
     file.write_text(file.read_text().replace("train_00002.jpg 4", "train_00002.jpg 8"))
     with pytest.raises(ValueError, match=r"label\.txt line 2: the label '8' is none of 1 \(surprise\)"):
-        load_rafdb(tmp_path / "raf")
+        rafdb.load(tmp_path / "raf")
     layouts.write_sfew(tmp_path / "sfew")
     (tmp_path / "sfew" / "Val" / "Bored").mkdir()
     with pytest.raises(ValueError, match=r"Val: the folders Angry, .* were expected; found Angry, Bored, Disgust"):
-        load_sfew(tmp_path / "sfew")
+        sfew.load(tmp_path / "sfew")
 
 
 def test_half_unpacked_folders_say_what_is_missing(tmp_path, lists):
     for load, what in (
-        (load_affectnet, "AffectNet's Manually_Annotated_file_lists, or train_set and val_set, was expected"),
-        (load_rafdb, r"RAF-DB's EmoLabel/list_patition_label\.txt was expected; found nothing"),
-        (load_sfew, "SFEW's Train was expected"),
-        (load_ferplus, r"train\.parquet is missing; FER\+ has fer2013\.csv and fer2013new\.csv"),
+        (affectnet.load, "AffectNet's Manually_Annotated_file_lists, or train_set and val_set, was expected"),
+        (rafdb.load, r"RAF-DB's EmoLabel/list_patition_label\.txt was expected; found nothing"),
+        (sfew.load, "SFEW's Train was expected"),
+        (ferplus.load, r"train\.parquet is missing; FER\+ has fer2013\.csv and fer2013new\.csv"),
     ):
         with pytest.raises(FileNotFoundError, match=what):
             load(tmp_path)
     root = shutil.copytree(lists, tmp_path / "affectnet")
     shutil.rmtree(root / "Manually_Annotated_Images" / "103")
     with pytest.raises(FileNotFoundError, match=r"8 of the 83 files that .*training\.csv asks for .*103/train_neutral"):
-        load_affectnet(root)
+        affectnet.load(root)
     shutil.rmtree(root / "Manually_Annotated_Images")
     with pytest.raises(FileNotFoundError, match="Manually_Annotated_Images was expected; found Manually_Annotated_fi"):
-        load_affectnet(root)
+        affectnet.load(root)
     raf = layouts.write_rafdb(tmp_path / "raf", "original")
     (raf / "Annotation" / "manual" / "test_0002_manu_attri.txt").write_text("1 2\n3\n")
     with pytest.raises(ValueError, match=r"test_0002_manu_attri\.txt: the first five lines are not x and y of five"):
-        load_rafdb(raf)
+        rafdb.load(raf)
     shutil.rmtree(raf / "Annotation")
     with pytest.raises(FileNotFoundError, match=r"Annotation/manual \(for Image/original\) was expected; found Emo"):
-        load_rafdb(raf)
+        rafdb.load(raf)
     shutil.rmtree(raf / "Image")
     with pytest.raises(FileNotFoundError, match="RAF-DB's Image/aligned, or Image/original, was expected"):
-        load_rafdb(raf)
+        rafdb.load(raf)
 
 
 def test_lines_that_are_not_the_owners(tmp_path, lists):
@@ -401,34 +391,34 @@ def test_lines_that_are_not_the_owners(tmp_path, lists):
     file = root / "Manually_Annotated_file_lists" / "training.csv"
     rewrite(file, lambda rows: rows[2].__setitem__(1, "left"))
     with pytest.raises(ValueError, match=r"training\.csv line 3: 'left' is not a number"):
-        load_affectnet(root)
+        affectnet.load(root)
     for value in ("nan", "inf"):
         rewrite(file, lambda rows, value=value: rows[2].__setitem__(1, value))
         with pytest.raises(ValueError, match=rf"training\.csv line 3: '{value}' is not a number"):
-            load_affectnet(root)
+            affectnet.load(root)
     whole = file.read_bytes()
     file.write_bytes(b"\xe9" + whole)
     with pytest.raises(ValueError, match=r"training\.csv cannot be read \('utf-8' codec"):
-        load_affectnet(root)
+        affectnet.load(root)
     file.write_bytes(whole)
     rewrite(file, lambda rows: rows[1].pop())
     with pytest.raises(ValueError, match=r"training\.csv line 2 has 8 columns; subDirectory_filePath, .* expected"):
-        load_affectnet(root)
+        affectnet.load(root)
     raf = layouts.write_rafdb(tmp_path / "raf")
     (raf / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg 5\nvalid_1.jpg 1\n")
     with pytest.raises(ValueError, match=r"line 2: 'valid_1\.jpg 1' is not like 'train_00001\.jpg 5'"):
-        load_rafdb(raf)
+        rafdb.load(raf)
     with pytest.raises(ValueError, match="num_classes=6 must be 8 or 7"):
-        load_affectnet(lists, 6)
+        affectnet.load(lists, num_classes=6)
     with pytest.raises(ValueError, match="protocol='all' is not known; use majority or probability"):
-        load_ferplus(tmp_path, "all")
+        ferplus.load(tmp_path, protocol="all")
 
 
 @needs_real_faces
 def test_counts_of_the_real_files(capsys):
-    labelled = load_ferplus(FOLDER / "ferplus")
+    labelled = ferplus.load(FOLDER / "ferplus")
     train, validation = labelled["train"], labelled["validation"]
-    everything = load_ferplus(FOLDER / "ferplus", splits=["train"], with_labels=False)["train"]
+    everything = ferplus.load(FOLDER / "ferplus", splits=["train"], with_labels=False)["train"]
     assert len(validation) == 3191
     assert 0 < sum(validation["repeats_training"]) < 279
     assert len(everything) == 28558 - 340  # without those that equal a validation picture

@@ -12,7 +12,7 @@ from PIL import Image
 from modeling_simfle import SimFLEImageProcessor
 from training.data import image_store
 from training.data.drawn_faces import write_image_folder
-from training.data.faces import Faces, picture_faces
+from training.data.faces import Faces, image_faces
 from training.data.image_store import StoredFaces, build_store, store_faces, store_key
 from training.data.images import BadImage
 from training.pretraining.batches import MakeViews, PretrainingSet
@@ -28,7 +28,7 @@ def folder(tmp_path):
 def test_stored_pixels_are_the_decoded_ones(folder, tmp_path):
     Image.new("RGB", (300, 50), (9, 8, 7)).save(folder / "wide.png")
     (folder / "zz_bad.png").write_bytes(b"no image")
-    faces = picture_faces([folder])
+    faces = image_faces([folder])
     for _ in range(2):  # built, then opened
         stored = store_faces(faces, tmp_path / "cache", 64, 0)
         assert isinstance(stored, StoredFaces)
@@ -42,7 +42,7 @@ def test_stored_pixels_are_the_decoded_ones(folder, tmp_path):
 
 
 def test_two_machines_may_build_one_store(folder, tmp_path):
-    faces, place = picture_faces([folder]), tmp_path / "cache" / "key"
+    faces, place = image_faces([folder]), tmp_path / "cache" / "key"
     for _ in range(2):  # the second finds the first one's when it is done
         build_store(faces, place, 64, 0)
     assert [path.name for path in place.parent.iterdir()] == ["key"]
@@ -50,7 +50,7 @@ def test_two_machines_may_build_one_store(folder, tmp_path):
 
 
 def test_a_damaged_store_is_built_again_and_what_a_killed_process_left_is_removed(folder, tmp_path, capsys):
-    faces = picture_faces([folder])
+    faces = image_faces([folder])
     place = tmp_path / "cache" / store_key(faces, 64)
     store_faces(faces, tmp_path / "cache", 64, 0)
     for name, content in (("pixels.bin", b"short"), ("index.json", b'{"image_side": 64')):
@@ -68,11 +68,11 @@ def test_a_damaged_store_is_built_again_and_what_a_killed_process_left_is_remove
 
 
 def test_a_changed_file_or_another_side_makes_another_store(folder):
-    key = store_key(picture_faces([folder]), 64)
-    assert key == store_key(picture_faces([folder]), 64)
-    assert key != store_key(picture_faces([folder]), 32)
+    key = store_key(image_faces([folder]), 64)
+    assert key == store_key(image_faces([folder]), 64)
+    assert key != store_key(image_faces([folder]), 32)
     Image.new("RGB", (40, 41)).save(next(folder.rglob("*.png")))
-    assert key != store_key(picture_faces([folder]), 64)
+    assert key != store_key(image_faces([folder]), 64)
 
 
 def test_missing_pictures_have_a_key_too(tmp_path):
@@ -87,13 +87,13 @@ def test_missing_pictures_have_a_key_too(tmp_path):
 
 def test_a_full_disk_falls_back_to_decoding_and_says_so(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(image_store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    faces = picture_faces([folder])
+    faces = image_faces([folder])
     assert store_faces(faces, tmp_path / "cache", 64, 0) is faces
     assert "--cache_images: 0.0 GB are needed" in capsys.readouterr().err
 
 
 def test_views_from_the_store_and_from_the_device_are_the_same(folder, tmp_path):
-    faces, make_views = picture_faces([folder]), MakeViews(SimFLEImageProcessor(), 64, 32)
+    faces, make_views = image_faces([folder]), MakeViews(SimFLEImageProcessor(), 64, 32)
     stored = store_faces(faces, tmp_path / "cache", 64, 0)
     pictures = stored.on_device(torch.device("cpu"))
     assert pictures.shape == (12, 40, 40, 3)
@@ -113,5 +113,5 @@ def test_views_from_the_store_and_from_the_device_are_the_same(folder, tmp_path)
 
 def test_pictures_of_several_sizes_stay_off_the_device(folder, tmp_path):
     Image.new("RGB", (30, 40)).save(folder / "narrow.png")
-    stored = store_faces(picture_faces([folder]), tmp_path / "cache", 64, 0)
+    stored = store_faces(image_faces([folder]), tmp_path / "cache", 64, 0)
     assert stored.on_device(torch.device("cpu")) is None

@@ -47,7 +47,7 @@ def test_split_folders_in_any_usual_spelling(drawn, tmp_path, names):
 
 def test_a_folder_above_the_class_folders_is_no_class(drawn, tmp_path):
     shutil.copytree(drawn, tmp_path / "set" / "basic" / "faces")
-    with pytest.raises(ValueError, match="has a single class, 'basic'; give the folder right above the class folders"):
+    with pytest.raises(ValueError, match="training images of a single class, 'basic'; give the folder right above"):
         open_both(DatasetArguments(dataset=str(tmp_path / "set")), None, "validation")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.data.drawn_faces import draw_face, draw_faces, main, make_dataset, write_image_folder
-from training.data.fer_datasets import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 
 
 def test_a_face_depends_on_its_arguments_alone():

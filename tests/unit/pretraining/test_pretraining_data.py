@@ -12,7 +12,7 @@ from PIL import Image
 from modeling_simfle import SimFLEImageProcessor, SimFLEModel
 from tests.tiny import tiny_config
 from training.data.drawn_faces import draw_face, write_image_folder
-from training.data.faces import DatasetArguments, picture_faces
+from training.data.faces import DatasetArguments, image_faces
 from training.data.images import BadImages
 from training.data.views import BLUR_SIGMA, normalize
 from training.models.outputs import compute_outputs, estimate_batch_norm
@@ -68,7 +68,7 @@ def test_masks_are_a_function_of_seed_step_micro_batch_and_rank():
 
 def test_the_origin_is_what_the_image_processor_makes(tmp_path):
     write_image_folder(tmp_path / "faces", 8, seed=0, size=50)
-    faces = picture_faces([tmp_path / "faces"])
+    faces = image_faces([tmp_path / "faces"])
     for processor in (
         SimFLEImageProcessor(size=64),
         SimFLEImageProcessor(size=64, do_grayscale=True, image_mean=[0.5] * 3, image_std=[0.25] * 3),
@@ -95,7 +95,7 @@ def test_an_unreadable_picture_gives_way_to_the_next_and_is_named(tmp_path):
     for index in range(4):
         draw_face(0, index, 32).image.save(tmp_path / f"{index}.png")
     (tmp_path / "1.png").write_bytes(b"no image")
-    batch = PretrainingSet(picture_faces([tmp_path]), 256, seed=0).__getitems__([(0, 1), (0, 2)])
+    batch = PretrainingSet(image_faces([tmp_path]), 256, seed=0).__getitems__([(0, 1), (0, 2)])
     assert "1.png is not a readable image" in batch["problems"][0]
     assert batch["problems"][1] == ""
     assert torch.equal(batch["images"][0], batch["images"][1])
@@ -104,14 +104,14 @@ def test_an_unreadable_picture_gives_way_to_the_next_and_is_named(tmp_path):
 def test_huge_pictures_are_made_smaller_and_small_ones_stay(tmp_path):
     Image.new("RGB", (3000, 20)).save(tmp_path / "0.png")
     Image.new("RGB", (50, 40)).save(tmp_path / "1.png")
-    batch = PretrainingSet(picture_faces([tmp_path]), 100, seed=0).__getitems__([(0, 0), (0, 1)])
+    batch = PretrainingSet(image_faces([tmp_path]), 100, seed=0).__getitems__([(0, 0), (0, 1)])
     assert batch["sizes"].tolist() == [[1, 100], [40, 50]]
     assert batch["images"].shape == (2, 40, 100, 3)
 
 
 def test_the_blurs_range_reaches_the_views(tmp_path):
     draw_face(0, 0, 32).image.save(tmp_path / "face.png")
-    faces, accelerator = picture_faces([tmp_path]), SimpleNamespace(device=torch.device("cpu"))
+    faces, accelerator = image_faces([tmp_path]), SimpleNamespace(device=torch.device("cpu"))
     for given, (low, high) in (({}, BLUR_SIGMA), ({"blur_sigma": [0.03, 0.57]}, (0.03, 0.57))):
         run = PretrainingArguments(view_size=32, **given)
         sampler = StepSampler(1, 1, 1, 1, 0, 0, last_step=1)
@@ -143,7 +143,7 @@ def test_normalisation_is_the_processors():
 
 def test_batch_norm_estimation_is_the_mean_over_the_faces(tmp_path):
     write_image_folder(tmp_path / "faces", 16, seed=0, size=64)
-    faces, processor = picture_faces([tmp_path / "faces"]), SimFLEImageProcessor(size=64)
+    faces, processor = image_faces([tmp_path / "faces"]), SimFLEImageProcessor(size=64)
     torch.manual_seed(0)
     encoder = SimFLEModel(tiny_config()).eval()
     weights = {name: p.clone() for name, p in encoder.named_parameters()}

@@ -1,0 +1,122 @@
+"""
+Any folder of images whose folders are the classes: folder/<split>/<class>/..., or without splits folder/<class>/...
+
+Without a validation split, validation is a fixed tenth of train (of all images, without splits), and a line on stderr
+says so. Without labels the folder may be nested or flat in any way.
+"""
+
+from pathlib import Path
+
+from training.data.expressions import map_labels
+from training.data.image_files import class_folders, list_images, say_once
+from training.data.rows import rows_of_paths, split_rows
+from training.data.splits import SPLITS, held_out, split_folder, split_folders, split_of
+from training.runtime.errors import InputError
+
+FACTS = None  # of anybody's images
+WHOLE = "test"  # how `split_rows` takes every image
+
+
+def looks_like(path: Path) -> bool:
+    """Whether it is a folder."""
+    return path.is_dir()
+
+
+def load(folder: Path, splits=None, with_labels: bool = True):
+    """
+    Args:
+        splits: names, under any usual spelling; None for all that the folder has, with the tenth if it is not empty.
+        with_labels: false takes every image of a split's folder, however it is nested.
+    Returns:
+        `DatasetDict` of image, name, label; without labels of image alone. The classes are the folders that hold an
+        image in any of these splits (expressions in our order, others sorted).
+    Raises:
+        InputError: images outside of class folders, or a split that the folder does not have.
+    """
+    import datasets
+
+    folder = Path(folder)
+    if not with_labels:
+        return datasets.DatasetDict({s: rows_of_paths(list_images(split_folder(folder, s))) for s in splits or SPLITS})
+    has_tenth = lacks_validation(folder)
+    wanted = splits or [name for name in SPLITS if name in split_folders(folder) or (has_tenth and name != "test")]
+    parts = {split: labelled_part(folder, split) for split in wanted}
+    paths = {place: list_images(place) for place, _ in parts.values()}
+    for place, images in paths.items():
+        check_classes(place, images)
+    names = sorted({path.relative_to(place).parts[0] for place, images in paths.items() for path in images})
+    rows = datasets.DatasetDict()
+    for split, (place, part) in parts.items():
+        class_names, labels = map_labels([path.relative_to(place).parts[0] for path in paths[place]], names)
+        columns = {
+            "path": [str(path) for path in paths[place]],
+            "name": ["/".join(path.relative_to(place).parts[1:]) for path in paths[place]],
+            "label": labels.tolist(),
+        }
+        if part != WHOLE:
+            say_tenth(place, columns["name"], labels, class_names, needed=part == "validation" and splits is not None)
+        found = split_rows(columns, part, class_names, True, by_path=True)
+        if len(found) or splits is not None or part == WHOLE:
+            rows[split] = found
+    return rows
+
+
+def check_classes(place: Path, images: list[Path]) -> None:
+    """Raises InputError: no image in a class folder, or an image outside of the class folders."""
+    strays = [path for path in images if path.parent == place]
+    if strays or not images:
+        raise InputError(
+            f"{place} is not a folder of class folders: found {len(class_folders(place))} folders and"
+            f" {len(strays)} loose images; put each image into a folder named after its class."
+        )
+
+
+def lacks_validation(folder: Path) -> bool:
+    """Whether validation is a tenth of train: a folder of class folders without splits, or with train and no other."""
+    splits = split_folders(folder)
+    return "validation" not in splits and ("train" in splits or not splits)
+
+
+def labelled_part(folder: Path, split: str) -> tuple[Path, str]:
+    """
+    Returns:
+        The folder that holds the class folders of a split, and which of their images the split has: "train" (nine
+        tenths), "validation" (the tenth), or WHOLE.
+    Raises:
+        InputError: a set without this split. Split "all" of a set without splits is every image, for an evaluation.
+    """
+    name = split_of(split)
+    if lacks_validation(folder) and name in ("train", "validation"):
+        return split_folder(folder, "train"), name
+    if (folder / split).is_dir() or split_folders(folder) or folder.is_file() or split == "all":
+        return split_folder(folder, split), WHOLE
+    raise InputError(
+        f"{folder} has no split {split!r}: it has no folder train, validation or test, so its splits are train,"
+        f" validation (a fixed tenth) and, for an evaluation of every image, all; put others into {folder / split}."
+    )
+
+
+def say_tenth(place: Path, names: list[str], labels, class_names, needed: bool) -> None:
+    """
+    Prints, once, how a folder's images are divided; nothing where the tenth is empty.
+
+    Args:
+        names: of the image files. labels: (N,). needed: whether the tenth is asked for.
+    Raises:
+        InputError: the tenth is asked for, and it is empty.
+    """
+    held = {int(label) for name, label in zip(names, labels) if held_out(name)}
+    count = sum(map(held_out, names))
+    if needed and not count:
+        raise InputError(
+            f"{place} has no validation split, and the fixed tenth of its {len(names)} images (by a hash of the"
+            " name below its class folder) is empty; give a folder with train/<class>/ and validation/<class>/."
+        )
+    if not count:
+        return
+    lacking = [class_names[label] for label in sorted(set(map(int, labels)) - held)]
+    clause = f"; warning: the tenth has none of {', '.join(lacking)}" if lacking else ""
+    say_once(
+        f"{place} has no validation split: {count} of its {len(names)} images, a fixed tenth by file name, are"
+        f" validation, the other {len(names) - count} train{clause}"
+    )

@@ -1,0 +1,74 @@
+"""Image files below a folder, and the folders of classes. Leftovers of file systems and archives are skipped."""
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+from training.runtime.errors import InputError
+
+# What storage boxes, file systems and archives leave behind. Names that begin with a dot are skipped too.
+HOUSEKEEPING = frozenset({"@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", "System Volume Information"})
+
+
+def is_housekeeping(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or a leftover of a file system or an archive."""
+    return name.startswith(".") or name in HOUSEKEEPING
+
+
+def list_images(folder: Path) -> list[Path]:
+    """
+    Every file below the folder with the ending of an image, sorted. Dangling links count: they are bad images. Linked
+    folders are entered, except a link to a folder that contains the link. Skipped folders are named once on stderr.
+
+    Raises:
+        InputError: a file name that is not UTF-8, as an archive from another system leaves it: no table can hold it.
+    """
+    extensions = image_endings()
+    images: list[Path] = []
+    skipped: set[str] = set()
+
+    def enter(place: str, above: frozenset) -> None:
+        within = above | {os.path.realpath(place)}
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if is_housekeeping(entry.name):
+                    skipped.update([entry.name] if entry.is_dir() else [])
+                elif entry.is_dir():
+                    if not entry.is_symlink() or os.path.realpath(entry.path) not in within:
+                        enter(entry.path, within)
+                elif os.path.splitext(entry.name)[1].lower() in extensions and (entry.is_symlink() or entry.is_file()):
+                    images.append(Path(entry.path))
+
+    enter(str(folder), frozenset())
+    if skipped:
+        say_once(f"{folder}: images below {', '.join(sorted(skipped))} are skipped")
+    if strange := [path for path in images if not is_unicode(str(path))]:
+        raise InputError(f"{os.fsencode(strange[0])!r} is not a name in UTF-8; rename {len(strange)} files like it.")
+    return sorted(images)
+
+
+def is_unicode(name: str) -> bool:
+    """Whether every byte of a file's name was understood as UTF-8."""
+    return name.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in name)
+
+
+@functools.cache
+def image_endings() -> frozenset[str]:
+    """The endings, with a dot and in lower case, of the files that Pillow itself can open."""
+    from PIL import Image
+
+    endings = Image.registered_extensions()  # fills Image.OPEN too
+    readable = (Image.OPEN.keys() | {"MPO"}) - {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow only recognizes these
+    return frozenset(ending for ending, kind in endings.items() if kind in readable)
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders right below, sorted, without housekeeping folders."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_housekeeping(path.name))
+
+
+@functools.cache
+def say_once(sentence: str) -> None:
+    """Prints a sentence on stderr, once in a process."""
+    print(sentence, file=sys.stderr)
