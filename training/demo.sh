@@ -3,9 +3,10 @@
 #
 #     bash training/demo.sh [--output FOLDER] [--count FACES] [--epochs N]
 #
-# Each command is printed before it runs, and may be typed as printed. Drawn faces show that the parts work together;
-# they are no evidence about real faces.
+# Each command is printed before it runs, and may be typed as printed from the root of the repository. Drawn faces show
+# that the parts work together; they are no evidence about real faces.
 set -euo pipefail
+export HF_HUB_DISABLE_PROGRESS_BARS=1
 cd "$(dirname "$0")/.."
 
 output=demo_output count=2000 epochs=12
@@ -66,7 +67,7 @@ run python training/report.py "$output/probe_pretrained" "$output/probe_untraine
 
 step "Draw the original, the visible patches and the reconstruction of the 8 new faces"
 run python -m training.pretraining.reconstructions --model "$output/simfle" --images "$output/new_faces" \
-    --output "$output/reconstructions.png"
+    --count 8 --output "$output/reconstructions.png"
 
 step "Classify a face that was drawn as happy: by published weights, then by the probe above"
 for model in "$published" "$output/probe_pretrained"; do

@@ -1,42 +1,54 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""The demonstration at its smallest, and the picture that it draws."""
+"""The demonstration at its smallest, and the folders that it does not replace."""
 
-import numpy as np
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-import torch
-from PIL import Image
 
-from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
-from tests.tiny import tiny_config
-from training.data.drawn_faces import draw_faces
-from training.pretraining.reconstructions import save_reconstructions
+from tests.new_process import ROOT
 
 
-def test_demo_runs_end_to_end(script, tmp_path):
+def demo(*arguments):
+    """The finished process of training/demo.sh under this Python."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", str(ROOT / "training" / "demo.sh"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=280)
+
+
+@pytest.mark.slow
+def test_demo_runs_end_to_end_and_again_over_its_own_folder(tmp_path):
     folder = tmp_path / "demo"
-    done = script("demo", "--output_dir", folder, "--num_faces", 64, "--num_train_epochs", 1, check=0)
-    for text in ("similarity_loss", "Linear probe of the pretrained", "Linear probe of the untrained", "pipeline()"):
-        assert text in done.stdout
-    assert "pretrained" in done.stdout.splitlines()[-2]
+    folder.mkdir()
+    (folder / "commands.txt").write_text("")  # an earlier demonstration
+    (folder / "earlier").write_text("")
+    done = demo("--output", folder, "--count", 64, "--epochs", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (folder / "earlier").exists()
     assert (folder / "reconstructions.png").is_file()
-    again = script("demo", "--output_dir", tmp_path, check=1)
-    assert "is no earlier demo; give another folder" in again.stderr
+    printed = [line.removeprefix("$ ") for line in done.stdout.splitlines() if line.startswith("$ ")]
+    assert printed == (folder / "commands.txt").read_text().splitlines()
+    assert len(printed) == 10
+    assert done.stdout.count("'score'") == 6  # three likeliest expressions, of two models
 
 
-@pytest.mark.parametrize("norm_pix_loss", [True, False])
-def test_picture_has_the_original_the_mask_and_the_reconstruction(tmp_path, norm_pix_loss):
-    torch.manual_seed(0)
-    model = SimFLEForPreTraining(tiny_config(norm_pix_loss=norm_pix_loss)).train()
-    faces = [face.image for face in draw_faces(3, seed=0, size=64)]
-    save_reconstructions(model, SimFLEImageProcessor(size=64), faces, tmp_path / "sheet.png")
-    assert model.training
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
-    assert sheet.shape == (3 * 64, 3 * 64, 3)
-    for row, face in enumerate(faces):
-        original, masked, rebuilt = np.split(sheet[64 * row : 64 * (row + 1)], 3, axis=1)
-        assert np.abs(original - np.asarray(face)).max() <= 1
-        gray = (masked == 128).all(-1)
-        patches = gray.reshape(4, 16, 4, 16).mean((1, 3))
-        assert (patches > 0.99).sum() == 12  # removed
-        visible = ~np.kron(patches > 0.99, np.ones((16, 16), bool))
-        assert np.abs(rebuilt - original)[visible].max() == 0
+@pytest.mark.parametrize("name", ["folder", "file"])
+def test_no_other_folder_is_replaced(tmp_path, name):
+    other = tmp_path / name
+    if name == "folder":
+        other.mkdir()
+        (other / "mine.txt").write_text("mine")
+    else:
+        other.write_text("mine")
+    done = demo("--output", other)
+    assert done.returncode == 2
+    assert "is not an earlier demonstration; give another --output." in done.stderr
+    assert (other / "mine.txt" if name == "folder" else other).read_text() == "mine"
+
+
+def test_an_unknown_argument_is_named():
+    done = demo("--faces", 3)
+    assert done.returncode == 2
+    assert "unknown argument --faces" in done.stderr
