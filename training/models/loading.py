@@ -124,7 +124,9 @@ def read_config_file(path: Path, others: bool = False) -> dict:
         if others:
             return values
         raise InputError(f"{path} is the config of a {values['model_type']!r} model, not of a 'simfle' one.")
-    known = {f.name for f in fields(SimFLEConfig)} | {"model_type", "transformers_version", "auto_map", "num_labels"}
+    known = {f.name for f in fields(SimFLEConfig)} | {
+        *("model_type", "transformers_version", "auto_map", "custom_pipelines", "num_labels")
+    }
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(f"{path}: unknown config field {', '.join(unknown)}.")
