@@ -18,6 +18,30 @@ from tests.tiny import FIELDS
 from training.data.drawn_faces import write_image_folder
 from training.runtime.processes import end_workers
 
+SKIP_REASONS = (
+    "no SIMFLE_DATA faces",
+    "no GPU",
+    "no working torchvision",
+    "no Node.js",
+    "no Chromium",
+    "no second environment with transformers 5.17",
+    "not root",
+    "no iproute2",
+    "no Slurm",
+    "no torchao",
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """A test that is skipped for another reason than those fails: a missing library is no reason."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith(SKIP_REASONS):
+            report.outcome, report.longrepr = "failed", f"skipped for a reason that conftest.py does not list: {reason}"
+    return report
+
 
 def pytest_sessionfinish():
     """A failed test's traceback keeps its loaders' workers, which pytest's own end would wait for."""

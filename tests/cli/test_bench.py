@@ -8,6 +8,7 @@ import pytest
 from training.benchmarks import bench
 
 
+@pytest.mark.slow
 def test_bench_writes_every_part(config_file, tmp_path, capsys):
     flags = ["--model_config", config_file, "--view_size", 64, "--batch_size", 4, "--num_images", 16, "--rounds", 1]
     flags += ["--image_side", 40, "--compiled", "false", "--num_workers", 0, "--output_json", tmp_path / "bench.json"]

@@ -25,7 +25,6 @@ def steps_of(folder):
     return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.timeout(900)
 def test_two_processes_go_on_to_the_same_end(flags, tmp_path):
     """Three starts: one epoch, the other, and a finished run."""
     folder, straight = tmp_path / "parts", tmp_path / "straight"
@@ -47,7 +46,7 @@ def test_two_processes_go_on_to_the_same_end(flags, tmp_path):
     assert read(folder)["confusion_matrix"] == read(straight)["confusion_matrix"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_pictures_that_one_process_cannot_read(flags, faces, tmp_path):
     """With two a batch, one broken picture leaves too few in one process: both skip the step, and count it once."""
     shutil.copytree(faces, tmp_path / "faces")

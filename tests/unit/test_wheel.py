@@ -1,5 +1,5 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""The wheel: it builds, holds modeling_simfle alone, and works where it is installed; and how to cite it."""
+"""The wheel: it builds, holds modeling_simfle and simfle alone, and works where it is installed; and how to cite it."""
 
 import importlib.metadata
 import os
@@ -42,8 +42,11 @@ def test_contents(wheel):
     version = importlib.metadata.version("simfle")
     assert wheel.name == f"simfle-{version}-py3-none-any.whl"
     names = set(zipfile.ZipFile(wheel).namelist())
-    code = {f"modeling_simfle/{path.name}" for path in (ROOT / "modeling_simfle").glob("*.py")}
-    about = {f"simfle-{version}.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
+    code = {f"{room}/{path.name}" for room in ("modeling_simfle", "simfle") for path in (ROOT / room).glob("*.py")}
+    about = {
+        f"simfle-{version}.dist-info/{name}"
+        for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+    }
     assert names == code | about
     metadata = zipfile.ZipFile(wheel).read(f"simfle-{version}.dist-info/METADATA").decode()
     assert "License-Expression: Apache-2.0" in metadata
