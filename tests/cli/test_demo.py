@@ -15,7 +15,7 @@ def demo(*arguments):
     """The finished process of training/demo.sh under this Python."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", str(ROOT / "training" / "demo.sh"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=280)
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
 
 
 @pytest.mark.slow

@@ -38,6 +38,6 @@ def logits_from_hub(url: str, repo_id: str, picture, home, token: str | None = N
     """
     environment = hub_environment(url, home, **({"HF_TOKEN": token} if token else {}))
     command = [sys.executable, "-c", LOAD, repo_id, str(picture), json.dumps(options)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

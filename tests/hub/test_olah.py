@@ -102,7 +102,7 @@ def olah(content, tmp_path_factory):
     with open(root / "output", "w") as output:
         process = subprocess.Popen(command, cwd=root, stdout=output, stderr=output)
     try:
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 600
         while not answers(f"{url}/{REPO}/resolve/{TAG}/config.json"):
             assert process.poll() is None and time.monotonic() < end, (root / "output").read_text()[-3000:]
             time.sleep(0.2)
@@ -115,7 +115,7 @@ def olah(content, tmp_path_factory):
 def test_downloads_have_the_published_bytes(olah, content, tmp_path):
     url, sha = olah
     command = [sys.executable, "-c", DOWNLOAD, REPO, TAG]
-    done = subprocess.run(command, capture_output=True, text=True, env=hub_environment(url, tmp_path), timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=hub_environment(url, tmp_path), timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(json.loads(done.stdout.splitlines()[-1]))
     assert folder.name == sha

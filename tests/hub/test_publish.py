@@ -109,7 +109,7 @@ def test_killed_in_an_upload_and_finished_by_a_second_run(hub, here, finished_ru
     environment = hub_environment(hub.url, tmp_path, HF_TOKEN=TOKEN, PYTHONPATH=str(ROOT))
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
-        assert hub.stalled.wait(120)
+        assert hub.stalled.wait(600)
         while len(hub.sent) < 2:  # both pictures are there
             time.sleep(0.05)
     finally:

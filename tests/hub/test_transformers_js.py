@@ -63,7 +63,7 @@ def pictures(folder, tmp_path_factory):
 def under_node(folder, dtype, files) -> dict[str, np.ndarray]:
     """ "stock" and "resized" (see classify.mjs), (N, 8) probabilities each."""
     command = ["node", str(NODE / "classify.mjs"), str(folder), dtype, *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     return {
@@ -97,7 +97,7 @@ def test_the_cards_snippet(packages, folder, pictures):
     offline = f"env.allowRemoteModels = false; env.localModelPath = {json.dumps(str(folder.parent))};"
     code = f'import {{ env }} from "@huggingface/transformers";\n{offline}\n{code}'
     command = ["node", "--input-type=module", "--eval", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=NODE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=NODE)
     assert done.returncode == 0, done.stderr
     wanted = pipeline("image-classification", model=str(folder))(str(pictures[0]), top_k=1)[0]["label"]
     assert re.search(r"label: '(\w+)'", done.stdout)[1] == wanted

@@ -414,6 +414,7 @@ def test_lines_that_are_not_the_owners(tmp_path, lists):
         ferplus.load(tmp_path, protocol="all")
 
 
+@pytest.mark.slow  # hashes 28,000 pictures
 @needs_real_faces
 def test_counts_of_the_real_files(capsys):
     labelled = ferplus.load(FOLDER / "ferplus")
