@@ -1,0 +1,63 @@
+// Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
+// A face to the probabilities of its expressions, prepared as the model's preprocessor_config.json says.
+
+import { cut, resize } from "./images.js";
+import { Refusal } from "./refusal.js";
+
+const BILINEAR = 2; // Pillow's number of the filter
+
+export class Classifier {
+  constructor(ort, session, config, processor) {
+    const { size, resample = BILINEAR } = processor;
+    const side = size?.height ?? size;
+    if (!(side > 0) || side !== (size?.width ?? size) || resample !== BILINEAR || processor.do_center_crop) {
+      throw new Refusal("This classifier prepares its images in a way that this page does not know.");
+    }
+    const labels = Object.entries(config.id2label ?? {}).sort(([a], [b]) => a - b);
+    Object.assign(this, { ort, session, processor, side, labels: labels.map(([, label]) => label) });
+    Object.assign(this, { temperature: config.temperature ?? 1, classPrior: config.class_prior });
+  }
+
+  /** {label, score, scores} of the face in a box of an image; scores maps every label to its probability. */
+  async classify(image, box) {
+    const pixels = this.prepare(cutFace(image, box));
+    const input = new this.ort.Tensor("float32", pixels, [1, 3, this.side, this.side]);
+    const outputs = await this.session.run({ [this.session.inputNames[0]]: input });
+    const logits = [...outputs[this.session.outputNames[0]].data];
+    const probabilities = softmax(logits.map((logit, i) => logit / this.temperature + (this.classPrior?.[i] ?? 0)));
+    const best = probabilities.indexOf(Math.max(...probabilities));
+    const scores = Object.fromEntries(this.labels.map((label, i) => [label, probabilities[i]]));
+    return { label: this.labels[best], score: probabilities[best], scores };
+  }
+
+  /** (1, 3, side, side) of a face: resized, scaled, normalised. */
+  prepare(face) {
+    const { do_rescale, rescale_factor = 1 / 255, do_normalize, image_mean, image_std, do_grayscale } = this.processor;
+    const count = this.side * this.side;
+    const pixels = new Float32Array(3 * count);
+    const { data } = resize(face, this.side, this.side);
+    for (let i = 0; i < count; i++) {
+      const [red, green, blue] = data.subarray(4 * i, 4 * i + 3);
+      const luminance = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16; // ITU-R 601, as Pillow rounds it
+      [red, green, blue].forEach((value, channel) => {
+        value = (do_grayscale ? luminance : value) * (do_rescale === false ? 1 : rescale_factor);
+        pixels[channel * count + i] = do_normalize === false ? value : (value - image_mean[channel]) / image_std[channel];
+      });
+    }
+    return pixels;
+  }
+}
+
+/** The square about a box, with its larger side; what lies outside the image repeats its edge. */
+function cutFace(image, { xmin, ymin, xmax, ymax }) {
+  const side = Math.max(1, Math.round(Math.max(xmax - xmin, ymax - ymin)));
+  const [left, top] = [Math.round((xmin + xmax - side) / 2), Math.round((ymin + ymax - side) / 2)];
+  return cut(image, left, top, side, side);
+}
+
+function softmax(logits) {
+  const largest = Math.max(...logits);
+  const powers = logits.map((logit) => Math.exp(logit - largest));
+  const sum = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / sum);
+}
