@@ -60,13 +60,12 @@ function showProgress(received, total) {
   by("megabytes").textContent = `${megabytes(received)} of ${megabytes(total)} MB`;
 }
 
-/** The faces of an image, the largest first, with their expressions; boxes in whole pixels. */
-async function findExpressions(image, onLook) {
+/** The faces of an image, the largest first, with their expressions. */
+async function findExpressions(image, onTile) {
   const { detector, classifier } = await models;
   const faces = [];
-  for (const { box, landmarks, score } of await detector.findFaces(image, onLook)) {
-    const { label, score: probability, scores } = await classifier.classify(image, box);
-    faces.push({ label, score: probability, box, detection_score: score, landmarks, scores });
+  for (const face of await detector.detectFaces(image, onTile)) {
+    faces.push({ ...face, ...(await classifier.classify(image, face.box)) });
   }
   return faces;
 }
@@ -97,12 +96,12 @@ function classifyFile(file) {
     const name = file.name || "pasted picture";
     say("working", `Looking for faces in ${name} …`);
     const { bitmap, image } = await decodeImage(file);
-    const onLook = (index, count) => {
+    const onTile = (index, count) => {
       by("status").textContent = `Looking for faces in ${name}: part ${index} of ${count} …`;
       return nextTask();
     };
     await nextTask();
-    const faces = await findExpressions(image, onLook);
+    const faces = await findExpressions(image, onTile);
     show({ name, source: bitmap, image, faces });
     if (faces.length > 0) say("done", results.describe(result));
     else say("done", `No face was found in ${name}. A face should be at least 48 pixels wide and seen from the front.`);

@@ -50,7 +50,7 @@ export class Classifier {
 
 /** The square about a box, with its larger side; what lies outside the image repeats its edge. */
 function cutFace(image, { xmin, ymin, xmax, ymax }) {
-  const side = Math.max(1, Math.round(Math.max(xmax - xmin, ymax - ymin)));
+  const side = Math.max(1, xmax - xmin, ymax - ymin);
   const [left, top] = [Math.round((xmin + xmax - side) / 2), Math.round((ymin + ymax - side) / 2)];
   return cut(image, left, top, side, side);
 }

@@ -1,70 +1,98 @@
 // Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-// YuNet: where the faces of an image are. The same looks at an image as FaceExpressionPipeline in Python takes.
+// YuNet: where the faces of an image are. face_detection_simfle.py says in which looks the detector sees an image, and
+// its function names are here too: a change there is a change here. A look is 640 x 640 pixels. A face is {x, y, width,
+// height, points, score} while it is looked for, then {box, detection_score, landmarks}.
 
-import { cut, paste, resize } from "./images.js";
+import { centre, cut, resize } from "./images.js";
 
-const SIDE = 640; // pixels of the detector's square input
+const SIDE = 640;
 const STRIDES = [8, 16, 32];
-const THRESHOLD = 0.7;
-const MAX_OVERLAP = 0.3; // intersection over union of two boxes of different faces
+const THRESHOLD = 0.7; // least score
+const LARGEST_IOU = 0.3; // intersection over union of two faces that both stay
 const MIN_FACE_SIZE = 48; // pixels of the image
-const SMALLEST_SEEN = 20; // pixels of the detector's input
-const TILE_OVERLAP = 160;
+const SMALLEST_SEEN = 20; // pixels of a look
+const LEAST_OVERLAP = 128; // pixels that neighbouring tiles share
+
+const scaledLength = (length, scale) => Math.max(1, Math.round(length * scale));
+const centred = (length) => Math.max(0, Math.floor((SIDE - length) / 2));
 
 export class FaceDetector {
   constructor(ort, session) {
     Object.assign(this, { ort, session });
   }
 
-  /** The faces of an image, the largest first: [{box: {xmin, ymin, xmax, ymax}, landmarks: [[x, y], ...], score}]. */
-  async findFaces(image, onLook = () => {}) {
+  /** The faces of an image, the largest first. Before each tile `onTile(number, count)` is waited for. */
+  async detectFaces(image, onTile) {
     let faces = await this.look(image);
-    const scale = SMALLEST_SEEN / MIN_FACE_SIZE;
-    if (SIDE / Math.max(image.width, image.height) < scale) faces.push(...(await this.lookAtTiles(image, scale, onLook)));
-    if (faces.length === 0) {
-      const [x, y] = [Math.round(image.width / 4), Math.round(image.height / 4)];
-      const bordered = cut(image, -x, -y, image.width + 2 * x, image.height + 2 * y);
-      faces = (await this.look(bordered)).map((face) => moved(face, 1, -x, -y));
+    if ((MIN_FACE_SIZE * SIDE) / Math.max(image.width, image.height) < SMALLEST_SEEN) {
+      faces.push(...(await this.lookAtTiles(image, onTile)));
     }
-    return withoutDoubles(faces).sort((a, b) => area(b.box) - area(a.box));
+    if (faces.length === 0) faces = await this.lookWithBorder(image);
+    const smallest = (Math.min(MIN_FACE_SIZE, image.width, image.height) * 2) / 3;
+    return suppress(faces)
+      .map(toWholePixels)
+      .filter(({ box }) => Math.max(box.xmax - box.xmin, box.ymax - box.ymin) >= smallest)
+      .sort((a, b) => area(b.box) - area(a.box));
   }
 
-  /** Faces of the whole image, letterboxed. */
+  /** Faces of the whole image, scaled to fit and put in the middle of a look. */
   async look(image) {
     const scale = SIDE / Math.max(image.width, image.height);
-    const width = Math.max(1, Math.round(image.width * scale));
-    const height = Math.max(1, Math.round(image.height * scale));
-    const faces = await this.run(paste(resize(image, width, height), 0, 0, SIDE, SIDE));
-    return faces.map((face) => moved(face, 1 / scale, 0, 0));
+    const small = resize(image, scaledLength(image.width, scale), scaledLength(image.height, scale));
+    const faces = await this.run(centre(small, SIDE));
+    return faces.map((face) => moved(face, centred(small.width), centred(small.height), scale));
   }
 
-  async lookAtTiles(image, scale, onLook) {
-    const scaled = resize(image, Math.round(image.width * scale), Math.round(image.height * scale));
+  /** As `look`, with the edge repeated for a quarter of the sides. A large image is scaled first. */
+  async lookWithBorder(image) {
+    const border = (length) => Math.round(length / 4);
+    let scale = 1;
+    if (Math.max(image.width, image.height) > SIDE) {
+      scale = SIDE / Math.max(image.width + 2 * border(image.width), image.height + 2 * border(image.height));
+      image = resize(image, scaledLength(image.width, scale), scaledLength(image.height, scale));
+    }
+    const [x, y] = [border(image.width), border(image.height)];
+    const faces = await this.look(cut(image, -x, -y, image.width + 2 * x, image.height + 2 * y));
+    return faces.map((face) => moved(face, x, y, scale));
+  }
+
+  /** Faces in overlapping tiles of the image, scaled so that the smallest face has 20 pixels. */
+  async lookAtTiles(image, onTile) {
+    const scale = SMALLEST_SEEN / MIN_FACE_SIZE;
+    const scaled = resize(image, scaledLength(image.width, scale), scaledLength(image.height, scale));
+    const [width, height] = [Math.min(SIDE, scaled.width), Math.min(SIDE, scaled.height)];
     const corners = tileStarts(scaled.height).flatMap((top) => tileStarts(scaled.width).map((left) => [left, top]));
     const faces = [];
     for (const [index, [left, top]] of corners.entries()) {
-      await onLook(index + 1, corners.length);
-      const found = await this.run(cut(scaled, left, top, SIDE, SIDE));
-      faces.push(...found.map((face) => moved(face, 1 / scale, left / scale, top / scale)));
+      await onTile?.(index + 1, corners.length);
+      const found = await this.run(centre(cut(scaled, left, top, width, height), SIDE));
+      for (const inLook of found) {
+        const face = moved(inLook, centred(width), centred(height), 1);
+        const isCut =
+          (face.x < 0 && left > 0) ||
+          (face.y < 0 && top > 0) ||
+          (face.x + face.width > width && left + width < scaled.width) ||
+          (face.y + face.height > height && top + height < scaled.height);
+        faces.push({ ...moved(face, -left, -top, scale), isCut });
+      }
     }
     return faces;
   }
 
-  /** One run on an image of 640 x 640, in its pixels. */
+  /** The faces of one look, in its pixels. */
   async run({ data }) {
     const input = new Float32Array(3 * SIDE * SIDE); // (1, 3, 640, 640), blue first, 0..255
     for (let i = 0; i < SIDE * SIDE; i++) {
       for (let channel = 0; channel < 3; channel++) input[channel * SIDE * SIDE + i] = data[4 * i + 2 - channel];
     }
     const outputs = await this.session.run({ input: new this.ort.Tensor("float32", input, [1, 3, SIDE, SIDE]) });
-    return withoutDoubles(STRIDES.flatMap((stride) => decode(outputs, stride)));
+    return suppress(STRIDES.flatMap((stride) => decode(outputs, stride)));
   }
 }
 
-/** Faces that one output scale reports with at least the threshold's score. */
+/** Faces that one scale of the outputs reports; each cell of stride x stride pixels may hold one. */
 function decode(outputs, stride) {
-  const read = (name) => outputs[`${name}_${stride}`].data;
-  const [cls, obj, bbox, kps] = ["cls", "obj", "bbox", "kps"].map(read);
+  const [cls, obj, bbox, kps] = ["cls", "obj", "bbox", "kps"].map((name) => outputs[`${name}_${stride}`].data);
   const cells = SIDE / stride; // a side
   const unit = (value) => Math.min(Math.max(value, 0), 1);
   const faces = [];
@@ -72,48 +100,47 @@ function decode(outputs, stride) {
     const score = Math.sqrt(unit(cls[i]) * unit(obj[i]));
     if (score < THRESHOLD) continue;
     const [column, row] = [i % cells, Math.floor(i / cells)];
-    const [x, y] = [(column + bbox[4 * i]) * stride, (row + bbox[4 * i + 1]) * stride];
     const [width, height] = [Math.exp(bbox[4 * i + 2]) * stride, Math.exp(bbox[4 * i + 3]) * stride];
+    const x = (column + bbox[4 * i]) * stride - width / 2;
+    const y = (row + bbox[4 * i + 1]) * stride - height / 2;
     const point = (k) => [(column + kps[10 * i + 2 * k]) * stride, (row + kps[10 * i + 2 * k + 1]) * stride];
-    const box = { xmin: x - width / 2, ymin: y - height / 2, xmax: x + width / 2, ymax: y + height / 2 };
-    faces.push({ box, landmarks: [0, 1, 2, 3, 4].map(point), score });
+    faces.push({ x, y, width, height, points: [0, 1, 2, 3, 4].map(point), score });
   }
   return faces;
 }
 
-function moved({ box, landmarks, score }, scale, x, y) {
-  const { xmin, ymin, xmax, ymax } = box;
-  return {
-    box: { xmin: xmin * scale + x, ymin: ymin * scale + y, xmax: xmax * scale + x, ymax: ymax * scale + y },
-    landmarks: landmarks.map((point) => [point[0] * scale + x, point[1] * scale + y]),
-    score,
-  };
+/** A face in the pixels of an image that was scaled, then put at (left, top): in its pixels before that. */
+function moved({ x, y, width, height, points, score }, left, top, scale) {
+  const [newX, newY] = [(x - left) / scale, (y - top) / scale];
+  points = points.map((point) => [(point[0] - left) / scale, (point[1] - top) / scale]);
+  return { x: newX, y: newY, width: width / scale, height: height / scale, points, score };
 }
 
-/** Corners of overlapping tiles along an axis, evenly spread from its start to its end. */
 function tileStarts(length) {
   if (length <= SIDE) return [0];
-  const count = Math.ceil((length - TILE_OVERLAP) / (SIDE - TILE_OVERLAP));
-  return Array.from({ length: count }, (_, i) => Math.round((i * (length - SIDE)) / (count - 1)));
+  const steps = Math.ceil((length - SIDE) / (SIDE - LEAST_OVERLAP));
+  return Array.from({ length: steps + 1 }, (_, step) => Math.round((step * (length - SIDE)) / steps));
 }
 
-const area = ({ xmin, ymin, xmax, ymax }) => Math.max(0, xmax - xmin) * Math.max(0, ymax - ymin);
-
-function overlap(a, b) {
-  const shared = area({
-    xmin: Math.max(a.xmin, b.xmin),
-    ymin: Math.max(a.ymin, b.ymin),
-    xmax: Math.min(a.xmax, b.xmax),
-    ymax: Math.min(a.ymax, b.ymax),
-  });
-  return shared / (area(a) + area(b) - shared);
-}
-
-/** Non-maximum suppression: of boxes that overlap, the one with the highest score. */
-function withoutDoubles(faces) {
+/** Of faces that overlap, the one with the highest score; faces that their tile cuts come last. */
+function suppress(faces) {
   const kept = [];
-  for (const face of [...faces].sort((a, b) => b.score - a.score)) {
-    if (kept.every((other) => overlap(face.box, other.box) <= MAX_OVERLAP)) kept.push(face);
+  for (const face of [...faces].sort((a, b) => !!a.isCut - !!b.isCut || b.score - a.score)) {
+    if (kept.every((other) => overlap(face, other) <= LARGEST_IOU)) kept.push(face);
   }
   return kept;
 }
+
+function overlap(a, b) {
+  const width = Math.min(a.x + a.width, b.x + b.width) - Math.max(a.x, b.x);
+  const height = Math.min(a.y + a.height, b.y + b.height) - Math.max(a.y, b.y);
+  const shared = Math.max(0, width) * Math.max(0, height);
+  return shared / (a.width * a.height + b.width * b.height - shared);
+}
+
+function toWholePixels({ x, y, width, height, points, score }) {
+  const [xmin, ymin, xmax, ymax] = [x, y, x + width, y + height].map(Math.round);
+  return { box: { xmin, ymin, xmax, ymax }, detection_score: score, landmarks: points };
+}
+
+const area = ({ xmin, ymin, xmax, ymax }) => (xmax - xmin) * (ymax - ymin);

@@ -48,17 +48,17 @@ export function cut(image, left, top, width, height) {
   return { data, width, height };
 }
 
-/** The image on a black canvas of width x height, its corner at (left, top). */
-export function paste(image, left, top, width, height) {
-  const data = new Uint8ClampedArray(4 * width * height);
+/** The image in the middle of a black square. */
+export function centre(image, side) {
+  const data = new Uint8ClampedArray(4 * side * side);
+  const [left, top] = [Math.floor((side - image.width) / 2), Math.floor((side - image.height) / 2)];
   for (let y = 0; y < image.height; y++) {
-    const row = image.data.subarray(4 * y * image.width, 4 * (y + 1) * image.width);
-    data.set(row, 4 * ((top + y) * width + left));
+    data.set(image.data.subarray(4 * y * image.width, 4 * (y + 1) * image.width), 4 * ((top + y) * side + left));
   }
-  return { data, width, height };
+  return { data, width: side, height: side };
 }
 
-/** The image at another size: bilinear and antialiased, columns first, 8 bits in between, as Pillow's resize. */
+/** The image at another size: bilinear and antialiased, one axis after the other, 8 bits in between, as Pillow's resize. */
 export function resize(image, width, height) {
   const across = width === image.width ? image : resizeColumns(image, width);
   return height === image.height ? across : resizeRows(across, height);
@@ -85,7 +85,7 @@ function resizeColumns({ data, width, height }, newWidth) {
   for (let y = 0, to = 0; y < height; y++) {
     for (let x = 0; x < newWidth; x++, to += 4) {
       const { first, weights } = filters[x];
-      let red = 0, green = 0, blue = 0;
+      let [red, green, blue] = [0, 0, 0];
       for (let k = 0, at = 4 * (y * width + first); k < weights.length; k++, at += 4) {
         red += weights[k] * data[at];
         green += weights[k] * data[at + 1];

@@ -3,7 +3,7 @@
 
 const COLOR = { chosen: "#ffd60a", other: "#ffffff", line: "#000000" }; // boxes; a dark edge makes both visible
 
-export const percent = (value) => `${(100 * value).toFixed(1)} %`;
+export const percent = (value) => `${(100 * value).toFixed(1)}\u00a0%`;
 
 const element = (tag, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), properties);
@@ -76,7 +76,7 @@ export function showBars(list, { label, scores }) {
     const [title, track, value] = row.children;
     row.classList.toggle("best", name === label);
     title.textContent = name;
-    track.firstChild.style.width = percent(scores[name]).replace(" ", "");
+    track.firstChild.style.width = percent(scores[name]).replace("\u00a0", "");
     value.textContent = percent(scores[name]);
   });
 }
@@ -109,16 +109,16 @@ export function toJson({ name, image, faces, model }) {
   return JSON.stringify({ image: name, width: image.width, height: image.height, model, faces: rows }, null, 2);
 }
 
-/** One row a face; columns as the command `simfle` writes them. */
+/** One row a face, in the columns of the command `simfle`; a box is its four corners with blanks between. */
 export function toCsv({ name, faces }) {
   const names = Object.keys(faces[0].scores);
-  const head = ["image", "face", "xmin", "ymin", "xmax", "ymax", "detection_score", "label", "score", ...names];
-  const rows = faces.map(({ box, detection_score, label, score, scores }, index) => [
-    ...[name, index, box.xmin, box.ymin, box.xmax, box.ymax, number(detection_score), label, number(score)],
-    ...names.map((key) => number(scores[key])),
-  ]);
+  const head = ["image", "face", "box", "detection_score", "label", "score", ...names, "error"];
+  const rows = faces.map(({ box: { xmin, ymin, xmax, ymax }, detection_score, label, score, scores }, index) => {
+    const probabilities = names.map((key) => number(scores[key]));
+    return [name, index, [xmin, ymin, xmax, ymax].join(" "), number(detection_score), label, number(score), ...probabilities, ""];
+  });
   const quote = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
-  return [head, ...rows].map((row) => `${row.map(quote).join(",")}\r\n`).join("");
+  return [head, ...rows].map((row) => `${row.map(quote).join(",")}\n`).join("");
 }
 
 /** The picture at its own size with boxes and labels, as PNG. */
