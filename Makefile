@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo check test test-all lint bench exports install venv517 clean
+.PHONY: demo check test test-all browser lint bench exports install venv517 clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,13 @@ test: install
 # Kills, mutations, hosts and learning at length too.
 test-all: install
 	$(PYTEST)
+
+# The page (hub_cards/simfle-space) in headless Chromium; prints how far its answers are from Python's, and its times.
+browser: install
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || test -n "$(CHROMIUM)" || \
+		{ echo "no Chromium: apt-get install chromium, or set CHROMIUM to a program"; exit 1; }
+	@command -v npm >/dev/null || { echo "no Node.js: apt-get install nodejs npm"; exit 1; }
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/browser
 
 # Pretraining against what people have today; a table, and bench.json.
 bench: install

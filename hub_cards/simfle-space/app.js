@@ -2,62 +2,44 @@
 // From a photo or the camera to the faces on the page. `data-state` of <main> says what the page is doing.
 
 import { Camera } from "./camera.js";
-import { decodeImage } from "./images.js";
-import { DEFAULT_MODEL, loadModels } from "./models.js";
-import { Refusal } from "./refusal.js";
+import { decodeImage, Refusal } from "./images.js";
+import { DEFAULT_MODEL, HUB, loadModels } from "./models.js";
 import * as results from "./results.js";
 
 const by = (id) => document.getElementById(id);
 const main = document.querySelector("main");
 const camera = new Camera();
+const model = new URLSearchParams(location.search).get("model") ?? DEFAULT_MODEL;
 let models; // a promise of {detector, classifier}
-let modelName = DEFAULT_MODEL;
 let result; // what is shown: {name, source, image, faces, chosen, model}
-let lastFrame = 0; // milliseconds
 let turn = Promise.resolve(); // the models do one thing at a time
+let lastAnswer = 0; // of the camera, in milliseconds
 
-const nextTask = () => new Promise((resolve) => setTimeout(resolve));
+const nextTask = () => new Promise((resolve) => setTimeout(resolve)); // lets the browser draw
 
-function say(state, text) {
+function say(state, text, problem = "") {
   main.dataset.state = state;
   by("status").textContent = text;
-  by("problem").textContent = "";
+  by("problem").textContent = problem;
 }
 
-function sayProblem(error) {
-  if (!(error instanceof Refusal)) console.error(error);
-  main.dataset.state = "problem";
-  by("status").textContent = "";
-  by("problem").textContent = error instanceof Refusal ? error.message : `Something went wrong: ${error.message ?? error}`;
-}
-
-/** Runs one job after those before it; its failure becomes a sentence on the page. */
+/** Runs a job after those before it. Its failure becomes a sentence on the page. */
 function inTurn(job) {
-  turn = turn.then(job).catch(sayProblem);
-  return turn;
-}
-
-function load() {
-  const given = new URLSearchParams(location.search).get("model");
-  if (given !== null) modelName = given;
-  by("model").textContent = modelName;
-  if (!/^[\w.-]+\/[\w.-]+$/.test(modelName)) {
-    models = Promise.reject(new Refusal(`“${modelName}” is not a model's name. Write ?model=organisation/name.`));
-  } else {
-    by("model").href = `https://huggingface.co/${modelName}`;
-    models = loadModels(modelName, showProgress);
-  }
-  const loaded = models.finally(() => (by("progress").hidden = true));
-  inTurn(async () => {
-    await loaded;
-    say("ready", "The models are loaded. Choose a photo, drop one here, paste one, or use the camera.");
+  turn = turn.then(job).catch((error) => {
+    if (!(error instanceof Refusal)) console.error(error);
+    say("problem", "", error instanceof Refusal ? error.message : `Something went wrong: ${error.message ?? error}`);
   });
 }
 
-function showProgress(received, total) {
-  const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
-  Object.assign(by("progress"), { max: total, value: received });
-  by("megabytes").textContent = `${megabytes(received)} of ${megabytes(total)} MB`;
+async function load() {
+  if (!/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(model)) {
+    throw new Refusal(`“${model}” is not the name of a model. Write ?model=organisation/name.`);
+  }
+  Object.assign(by("model"), { textContent: model, href: `${HUB}/${model}` });
+  return loadModels(model, (received, total) => {
+    Object.assign(by("progress"), { max: total, value: received });
+    by("megabytes").textContent = `${(received / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
+  });
 }
 
 /** The faces of an image, the largest first, with their expressions. */
@@ -71,58 +53,50 @@ async function findExpressions(image, onTile) {
 }
 
 function show(next) {
-  const chosen = Math.min(next.chosen ?? 0, next.faces.length - 1);
-  result = { ...next, chosen, model: modelName };
+  const chosen = Math.min(next.chosen, next.faces.length - 1); // -1 without faces
+  result = { ...next, chosen, model };
   by("result").hidden = false;
-  by("faces").hidden = by("downloads").hidden = by("table").hidden = result.faces.length === 0;
+  for (const id of ["faces", "downloads", "table"]) by(id).hidden = chosen < 0;
   by("picture").ariaLabel = results.describe(result);
   drawPicture();
   results.showFaces(by("face-list"), result.faces, chosen);
-  results.showTable(by("table").querySelector("table"), result.faces);
+  results.showTable(by("table").firstElementChild, result.faces);
   if (chosen >= 0) results.showBars(by("bars"), result.faces[chosen]);
 }
 
 function drawPicture() {
-  const { clientWidth } = by("picture").parentElement;
-  const density = self.devicePixelRatio || 1;
-  const width = Math.min(clientWidth, (0.8 * innerHeight * result.image.width) / result.image.height);
-  by("picture").style.width = `${width}px`;
-  results.drawPicture(by("picture"), result, width * density, 13 * density);
+  const { width, height } = result.image;
+  const shown = Math.min(by("picture").parentElement.clientWidth, (0.8 * innerHeight * width) / height);
+  by("picture").style.width = `${shown}px`;
+  results.drawPicture(by("picture"), result, shown * devicePixelRatio, 13 * devicePixelRatio);
 }
 
 function classifyFile(file) {
   camera.stop();
-  return inTurn(async () => {
-    const name = file.name || "pasted picture";
+  inTurn(async () => {
+    const name = file.name || "The picture";
     say("working", `Looking for faces in ${name} …`);
-    const { bitmap, image } = await decodeImage(file);
-    const onTile = (index, count) => {
-      by("status").textContent = `Looking for faces in ${name}: part ${index} of ${count} …`;
-      return nextTask();
-    };
     await nextTask();
-    const faces = await findExpressions(image, onTile);
-    show({ name, source: bitmap, image, faces });
-    if (faces.length > 0) say("done", results.describe(result));
-    else say("done", `No face was found in ${name}. A face should be at least 48 pixels wide and seen from the front.`);
+    const { source, image } = await decodeImage(file, name);
+    const faces = await findExpressions(image, (number, count) => {
+      by("status").textContent = `Looking for faces in ${name}: part ${number} of ${count} …`;
+      return nextTask();
+    });
+    show({ name, source, image, faces, chosen: 0 });
+    const none = `No face was found in ${name}. A face should be at least 48 pixels high and seen from the front.`;
+    say("done", faces.length > 0 ? results.describe(result) : none);
   });
-}
-
-function takeFiles(files, event) {
-  if (files.length === 0) return;
-  event?.preventDefault();
-  classifyFile(files[0]);
 }
 
 function toggleCamera() {
   if (camera.isWanted) return camera.stop();
   camera.isWanted = true;
   by("camera").textContent = "Stop the camera";
-  return inTurn(async () => {
+  inTurn(async () => {
     try {
       await models;
       if (!camera.isWanted) return;
-      say("camera", "The camera is on. Its pictures stay in this browser.");
+      say("working", "Waiting for the camera …");
       await camera.run(showFrame);
       say("ready", "The camera is off.");
     } finally {
@@ -134,50 +108,53 @@ function toggleCamera() {
 }
 
 async function showFrame(image) {
+  if (main.dataset.state !== "camera") say("camera", "The camera is on. Its pictures stay in this browser.");
   const faces = await findExpressions(image);
   const source = new OffscreenCanvas(image.width, image.height);
   source.getContext("2d").putImageData(image, 0, 0); // the frame that was classified: the video has gone on
   show({ name: "camera", source, image, faces, chosen: Math.max(0, result?.chosen ?? 0) });
   const now = performance.now();
-  by("rate").textContent = `${(1000 / (now - lastFrame)).toFixed(0)} answers a second`;
-  lastFrame = now;
+  by("rate").textContent = `${(1000 / (now - lastAnswer)).toFixed(0)} answers a second`;
+  lastAnswer = now;
 }
 
-function choose(index) {
-  if (index >= 0) show({ ...result, chosen: index });
-}
+const choose = (index) => index >= 0 && show({ ...result, chosen: index });
 
-function faceAt(event) {
+function chooseAt({ offsetX, offsetY }) {
   const scale = result.image.width / by("picture").clientWidth;
-  const [x, y] = [event.offsetX * scale, event.offsetY * scale];
-  return result.faces.findLastIndex(({ box }) => x >= box.xmin && x <= box.xmax && y >= box.ymin && y <= box.ymax);
+  const [x, y] = [offsetX * scale, offsetY * scale];
+  choose(result.faces.findLastIndex(({ box }) => x >= box.xmin && x <= box.xmax && y >= box.ymin && y <= box.ymax));
 }
 
 function listen() {
   by("file").addEventListener("change", ({ target }) => {
-    takeFiles(target.files);
+    if (target.files.length > 0) classifyFile(target.files[0]);
     target.value = ""; // so that the same file can be chosen again
   });
-  document.addEventListener("paste", (event) => takeFiles(event.clipboardData.files, event));
+  document.addEventListener("paste", ({ clipboardData: { files } }) => files.length > 0 && classifyFile(files[0]));
   for (const type of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(type, (event) => {
-      event.preventDefault(); // else the browser would open the file in place of the page
+      event.preventDefault(); // else the browser opens the file in place of the page
       by("drop").classList.toggle("over", type === "dragover");
-      if (type === "drop") takeFiles(event.dataTransfer.files);
+      if (type === "drop" && event.dataTransfer.files.length > 0) classifyFile(event.dataTransfer.files[0]);
     });
   }
   by("camera").addEventListener("click", toggleCamera);
   by("face-list").addEventListener("change", ({ target }) => choose(Number(target.value)));
-  by("picture").addEventListener("click", (event) => choose(faceAt(event)));
+  by("picture").addEventListener("click", chooseAt);
   addEventListener("resize", () => result && drawPicture());
-  const baseName = () => `${result.name.replace(/\.\w+$/, "").replaceAll(" ", "-")}-faces`;
-  const text = (content, type) => new Blob([content], { type });
-  by("csv").addEventListener("click", () => results.save(text(results.toCsv(result), "text/csv"), `${baseName()}.csv`));
-  by("json").addEventListener("click", () =>
-    results.save(text(results.toJson(result), "application/json"), `${baseName()}.json`),
-  );
-  by("png").addEventListener("click", async () => results.save(await results.toPng(result), `${baseName()}.png`));
+  const offer = (id, type, make) =>
+    by(id).addEventListener("click", async () => {
+      results.save(await make(result), type, `${result.name.replace(/\.\w+$/, "")}-faces.${id}`);
+    });
+  offer("csv", "text/csv", results.toCsv);
+  offer("json", "application/json", results.toJson);
+  offer("png", "image/png", results.toPng);
 }
 
 listen();
-load();
+models = load().finally(() => (by("loading").hidden = true));
+inTurn(async () => {
+  await models;
+  say("ready", "The models are loaded. Choose a photo, drop one here, paste one, or use the camera.");
+});

@@ -1,7 +1,6 @@
 // Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 
-import { readPixels } from "./images.js";
-import { Refusal } from "./refusal.js";
+import { readPixels, Refusal } from "./images.js";
 
 const SIZE = { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "user" };
 
@@ -15,14 +14,14 @@ const SENTENCES = {
 export class Camera {
   isWanted = false;
 
-  /** Calls `onFrame(video, image)` for a frame, waits for it, and goes on with the newest, until stop(). */
+  /** Calls `onFrame(image)` for a frame, waits for it, and goes on with the newest, until stop(). */
   async run(onFrame) {
     const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true });
     try {
       video.srcObject = await open();
       await video.play();
       while (this.isWanted && video.srcObject.active) {
-        await onFrame(await readPixels(video, video.videoWidth, video.videoHeight));
+        await onFrame(readPixels(video, video.videoWidth, video.videoHeight));
         await new Promise(requestAnimationFrame); // a hidden page waits here
       }
     } finally {

@@ -1,8 +1,7 @@
 // Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 // A face to the probabilities of its expressions, prepared as the model's preprocessor_config.json says.
 
-import { cut, resize } from "./images.js";
-import { Refusal } from "./refusal.js";
+import { cut, Refusal, resize } from "./images.js";
 
 const BILINEAR = 2; // Pillow's number of the filter
 
@@ -18,9 +17,11 @@ export class Classifier {
     Object.assign(this, { temperature: config.temperature ?? 1, classPrior: config.class_prior });
   }
 
-  /** {label, score, scores} of the face in a box of an image; scores maps every label to its probability. */
-  async classify(image, box) {
-    const pixels = this.prepare(cutFace(image, box));
+  /** {label, score, scores} of the square about a box; scores maps every label to its probability. */
+  async classify(image, { xmin, ymin, xmax, ymax }) {
+    const side = Math.max(1, xmax - xmin, ymax - ymin);
+    const [left, top] = [Math.round((xmin + xmax - side) / 2), Math.round((ymin + ymax - side) / 2)];
+    const pixels = this.prepare(cut(image, left, top, side, side));
     const input = new this.ort.Tensor("float32", pixels, [1, 3, this.side, this.side]);
     const outputs = await this.session.run({ [this.session.inputNames[0]]: input });
     const logits = [...outputs[this.session.outputNames[0]].data];
@@ -46,13 +47,6 @@ export class Classifier {
     }
     return pixels;
   }
-}
-
-/** The square about a box, with its larger side; what lies outside the image repeats its edge. */
-function cutFace(image, { xmin, ymin, xmax, ymax }) {
-  const side = Math.max(1, xmax - xmin, ymax - ymin);
-  const [left, top] = [Math.round((xmin + xmax - side) / 2), Math.round((ymin + ymax - side) / 2)];
-  return cut(image, left, top, side, side);
 }
 
 function softmax(logits) {

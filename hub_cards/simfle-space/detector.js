@@ -6,6 +6,7 @@
 import { centre, cut, resize } from "./images.js";
 
 const SIDE = 640;
+const SIDE_WITHIN_BORDER = 426; // of the image in the look with a border: 426 + 2 * 107 = 640
 const STRIDES = [8, 16, 32];
 const THRESHOLD = 0.7; // least score
 const LARGEST_IOU = 0.3; // intersection over union of two faces that both stay
@@ -27,7 +28,7 @@ export class FaceDetector {
     if ((MIN_FACE_SIZE * SIDE) / Math.max(image.width, image.height) < SMALLEST_SEEN) {
       faces.push(...(await this.lookAtTiles(image, onTile)));
     }
-    if (faces.length === 0) faces = await this.lookWithBorder(image);
+    if (faces.length === 0) faces = await this.look(image, true);
     const smallest = (Math.min(MIN_FACE_SIZE, image.width, image.height) * 2) / 3;
     return suppress(faces)
       .map(toWholePixels)
@@ -35,25 +36,14 @@ export class FaceDetector {
       .sort((a, b) => area(b.box) - area(a.box));
   }
 
-  /** Faces of the whole image, scaled to fit and put in the middle of a look. */
-  async look(image) {
-    const scale = SIDE / Math.max(image.width, image.height);
-    const small = resize(image, scaledLength(image.width, scale), scaledLength(image.height, scale));
+  /** Faces of the whole image, scaled to fit; with a border, of the image within its repeated edge. */
+  async look(image, withBorder = false) {
+    const scale = (withBorder ? SIDE_WITHIN_BORDER : SIDE) / Math.max(image.width, image.height);
+    const [width, height] = [scaledLength(image.width, scale), scaledLength(image.height, scale)];
+    const [x, y] = withBorder ? [Math.round(width / 4), Math.round(height / 4)] : [0, 0];
+    const small = cut(resize(image, width, height), -x, -y, width + 2 * x, height + 2 * y);
     const faces = await this.run(centre(small, SIDE));
-    return faces.map((face) => moved(face, centred(small.width), centred(small.height), scale));
-  }
-
-  /** As `look`, with the edge repeated for a quarter of the sides. A large image is scaled first. */
-  async lookWithBorder(image) {
-    const border = (length) => Math.round(length / 4);
-    let scale = 1;
-    if (Math.max(image.width, image.height) > SIDE) {
-      scale = SIDE / Math.max(image.width + 2 * border(image.width), image.height + 2 * border(image.height));
-      image = resize(image, scaledLength(image.width, scale), scaledLength(image.height, scale));
-    }
-    const [x, y] = [border(image.width), border(image.height)];
-    const faces = await this.look(cut(image, -x, -y, image.width + 2 * x, image.height + 2 * y));
-    return faces.map((face) => moved(face, x, y, scale));
+    return faces.map((face) => moved(face, centred(small.width) + x, centred(small.height) + y, scale));
   }
 
   /** Faces in overlapping tiles of the image, scaled so that the smallest face has 20 pixels. */
@@ -68,12 +58,10 @@ export class FaceDetector {
       const found = await this.run(centre(cut(scaled, left, top, width, height), SIDE));
       for (const inLook of found) {
         const face = moved(inLook, centred(width), centred(height), 1);
-        const isCut =
-          (face.x < 0 && left > 0) ||
-          (face.y < 0 && top > 0) ||
-          (face.x + face.width > width && left + width < scaled.width) ||
-          (face.y + face.height > height && top + height < scaled.height);
-        faces.push({ ...moved(face, -left, -top, scale), isCut });
+        const isCutBefore = (face.x < 0 && left > 0) || (face.y < 0 && top > 0);
+        const isCutBehind = face.x + face.width > width && left + width < scaled.width;
+        const isCutBelow = face.y + face.height > height && top + height < scaled.height;
+        faces.push({ ...moved(face, -left, -top, scale), isCut: isCutBefore || isCutBehind || isCutBelow });
       }
     }
     return faces;

@@ -1,54 +1,48 @@
 // Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 // Pixels: decoding, cutting and resizing as Pillow does. An image is {data, width, height}, data being 8-bit RGBA.
 
-import { Refusal } from "./refusal.js";
+/** A failure whose message is a sentence for the person in front of the page. */
+export class Refusal extends Error {}
 
 const MAX_PIXELS = 100e6; // a canvas of this size takes 400 MB
+const KINDS = "Choose a JPEG, PNG, WebP, GIF, BMP or AVIF file.";
 
-/** A file as {bitmap, image}: EXIF orientation applied, colour profile ignored, as the Python pipeline does. */
-export async function decodeImage(file) {
-  const name = file.name || "The pasted picture";
-  if (file.type && !file.type.startsWith("image/")) {
-    throw new Refusal(`${name} is not a picture. Choose a JPEG, PNG, WebP, GIF, BMP or AVIF file.`);
-  }
+/** A file as {source, image}: EXIF orientation applied, colour profile ignored, as the Python pipeline does. */
+export async function decodeImage(file, name) {
+  if (file.type && !file.type.startsWith("image/")) throw new Refusal(`${name} is not a picture. ${KINDS}`);
   const options = { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "none" };
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file, options);
-  } catch {
-    throw new Refusal(
-      `${name} cannot be read as a picture. It may be damaged, or of a kind that this browser cannot read (HEIC, for ` +
-        "example). Choose a JPEG, PNG, WebP, GIF, BMP or AVIF file.",
-    );
+  const source = await createImageBitmap(file, options).catch(() => {
+    const why = "It may be damaged, or of a kind that this browser cannot read (HEIC, for example).";
+    throw new Refusal(`${name} cannot be read as a picture. ${why} ${KINDS}`);
+  });
+  const { width, height } = source;
+  if (width * height > MAX_PIXELS) {
+    throw new Refusal(`${name} has ${width} x ${height} pixels. Choose a picture of at most 100 megapixels.`);
   }
-  if (bitmap.width * bitmap.height > MAX_PIXELS) {
-    throw new Refusal(`${name} has ${bitmap.width} x ${bitmap.height} pixels. Choose one of at most 100 megapixels.`);
-  }
-  return { bitmap, image: await readPixels(bitmap) };
+  return { source, image: readPixels(source, width, height) };
 }
 
 /** The pixels of an ImageBitmap or a video. */
-export async function readPixels(source, width = source.width, height = source.height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+export function readPixels(source, width, height) {
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(source, 0, 0, width, height);
   return context.getImageData(0, 0, width, height);
 }
 
-/** The rectangle of whole pixels at (left, top); what lies outside the image repeats its edge. */
+/** A rectangle of the image; what lies outside the image repeats its edge. */
 export function cut(image, left, top, width, height) {
-  const from = new Uint32Array(image.data.buffer, image.data.byteOffset, image.width * image.height);
+  const pixels = new Uint32Array(image.data.buffer); // one number a pixel
   const data = new Uint8ClampedArray(4 * width * height);
-  const to = new Uint32Array(data.buffer);
+  const out = new Uint32Array(data.buffer);
   const clamp = (value, end) => Math.min(Math.max(value, 0), end - 1);
   for (let y = 0; y < height; y++) {
     const row = clamp(top + y, image.height) * image.width;
-    for (let x = 0; x < width; x++) to[y * width + x] = from[row + clamp(left + x, image.width)];
+    for (let x = 0; x < width; x++) out[y * width + x] = pixels[row + clamp(left + x, image.width)];
   }
   return { data, width, height };
 }
 
-/** The image in the middle of a black square. */
+/** The image in the middle of a black square of `side` pixels. */
 export function centre(image, side) {
   const data = new Uint8ClampedArray(4 * side * side);
   const [left, top] = [Math.floor((side - image.width) / 2), Math.floor((side - image.height) / 2)];
@@ -58,13 +52,13 @@ export function centre(image, side) {
   return { data, width: side, height: side };
 }
 
-/** The image at another size: bilinear and antialiased, one axis after the other, 8 bits in between, as Pillow's resize. */
+/** The image at another size: bilinear, antialiased, one axis after the other with 8 bits in between, as Pillow. */
 export function resize(image, width, height) {
   const across = width === image.width ? image : resizeColumns(image, width);
   return height === image.height ? across : resizeRows(across, height);
 }
 
-/** Weights of one axis: a triangle as wide as a new pixel covers of the old ones, and at least two pixels wide. */
+/** Weights of one axis: a triangle over twice what a new pixel covers of the old ones, and over two pixels at least. */
 function filterWeights(before, after) {
   const scale = before / after;
   const support = Math.max(scale, 1);
@@ -80,21 +74,20 @@ function filterWeights(before, after) {
 }
 
 function resizeColumns({ data, width, height }, newWidth) {
-  const out = new Uint8ClampedArray(4 * newWidth * height); // an 8-bit clamped array rounds
+  const out = new Uint8ClampedArray(4 * newWidth * height).fill(255); // an 8-bit clamped array rounds
   const filters = filterWeights(width, newWidth);
   for (let y = 0, to = 0; y < height; y++) {
     for (let x = 0; x < newWidth; x++, to += 4) {
       const { first, weights } = filters[x];
       let [red, green, blue] = [0, 0, 0];
-      for (let k = 0, at = 4 * (y * width + first); k < weights.length; k++, at += 4) {
-        red += weights[k] * data[at];
-        green += weights[k] * data[at + 1];
-        blue += weights[k] * data[at + 2];
+      for (let k = 0, from = 4 * (y * width + first); k < weights.length; k++, from += 4) {
+        red += weights[k] * data[from];
+        green += weights[k] * data[from + 1];
+        blue += weights[k] * data[from + 2];
       }
       out[to] = red;
       out[to + 1] = green;
       out[to + 2] = blue;
-      out[to + 3] = 255;
     }
   }
   return { data: out, width: newWidth, height };

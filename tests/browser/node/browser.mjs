@@ -14,7 +14,7 @@ const SPACE = path.join(CARDS, 'simfle-space');
 const TYPES = { html: 'text/html', js: 'text/javascript', css: 'text/css', mjs: 'text/javascript', wasm: 'application/wasm' };
 const CDN = /^https:\/\/cdn\.jsdelivr\.net\/npm\/(onnxruntime-web)@[\d.]+\/(.+)$/;
 const HUB = /^https:\/\/huggingface\.co\/([\w.-]+)\/([\w.-]+)\/resolve\/[\w]+\/(.+)$/;
-export const COMMIT = '1'.repeat(40);
+const COMMIT = '1'.repeat(40);
 const OPEN = { 'Access-Control-Allow-Origin': '*', 'Access-Control-Expose-Headers': 'X-Repo-Commit', 'X-Repo-Commit': COMMIT };
 
 const type = (file) => TYPES[path.extname(file).slice(1)] ?? 'application/octet-stream';

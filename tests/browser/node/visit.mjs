@@ -5,13 +5,14 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import axe from 'axe-core';
-import { COMMIT, launch, openPage, servePage, waitFor } from './browser.mjs';
+import { launch, openPage, servePage, waitFor } from './browser.mjs';
 
 const plan = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
 const server = await servePage();
 const browser = await launch(plan);
 const MODEL = 'simfle-resnet18-ferplus-plain';
 const seen = {};
+const photograph = (name) => path.join(plan.folder, name);
 
 /** Puts the page back to a state that it never says itself, so that the next state is an answer. */
 const forget = (page) => page.evaluate(() => (document.querySelector('main').dataset.state = 'asked'));
@@ -65,7 +66,7 @@ async function giveByEvent(page, kind, file) {
 /** Every stop of the Tab key: what it is, and whether an outline shows it. */
 async function tabStops(page) {
   const stops = [];
-  await page.evaluate(() => (document.activeElement.blur(), scrollTo(0, 0)));
+  await page.click('h1'); // from here the Tab key goes on
   for (let i = 0; i < 30; i++) {
     await page.keyboard.press('Tab');
     const stop = await page.evaluate(() => {
@@ -95,6 +96,7 @@ async function visit() {
     };
     new MutationObserver(note).observe(document, { subtree: true, childList: true, attributes: true });
   });
+  page.on('filechooser', (chooser) => chooser.setFiles(photograph('six.png')));
   await page.goto(server.url);
   await page.setInputFiles('#file', plan.photographs[0]); // before the models are there: the photo waits for them
   seen.first = { ...(await waitFor(page, 'done', 'problem')), moments: await page.evaluate(() => globalThis.moments) };
@@ -112,13 +114,11 @@ async function visit() {
   for (const file of [...plan.photographs, ...plan.others]) {
     seen.photographs[path.basename(file)] = { ...(await give(page, file)), faces: await faces(page) };
   }
-  const astronaut = plan.photographs.find((file) => file.endsWith('astronaut.png'));
-  for (const kind of ['drop', 'paste']) seen[kind] = await giveByEvent(page, kind, astronaut);
+  for (const kind of ['drop', 'paste']) seen[kind] = await giveByEvent(page, kind, photograph('astronaut.png'));
 
   await forget(page);
   await page.focus('#file');
-  const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.keyboard.press('Enter')]);
-  await chooser.setFiles(plan.photographs.find((file) => file.endsWith('six.png')));
+  await page.keyboard.press('Enter');
   seen.dialog = { ...(await waitFor(page, 'done', 'problem')), faces: await faces(page) };
   seen.tabStops = await tabStops(page);
   seen.bars = [];
@@ -132,7 +132,7 @@ async function visit() {
   seen.csv = fs.readFileSync(await download(page, 'csv'), 'utf8');
   seen.png = await download(page, 'png');
   seen.shapes = await shapes(page);
-  await give(page, plan.others.find((file) => file.endsWith('coffee.png')));
+  await give(page, photograph('coffee.png'));
   seen.axe.noFace = await violations(page);
   seen.camera = await watchCamera(page);
   seen.problems = problems;
@@ -161,7 +161,7 @@ async function shapes(page) {
       found[`${colorScheme} ${width}`] = await page.evaluate(() => ({
         content: document.documentElement.scrollWidth,
         picture: document.getElementById('picture').clientWidth,
-        motion: getComputedStyle(document.querySelector('.fill')).transitionDuration,
+        motion: getComputedStyle(document.querySelector('.track span')).transitionDuration,
         ground: getComputedStyle(document.body).backgroundColor,
       }));
       await page.screenshot({ path: path.join(plan.folder, `${colorScheme}_${width}.png`), fullPage: true });
@@ -193,27 +193,39 @@ async function watchCamera(page) {
   return { ...on, answers, label, off: await waitFor(page, 'ready', 'problem') };
 }
 
-/** A visit in a new context where something is missing; what the page says. */
-async function failure({ search = '', answers, script, act, ...options } = {}) {
-  const context = await browser.newContext(options);
+/** A visit in a new context where something is missing; what the page says, or what `act` gives. */
+async function failure({ search = '', answers, script, act } = {}) {
+  const context = await browser.newContext();
   const { page } = await openPage(context, { ...plan, answers });
   if (script) await page.addInitScript(script);
   await page.goto(server.url + search);
-  let said = await waitFor(page, 'ready', 'problem');
-  if (act) said = await act(page);
+  const said = await waitFor(page, 'ready', 'problem');
+  const acted = await act?.(page);
   await context.close();
-  return said;
+  return acted ?? said;
 }
 
-async function failures() {
-  const camera = async (page) => {
+/** Loaded models, a classifier with a temperature, but bad files and no camera. */
+async function otherFailures(page) {
+  const camera = async () => {
     await forget(page);
     await page.click('#camera');
     return waitFor(page, 'camera', 'problem');
   };
-  const absent = () => {
-    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('Requested device not found', 'NotFoundError'));
-  };
+  await give(page, photograph('six.png'));
+  seen.calibrated = await faces(page);
+  const cameraRefused = await camera(); // this context has no permission
+  await page.evaluate(() => {
+    const absent = new DOMException('Requested device not found', 'NotFoundError'); // as where there is no camera
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(absent);
+  });
+  const cameraAbsent = await camera();
+  return { cameraRefused, cameraAbsent, wrongType: await give(page, plan.notes), broken: await give(page, plan.broken) };
+}
+
+async function failures() {
+  const config = JSON.parse(fs.readFileSync(path.join(plan.model, 'config.json'), 'utf8'));
+  const calibrated = { 'main/config.json': Buffer.from(JSON.stringify({ ...config, temperature: 2 })) };
   return {
     classifier: await failure({ answers: { 'model_quantized.onnx': 'abort' } }),
     config: await failure({ answers: { [`${MODEL}/resolve`]: 'abort' } }),
@@ -225,25 +237,13 @@ async function failures() {
     noModel: await failure({ search: '?model=simfle/unknown', answers: { 'simfle/unknown': 401 } }),
     noName: await failure({ search: '?model=../../other' }),
     noWebAssembly: await failure({ script: () => delete globalThis.WebAssembly }),
-    cameraRefused: await failure({ act: camera }),
-    cameraAbsent: await failure({ script: absent, act: camera, permissions: ['camera'] }),
-    wrongType: await failure({ act: (page) => give(page, plan.notes) }),
-    broken: await failure({ act: (page) => give(page, plan.broken) }),
+    ...(await failure({ answers: calibrated, act: otherFailures })),
   };
-}
-
-/** The same classifier with a temperature in its config.json, under another name. */
-async function calibrated() {
-  const config = JSON.parse(fs.readFileSync(path.join(plan.model, 'config.json'), 'utf8'));
-  const answers = { [`${COMMIT}/config.json`]: Buffer.from(JSON.stringify({ ...config, temperature: 2 })) };
-  const six = plan.photographs.find((file) => file.endsWith('six.png'));
-  return failure({ answers, act: async (page) => (await give(page, six), faces(page)) });
 }
 
 try {
   await visit();
   seen.failures = await failures();
-  seen.calibrated = await calibrated();
   console.log(JSON.stringify(seen));
 } finally {
   await browser.close();
