@@ -3,7 +3,6 @@
 import { readPixels, Refusal } from "./images.js";
 
 const SIZE = { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "user" };
-
 const SENTENCES = {
   NotAllowedError: "The camera was refused. Allow this page to use the camera in the browser's settings, then try again.",
   NotFoundError: "No camera was found. Connect one, or choose a photo.",

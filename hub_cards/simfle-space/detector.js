@@ -1,7 +1,6 @@
 // Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-// YuNet: where the faces of an image are. face_detection_simfle.py says in which looks the detector sees an image, and
-// its function names are here too: a change there is a change here. A look is 640 x 640 pixels. A face is {x, y, width,
-// height, points, score} while it is looked for, then {box, detection_score, landmarks}.
+// YuNet: where the faces of an image are, by the looks of modeling_simfle/face_detection_simfle.py (a change there is a
+// change here). A look is 640 x 640 pixels. A face is {x, y, width, height, points, score} until its pixels are whole.
 
 import { centre, cut, resize } from "./images.js";
 

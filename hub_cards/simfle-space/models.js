@@ -12,9 +12,8 @@ const RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/";
 const DETECTOR = `${HUB}/opencv/face_detection_yunet/resolve/main/face_detection_yunet_2023mar.onnx`;
 const DETECTOR_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4";
 const WEIGHTS = ["onnx/model_quantized.onnx", "onnx/model.onnx"]; // the first that is there
-const CACHE = "simfle-space";
 
-const openCache = () => self.caches?.open(CACHE).catch(() => undefined); // a private window may forbid it
+const openCache = () => self.caches?.open("simfle-space").catch(() => undefined); // a private window may forbid it
 const unreachable = (name) => new Refusal(`${name} cannot be reached. Check the connection and load the page again.`);
 
 /** {detector, classifier}, the classifier being `id` on the Hub. onProgress(received, total) counts bytes. */
@@ -36,8 +35,7 @@ export async function loadModels(id, onProgress) {
     });
     return [ort, session];
   };
-  const openDetector = async () => {
-    const name = "The face detector";
+  const openDetector = async (name = "The face detector") => {
     const bytes = await download(DETECTOR, name, { progress, sha256: DETECTOR_SHA256 });
     return new FaceDetector(...(await open(bytes, name)));
   };
@@ -65,18 +63,18 @@ async function loadRuntime(progress) {
 /** Config, image processor and weights of one commit: the one that config.json of the main branch comes from. */
 async function downloadClassifier(id, progress) {
   const name = `The classifier ${id}`;
-  const { config, commit } = await fetchConfig(`${HUB}/${id}/resolve/main/config.json`, id, name);
   const folder = `${HUB}/${id}/resolve/`;
+  const { config, commit } = await fetchConfig(`${folder}main/config.json`, id, name);
   const get = (path, missing) => download(`${folder}${commit}/${path}`, name, { progress, missing });
-  const missing = `${id} has no ONNX file (${WEIGHTS.join(" or ")}), so this page cannot run it.`;
+  const noWeights = `${id} has no ONNX file (${WEIGHTS.join(" or ")}), so this page cannot run it.`;
   const [processor, weights] = await Promise.all([
     get("preprocessor_config.json", `${id} has no preprocessor_config.json.`),
-    get(WEIGHTS[0], null).then((bytes) => bytes ?? get(WEIGHTS[1], missing)),
+    get(WEIGHTS[0], null).then((bytes) => bytes ?? get(WEIGHTS[1], noWeights)),
   ]);
   const cache = await openCache();
   for (const { url } of (await cache?.keys()) ?? []) {
-    const isOld = url.startsWith(folder) && !url.startsWith(`${folder}${commit}/`) && !url.startsWith(`${folder}main/`);
-    if (isOld) await cache.delete(url);
+    const isKept = [`${folder}${commit}/`, `${folder}main/`].some((start) => url.startsWith(start));
+    if (url.startsWith(folder) && !isKept) await cache.delete(url); // an older commit's
   }
   return { config, processor: JSON.parse(new TextDecoder().decode(processor)), weights };
 }

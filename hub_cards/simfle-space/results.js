@@ -37,7 +37,8 @@ function drawFace(context, { box, label, score }, index, color, scale, unit) {
     Object.assign(context, { strokeStyle, lineWidth: Math.max(1, thickness * unit) });
     context.strokeRect(x, y, right - x, bottom - y);
   }
-  const text = `${index + 1} ${label} ${Math.round(100 * score)} %`;
+  const isNarrow = color !== CHOSEN && right - x < 5 * unit; // labels would cover other faces
+  const text = isNarrow ? String(index + 1) : `${index + 1} ${label} ${Math.round(100 * score)} %`;
   const [width, height] = [context.measureText(text).width + unit, 1.6 * unit];
   const left = Math.max(0, Math.min(x, context.canvas.width - width));
   const top = Math.max(0, y >= height ? y - height : Math.min(bottom, context.canvas.height - height));
@@ -116,8 +117,8 @@ export function toCsv({ name, faces }) {
 /** The picture at its own size with boxes and labels, as a PNG file. */
 export async function toPng(result) {
   const canvas = document.createElement("canvas");
-  const { width, height } = result.image;
-  drawPicture(canvas, { ...result, chosen: -1 }, width, Math.max(12, Math.round(Math.max(width, height) / 50)));
+  const narrowest = Math.min(...result.faces.map(({ box }) => box.xmax - box.xmin));
+  drawPicture(canvas, { ...result, chosen: -1 }, result.image.width, Math.max(10, narrowest / 6));
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 

@@ -76,7 +76,7 @@ def seen(packages, plan) -> dict:
     file.write_text(json.dumps(plan, default=str))
     environment = {**os.environ, "CHROMIUM": CHROMIUM}
     command = ["node", str(NODE / "visit.mjs"), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

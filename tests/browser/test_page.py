@@ -16,6 +16,7 @@ from tests.new_process import ROOT
 SPACE = ROOT / "hub_cards" / "simfle-space"
 LABELS = list(json.loads((PLAIN / "config.json").read_text())["id2label"].values())
 ASTRONAUT = {"xmin": 179, "ymin": 63, "xmax": 270, "ymax": 174}
+pytestmark = pytest.mark.timeout(900)  # a bound for hangs: the first test waits for all visits
 HOSTS = ("http://127.0.0.1:", "https://cdn.jsdelivr.net/npm/onnxruntime-web@", "https://huggingface.co/")
 
 
@@ -99,7 +100,9 @@ def test_downloads(seen, plan):
         assert (row["image"], row["face"], row["label"]) == ("six.png", str(index), face["label"])
         assert list(map(int, row["box"].split())) == [face["box"][key] for key in ("xmin", "ymin", "xmax", "ymax")]
         assert sum(float(row[label]) for label in LABELS) == pytest.approx(1, abs=1e-4)
-    annotated, photo = (np.asarray(Image.open(file).convert("RGB")) for file in (seen["png"], plan["folder"] / "six.png"))
+    annotated, photo = (
+        np.asarray(Image.open(file).convert("RGB")) for file in (seen["png"], plan["folder"] / "six.png")
+    )
     assert annotated.shape == photo.shape
     box = seen["dialog"]["faces"][0]["box"]
     assert (annotated[box["ymin"], box["xmin"] : box["xmax"]] != photo[box["ymin"], box["xmin"] : box["xmax"]]).any()
