@@ -9,12 +9,13 @@ import sys
 
 from training import finetune
 from training.finetuning import loop as fine_tuning_loop
+from training.runtime import training_run
 from training.runtime.arguments import run_main
 
 
 def main() -> int | None:
     fault, *flags = sys.argv[1:]
-    make_loader, save = fine_tuning_loop.make_epoch_loader, fine_tuning_loop.save_checkpoint
+    make_loader, save = fine_tuning_loop.make_epoch_loader, training_run.save_checkpoint
     loaders, saves = itertools.count(1), itertools.count(1)  # one of each an epoch
 
     def faulty_loader(*arguments):
@@ -32,7 +33,7 @@ def main() -> int | None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         save(*arguments)
 
-    fine_tuning_loop.make_epoch_loader, fine_tuning_loop.save_checkpoint = faulty_loader, faulty_save
+    fine_tuning_loop.make_epoch_loader, training_run.save_checkpoint = faulty_loader, faulty_save
     return finetune.main(flags)
 
 

@@ -33,7 +33,8 @@ class FastStep:
     def __init__(self, config, device: str, precision: str, compiled: bool = False):
         import torch
 
-        from training.pretraining.setup import PretrainingArguments, make_model_and_optimizer
+        from training.pretraining.arguments import PretrainingArguments
+        from training.pretraining.model import make_model_and_optimizer
 
         self.model, self.optimizer = make_model_and_optimizer(config, None, PretrainingArguments())
         self.model.to(device)
@@ -204,15 +205,14 @@ def our_batches(faces, config, bench, device: str):
     from accelerate import Accelerator
 
     from modeling_simfle import SimFLEImageProcessor
-    from training.data.faces import DatasetArguments
-    from training.pretraining.setup import PretrainingArguments, make_feeder, make_sampler
+    from training.pretraining.arguments import PretrainingArguments
+    from training.pretraining.batches import make_feeder, make_sampler
 
     run = PretrainingArguments(view_size=bench.view_size, per_device_train_batch_size=bench.batch_size)
     run.num_train_epochs = 1
     accelerator = Accelerator(cpu=device == "cpu")
-    sampler = make_sampler(accelerator, faces, run, 0)
-    data = DatasetArguments(num_workers=bench.num_workers)
-    feeder = make_feeder(accelerator, config, SimFLEImageProcessor(), faces, sampler, run, data)
+    sampler = make_sampler(accelerator, faces, run)
+    feeder = make_feeder(accelerator, config, SimFLEImageProcessor(), faces, sampler, run, bench.num_workers)
     assert feeder.device.type == torch.device(device).type
     group_ids = make_batch(config, bench, device)["group_ids"]  # those of the timed step: no second compilation
     for _ in range(sampler.last_step):

@@ -49,11 +49,6 @@ class DatasetArguments:
     max_bad_images: int = field(
         default=0, metadata={"help": "Stop when more images than this cannot be decoded; each is named."}
     )
-    streaming: bool = field(
-        default=False, metadata={"help": "pretraining: read Parquet or WebDataset shards as a stream, never as a whole"}
-    )
-    shuffle_buffer: int = field(default=10000, metadata={"help": "pictures among which a stream draws its next"})
-    num_images: int | None = field(default=None, metadata={"help": "of an epoch, for a stream that does not say"})
     num_workers: int = field(default=2, metadata={"help": "Number of processes that decode and augment."})
 
     def __post_init__(self):
@@ -174,8 +169,6 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
     """
     if not dataset:
         raise InputError("--dataset is missing; give a folder of images, Parquet, or a Hub id.")
-    if arguments.streaming or arguments.num_images is not None:
-        raise InputError("--streaming and --num_images are of pretraining from a stream; leave them out here.")
     path = Path(dataset).expanduser()
     data_format = guess_format(path, dataset) if arguments.data_format == "auto" else arguments.data_format
     if data_format != "hub" and not path.exists():

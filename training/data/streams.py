@@ -89,13 +89,13 @@ def whole_shards(rows, source: str) -> Iterator[dict]:
         raise InputError(f"{source}: a .tar shard is cut off or damaged ({error}); get it again.") from error
 
 
-def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> StreamedFaces:
+def open_stream(arguments: DatasetArguments, dataset: str, split: str, num_images: int | None = None) -> StreamedFaces:
     """
     Opens a stream.
 
     Args:
         dataset: folder of .parquet or .tar shards, one such file, or a Hub id. split: its split; names of shards may
-            begin with it.
+            begin with it. num_images: images of an epoch, where the stream does not say.
     Raises:
         InputError: no shards, no image column, a length that nobody says, or FER+ by its looks.
     """
@@ -135,7 +135,7 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str) -> Stream
     column = arguments.image_column if arguments.image_column in columns else (image_columns or [None])[0]
     if column is None:
         raise InputError(f"{dataset} has no image column {arguments.image_column!r}; found {', '.join(columns)}.")
-    num_images = arguments.num_images or count_rows(files, rows, split)
+    num_images = num_images or count_rows(files, rows, split)
     if num_images is None:
         raise InputError(f"--streaming: {dataset} does not say how many images it has; give --num_images.")
     rows = rows.select_columns(column).cast_column(column, datasets.Image(decode=False))

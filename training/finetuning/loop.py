@@ -1,11 +1,10 @@
 """The loop of fine-tuning: epochs, their evaluation, the best model, checkpoints, and the report at the end."""
 
-import hashlib
 import math
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -18,18 +17,18 @@ from tqdm import tqdm
 from modeling_simfle import SimFLEForImageClassification
 from modeling_simfle.hub_folder_simfle import weights_sha256
 from training.data.images import BadImages
+from training.finetuning.arguments import FineTuningArguments
 from training.finetuning.batches import (
     Augmentation,
     AugmentedFaces,
     class_weights,
     epoch_batches,
     make_epoch_loader,
-    make_targets,
     mix,
 )
 from training.finetuning.evaluation import RESULTS, epoch_accuracies, is_reported, predict
 from training.finetuning.optimizer import make_optimizer, schedule
-from training.finetuning.teacher import load_teacher
+from training.finetuning.setup import LabelledFaces
 from training.measuring.classification import (
     classification_measures,
     measures_without_repeats,
@@ -37,17 +36,10 @@ from training.measuring.classification import (
     write_metrics,
     write_predictions,
 )
-from training.models.output_store import weights_hash
-from training.runtime.checkpoints import PICTURE_SIZES, load_checkpoint, save_checkpoint
-from training.runtime.errors import InputError
-from training.runtime.processes import any_process, check_same_step, gather_problems
-from training.runtime.run_folder import MetricsLog, save_model
-
-# Arguments that may differ between a run and the one that goes on from it; data and teacher have their hashes.
-FREE = (
-    *("output_dir", "max_train_minutes", "resume_from_checkpoint", "early_stopping_patience"),
-    *("dataset", "eval_dataset", "teacher", "num_workers", "max_bad_images"),
-)
+from training.runtime.errors import InputError, RunError
+from training.runtime.processes import any_process, gather_problems
+from training.runtime.run_folder import MetricsLog
+from training.runtime.training_run import TrainingRun
 
 
 class FineTuning:
@@ -55,38 +47,23 @@ class FineTuning:
     One run.
 
     Args:
-        accelerator: Accelerate's. model, processor: see `make_model`. train_faces, eval_faces: labelled, one order of
-        classes. data, run: the arguments; `arguments`: all of them, for checkpoints. output_dir: the run's folder.
+        training: the run in its folder. model: the classifier, in training mode. faces: LabelledFaces. data, run: the
+            arguments. teacher: a classifier whose answers are targets, or None.
     """
 
-    def __init__(self, accelerator, model, processor, train_faces, eval_faces, data, run, arguments, output_dir: Path):
-        self.accelerator, self.processor, self.data, self.run = accelerator, processor, data, run
-        self.train_faces, self.eval_faces, self.output_dir = train_faces, eval_faces, output_dir
-        self.global_batch_size = run.per_device_train_batch_size * accelerator.num_processes
-        self.steps_per_epoch = len(train_faces) // self.global_batch_size
-        if self.steps_per_epoch == 0:
-            raise InputError(
-                f"{train_faces.source} has {len(train_faces)} images, fewer than one batch of {self.global_batch_size};"
-                " use a smaller --per_device_train_batch_size."
-            )
+    def __init__(self, training: TrainingRun, model, faces: LabelledFaces, data, run: FineTuningArguments, teacher):
+        self.training, self.accelerator, self.processor = training, training.accelerator, training.processor
+        self.data, self.run, self.output_dir, self.teacher = data, run, training.folder, teacher
+        self.train_faces, self.eval_faces = faces.train, faces.evaluation
+        self.global_batch_size = training.fixed["global_batch_size"]
+        self.steps_per_epoch = len(faces.train) // self.global_batch_size
         self.augmentation = Augmentation(run.rotation, run.zoom, run.shift, run.jitter, run.random_erasing, run.flip)
-        device, names = accelerator.device, train_faces.class_names
-        self.targets = make_targets(train_faces, run.labels == "soft", run.label_smoothing)
+        device = self.accelerator.device
+        self.targets = faces.targets(run)
         balanced = run.class_balance == "weights"
-        self.weights = class_weights(train_faces.labels, len(names)).to(device) if balanced else None
-        self.bad_images = BadImages(data.max_bad_images, says=accelerator.is_main_process)
-        self.shared = {name: value for name, value in arguments.items() if name not in FREE}
-        self.shared |= {"dataset_fingerprint": train_faces.fingerprint(), "num_processes": accelerator.num_processes}
-        self.shared["eval_dataset_fingerprint"] = eval_faces.fingerprint()
-        self.shared["global_batch_size"] = self.global_batch_size
-        labels = self.targets.numpy().tobytes() + eval_faces.labels.tobytes()
-        self.shared["labels_fingerprint"] = hashlib.sha256(labels).hexdigest()[:16]
-        self.shared[PICTURE_SIZES] = train_faces.picture_sizes() + eval_faces.picture_sizes()
-        self.teacher = load_teacher(run.teacher, names, processor, device) if run.teacher else None
-        self.shared["teacher_sha256"] = weights_hash(self.teacher) if self.teacher is not None else None
-        if self.teacher is None:
-            del self.shared["teacher_weight"]
-        self.state: dict = {**self.shared, "epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
+        self.weights = class_weights(faces.train.labels, len(faces.class_names)).to(device) if balanced else None
+        self.bad_images = BadImages(data.max_bad_images, says=training.is_main)
+        self.state: dict = {"epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
         self.bare_model = model.to(device)
         self.optimizer = make_optimizer(model, run, run.base_learning_rate * self.global_batch_size / 256)
         self.average = self.make_average()
@@ -97,21 +74,18 @@ class FineTuning:
             return None
         return AveragedModel(self.bare_model, multi_avg_fn=get_ema_multi_avg_fn(self.run.ema_decay), use_buffers=True)
 
-    def resume(self, checkpoint: Path | None) -> None:
-        """Loads weights, their average, momentum and position. Raises ValueError naming what differs."""
-        if checkpoint is not None:
-            limit = self.data.max_bad_images
-            self.state |= load_checkpoint(checkpoint, self.bare_model, self.optimizer, self.shared, limit)
+    def resume(self) -> None:
+        """Loads weights, their average, momentum and position, if there is a checkpoint. InputError: what differs."""
+        limit = self.data.max_bad_images
+        defaults = {**asdict(type(self.data)()), **asdict(type(self.run)())}
+        found = self.training.load(self.bare_model, self.optimizer, limit, defaults=defaults)
+        if found:
+            self.state = {name: found[name] for name in self.state}
             if self.average is not None:
-                self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
-            self.bad_images = BadImages(self.data.max_bad_images, self.state["bad_images"], self.bad_images.says)
-            self.accelerator.print(f"resuming from step {self.state['step']}")
-        elif self.run.resume_from_checkpoint:
-            self.accelerator.print("no checkpoint found; starting from step 0")
-        check_same_step(self.step)
-        self.model, self.optimizer = self.accelerator.prepare(self.bare_model, self.optimizer)
-        if self.accelerator.scaler is not None and "scaler" in self.state:
-            self.accelerator.scaler.load_state_dict(self.state["scaler"])
+                self.average.load_state_dict(load_file(self.training.checkpoint / "average.safetensors"))
+            self.bad_images = BadImages(limit, found["bad_images"], self.bad_images.says)
+            self.accelerator.print(f"resuming from step {found['step']}")
+        self.model, self.optimizer = self.training.prepare(self.bare_model, self.optimizer)
 
     @property
     def step(self) -> int:
@@ -124,9 +98,8 @@ class FineTuning:
         return done >= self.run.num_train_epochs or done - self.state["best_epoch"] >= patience
 
     def train(self) -> None:
-        """Runs to the end, or until the time is over; says so where there is nothing left to do."""
+        """Runs to the end, or until the time is over; does nothing where the run is finished."""
         if self.is_finished():
-            self.accelerator.print(f"the run is already finished at step {self.step}")
             return
         if self.accelerator.is_main_process:
             for name in RESULTS:  # of a run that ended earlier; the weights beside them will be others
@@ -169,7 +142,7 @@ class FineTuning:
         One pass over the training faces, as `load_epoch` has them; returns its mean loss.
 
         Raises:
-            ValueError: a loss that is not finite, too many bad images, or no batch that could be used.
+            RunError: a loss that is not finite. InputError: too many bad images, or no batch that could be used.
         """
         quiet = not (self.accelerator.is_main_process and sys.stderr.isatty())
         self.model.train()
@@ -185,7 +158,10 @@ class FineTuning:
             raise InputError(f"no batch of epoch {epoch + 1} had two pictures that can be read; see the names above.")
         mean = float(self.accelerator.reduce(total / done, "mean"))
         if not math.isfinite(mean):
-            raise InputError(f"the loss of epoch {epoch + 1} is {mean}; use a smaller --base_learning_rate.")
+            raise RunError(
+                f"the loss of epoch {epoch + 1} is {mean}; use a smaller --base_learning_rate. The last checkpoint"
+                " stands."
+            )
         return mean
 
     def must_skip(self, indices: list[int], problems: dict[int, str]) -> bool:
@@ -238,7 +214,7 @@ class FineTuning:
         accuracy, state = found[choosing], self.state
         if accuracy > state["best_accuracy"]:
             state |= {"best_accuracy": accuracy, "best_epoch": state["epochs"]}
-            save_model(self.output_dir, self.kept_model(), self.processor)
+            self.training.save_model(self.kept_model())
         line = {"step": self.step, "epoch": state["epochs"], "loss": loss, **found}
         line |= {"learning_rate": self.optimizer.param_groups[-1]["lr"], "seconds": state["seconds"]}
         self.metrics.write(line)
@@ -247,11 +223,8 @@ class FineTuning:
             f" {self.run.eval_split} {choosing.replace('_', ' ')}"
             f" {100 * accuracy:.2f} % (best {100 * state['best_accuracy']:.2f} %, epoch {state['best_epoch']})"
         )
-        state["bad_images"] = sorted(self.bad_images.known)
-        if self.accelerator.scaler is not None:
-            state["scaler"] = self.accelerator.scaler.state_dict()
         more = {} if self.average is None else {"average": self.average.state_dict()}
-        save_checkpoint(self.output_dir, self.step, self.bare_model, self.processor, self.optimizer, state, 1, more)
+        self.training.save(self.step, self.bad_images.known, state, more)
 
     def kept_model(self):
         return self.bare_model if self.average is None else self.average.module

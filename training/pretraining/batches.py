@@ -1,12 +1,21 @@
-"""Batches of (origin, view 1, view 2) for pretraining; what each holds is a function of (seed, epoch, image) alone."""
+"""
+The whole way of a batch (origin, view 1, view 2): sampler, data set, loader, views, prefetch, masks, learning rate.
+
+What a batch holds is a function of (seed, epoch, image) alone.
+"""
 
 import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.data.faces import Faces
+from training.data.image_store import StoredFaces, store_faces_once
 from training.data.images import BadImage
 from training.data.views import (
     BLUR_SIGMA,
@@ -18,7 +27,9 @@ from training.data.views import (
     stack_views,
     view_generator,
 )
+from training.pretraining.arguments import PretrainingArguments
 from training.runtime.processes import ignore_stop_signals
+from training.runtime.run_folder import make_folder
 
 
 class PretrainingSet(Dataset):
@@ -111,22 +122,42 @@ def to_device(batch: dict, device) -> dict:
     return {k: v.to(device, non_blocking=True) if isinstance(v, movable) else v for k, v in batch.items()}
 
 
+@dataclass(frozen=True)
+class StepShape:
+    """
+    How an optimizer step is cut into batches, and whose batches are meant.
+
+    Args:
+        batch_size: images of a process and micro-batch. accumulation: micro-batches. rank: of this process.
+    """
+
+    batch_size: int
+    accumulation: int = 1
+    num_processes: int = 1
+    rank: int = 0
+
+    @property
+    def images(self) -> int:
+        """Images of a step, over all processes."""
+        return self.batch_size * self.accumulation * self.num_processes
+
+
 class StepSampler(Sampler):
     """
     The (epoch, index) pairs of each micro-batch of one process, from a given step on.
 
-    An epoch is a permutation drawn from (seed, epoch), cut into optimiser steps of batch * accumulation * processes
-    images; the last short step is dropped.
+    An epoch is a permutation drawn from (seed, epoch), cut into optimizer steps; the last short step is dropped.
     """
 
-    def __init__(self, num_images, batch_size, accumulation, num_processes, rank, seed, first_step=0, last_step=0):
-        self.num_images, self.batch_size, self.accumulation = num_images, batch_size, accumulation
-        self.num_processes, self.rank, self.seed = num_processes, rank, seed
+    def __init__(self, num_images: int, shape: StepShape, seed: int, first_step: int = 0, last_step: int = 0):
+        self.num_images, self.shape, self.seed = num_images, shape, seed
+        self.batch_size, self.accumulation = shape.batch_size, shape.accumulation
+        self.num_processes, self.rank = shape.num_processes, shape.rank
         self.first_step, self.last_step = first_step, last_step
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.num_images // (self.batch_size * self.accumulation * self.num_processes)
+        return self.num_images // self.shape.images
 
     def __len__(self) -> int:
         return (self.last_step - self.first_step) * self.accumulation
@@ -142,11 +173,29 @@ class StepSampler(Sampler):
                 yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
 
 
+def make_sampler(accelerator, faces, run: PretrainingArguments, step: int = 0):
+    """The order of the images from a step on, of a stream where the run streams."""
+    shape = StepShape(
+        run.per_device_train_batch_size,
+        accelerator.gradient_accumulation_steps,
+        accelerator.num_processes,
+        accelerator.process_index,
+    )
+    sampler = StepSampler(len(faces), shape, run.seed, step)
+    last = sampler.steps_per_epoch * run.num_train_epochs
+    sampler.last_step = min(last, run.max_train_steps or last)
+    if not run.streaming:
+        return sampler
+    from training.data.streams import StreamSampler
+
+    return StreamSampler(faces, sampler, run.shuffle_buffer)
+
+
 def as_it_is(batch: dict) -> dict:
     return batch
 
 
-def make_loader(dataset: PretrainingSet, sampler: StepSampler, num_workers: int, make_views=as_it_is, timeout: int = 0):
+def make_loader(dataset: PretrainingSet, sampler, num_workers: int, make_views=as_it_is, timeout: int = 0):
     """
     One loader for the whole run: workers start once.
 
@@ -163,6 +212,72 @@ def make_loader(dataset: PretrainingSet, sampler: StepSampler, num_workers: int,
         timeout=timeout if num_workers else 0,
         worker_init_fn=ignore_stop_signals,
     )
+
+
+class Feeder:
+    """
+    Batches on the device, one ahead of the step: copying and the views run beside it on a stream of their own.
+
+    Args:
+        loader: batches of training.pretraining.batches. make_views: MakeViews, or None where the workers made them.
+        pictures: every picture on the device, or None where the batches bring them.
+    """
+
+    def __init__(self, loader, device: torch.device, make_views, pictures: torch.Tensor | None):
+        self.batches, self.device, self.make_views, self.pictures = iter(loader), device, make_views, pictures
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.waited = 0.0  # seconds that the host waited for the loader
+        self.upcoming: dict | None = None
+
+    def prepare(self) -> dict | None:
+        started = time.perf_counter()
+        batch = next(self.batches, None)
+        self.waited += time.perf_counter() - started
+        if batch is None:
+            return None
+        indices = batch["index"].tolist()
+        with torch.cuda.stream(self.stream) if self.stream else nullcontext():
+            batch = to_device(batch, self.device)
+            if self.pictures is not None:
+                batch["images"] = self.pictures[batch["index"]]
+            if self.make_views is not None:
+                batch = self.make_views(batch)
+            images = {k: v for k, v in batch.items() if k.endswith("pixel_values")}
+            images = {k: v.contiguous(memory_format=torch.channels_last) for k, v in images.items()}
+        return {"images": images, "indices": indices, "problems": batch["problems"]}
+
+    def next(self) -> dict:
+        """images: the model's inputs; indices and problems of the pictures."""
+        batch = self.prepare() if self.upcoming is None else self.upcoming
+        assert batch is not None, "the sampler has a batch for every step"
+        self.upcoming = None
+        if self.stream:
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+            for tensor in batch["images"].values():
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+        return batch
+
+    def prefetch(self) -> None:
+        """Called when a step is under way on the device; on the CPU there is nothing to run beside."""
+        if self.stream:
+            self.upcoming = self.prepare()
+
+
+def make_feeder(accelerator, model_config, processor, faces, sampler, run: PretrainingArguments, num_workers: int):
+    """Loader, cache and views: the views are made in the workers on the CPU, and on the device of an accelerator."""
+    image_side = run.image_side or 2 * run.view_size
+    images = None
+    if run.cache_images:
+        folder = make_folder("--cache_dir", Path(run.cache_dir).expanduser())
+        faces = store_faces_once(accelerator, faces, folder, image_side, num_workers)
+    on_device = accelerator.device.type != "cpu"
+    if on_device and isinstance(faces, StoredFaces):
+        images = faces.on_device(accelerator.device)
+    origin_size = model_config.facemae_image_size if model_config.use_local_branch else None
+    make_views = MakeViews(processor, origin_size, run.view_size)
+    dataset = PretrainingSet(faces, image_side, run.seed, images is None, tuple(run.blur_sigma))
+    loader = make_loader(dataset, sampler, num_workers, as_it_is if on_device else make_views, run.timeout_seconds)
+    return Feeder(loader, accelerator.device, make_views if on_device else None, images)
 
 
 def draw_masks(config, batch_size: int, seed: int, step: int, micro: int, rank: int) -> dict[str, torch.Tensor]:

@@ -4,17 +4,16 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from training.pretraining.batches import cosine_learning_rate, draw_masks, to_device
+from training.pretraining.batches import cosine_learning_rate, draw_masks
 from training.pretraining.cuda_graph import GraphedPass
 from training.pretraining.step_guard import StepGuard
-from training.runtime.checkpoints import save_checkpoint
 from training.runtime.processes import StopRequest
 from training.runtime.run_folder import MetricsLog
+from training.runtime.training_run import TrainingRun
 
 LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
 
@@ -27,88 +26,26 @@ def mean_over_processes(similarity: torch.Tensor) -> torch.Tensor:
     return all_reduce(similarity) / torch.distributed.get_world_size()
 
 
-class Feeder:
-    """
-    Batches on the device, one ahead of the step: copying and the views run beside it on a stream of their own.
-
-    Args:
-        loader: batches of training.pretraining.batches. make_views: MakeViews, or None where the workers made them.
-        pictures: every picture on the device, or None where the batches bring them.
-    """
-
-    def __init__(self, loader, device: torch.device, make_views, pictures: torch.Tensor | None):
-        self.batches, self.device, self.make_views, self.pictures = iter(loader), device, make_views, pictures
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.waited = 0.0  # seconds that the host waited for the loader
-        self.upcoming: dict | None = None
-
-    def prepare(self) -> dict | None:
-        started = time.perf_counter()
-        batch = next(self.batches, None)
-        self.waited += time.perf_counter() - started
-        if batch is None:
-            return None
-        indices = batch["index"].tolist()
-        with torch.cuda.stream(self.stream) if self.stream else nullcontext():
-            batch = to_device(batch, self.device)
-            if self.pictures is not None:
-                batch["images"] = self.pictures[batch["index"]]
-            if self.make_views is not None:
-                batch = self.make_views(batch)
-            images = {k: v for k, v in batch.items() if k.endswith("pixel_values")}
-            images = {k: v.contiguous(memory_format=torch.channels_last) for k, v in images.items()}
-        return {"images": images, "indices": indices, "problems": batch["problems"]}
-
-    def next(self) -> dict:
-        """images: the model's inputs; indices and problems of the pictures."""
-        batch = self.prepare() if self.upcoming is None else self.upcoming
-        assert batch is not None, "the sampler has a batch for every step"
-        self.upcoming = None
-        if self.stream:
-            torch.cuda.current_stream(self.device).wait_stream(self.stream)
-            for tensor in batch["images"].values():
-                tensor.record_stream(torch.cuda.current_stream(self.device))
-        return batch
-
-    def prefetch(self) -> None:
-        """Called when a step is under way on the device; on the CPU there is nothing to run beside."""
-        if self.stream:
-            self.upcoming = self.prepare()
-
-
 class PretrainingLoop:
     """
     Args:
-        accelerator: Accelerate's. model, optimizer: prepared by it. feeder: Feeder. sampler: StepSampler.
-        run: the run's arguments (training.pretrain). state: what a checkpoint holds beside weights and momentum.
-        guard: StepGuard. monitor: Monitor, or None but in the main process. processor, output_dir: the run's.
+        training: the run in its folder. model: prepared by Accelerate. feeder: Feeder. sampler: StepSampler.
+        run: PretrainingArguments. guard: StepGuard. monitor: Monitor, or None but in the main process.
     """
 
-    def __init__(
-        self,
-        accelerator,
-        model,
-        optimizer,
-        feeder,
-        sampler,
-        run,
-        state,
-        guard: StepGuard,
-        monitor,
-        processor,
-        output_dir,
-    ):
-        self.accelerator, self.model, self.optimizer, self.feeder = accelerator, model, optimizer, feeder
-        self.sampler, self.run, self.state, self.guard, self.monitor = sampler, run, state, guard, monitor
-        self.processor, self.output_dir = processor, Path(output_dir)
-        self.bare_model = accelerator.unwrap_model(model)
+    def __init__(self, training: TrainingRun, model, feeder, sampler, run, guard: StepGuard, monitor):
+        self.training, self.model, self.feeder, self.sampler = training, model, feeder, sampler
+        self.run, self.guard, self.monitor = run, guard, monitor
+        self.accelerator = accelerator = training.accelerator
+        self.optimizer, self.bare_model = training.optimizer, training.bare_model
+        self.global_batch_size = training.fixed["global_batch_size"]
         self.forward_backward: Callable[[dict], torch.Tensor] = self.compute_gradients
         if run.cuda_graph:
             trained = [p for p in self.bare_model.parameters() if p.requires_grad]
             self.forward_backward = GraphedPass(self.compute_gradients, trained)
         self.is_main = accelerator.is_main_process
-        self.metrics = MetricsLog(self.output_dir / "metrics.jsonl", sampler.first_step) if self.is_main else None
-        self.monitored = MetricsLog(self.output_dir / "monitor.jsonl", sampler.first_step) if self.is_main else None
+        self.metrics = MetricsLog(training.folder / "metrics.jsonl", sampler.first_step) if self.is_main else None
+        self.monitored = MetricsLog(training.folder / "monitor.jsonl", sampler.first_step) if self.is_main else None
         self.loss_scale: float | None = None  # of fp16's gradients
         self.sums = torch.zeros(len(LOSSES), device=accelerator.device)
         self.started = self.logged_at = time.perf_counter()
@@ -117,7 +54,7 @@ class PretrainingLoop:
         self.bar = tqdm(total=sampler.last_step, initial=sampler.first_step, disable=quiet, unit="step")
 
     def train(self) -> int:
-        """Runs to the last step, or until it is asked to stop; returns the number of steps done. All is saved then."""
+        """Runs to the last step, or until a stop is asked for; returns the steps done, all of them saved."""
         done = self.sampler.first_step
         if done == 0:
             self.watch(0)
@@ -146,16 +83,14 @@ class PretrainingLoop:
     def step(self, step: int, request: StopRequest) -> None:
         """One optimiser step: forward and backward of each micro-batch, agreement, update, target."""
         run, epoch = self.run, step // self.sampler.steps_per_epoch
-        self.rate = cosine_learning_rate(
-            run.base_learning_rate, self.state["global_batch_size"], epoch, run.num_train_epochs
-        )
+        self.rate = cosine_learning_rate(run.base_learning_rate, self.global_batch_size, epoch, run.num_train_epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         losses, problems, indices = [], [], []
-        for micro in range(run.gradient_accumulation_steps):
+        for micro in range(self.sampler.accumulation):
             batch = self.feeder.next()
             inputs = batch["images"] | self.masks(step, micro, len(batch["indices"]))
-            is_last = micro + 1 == run.gradient_accumulation_steps
+            is_last = micro + 1 == self.sampler.accumulation
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
                 losses.append(self.forward_backward(inputs))
             self.feeder.prefetch()
@@ -213,7 +148,7 @@ class PretrainingLoop:
         values |= {
             "learning_rate": self.rate,
             "gradient_norm": float(self.gradient_norm) / (self.loss_scale or 1.0),
-            "images_per_second": self.state["global_batch_size"] * num_steps / seconds,
+            "images_per_second": self.global_batch_size * num_steps / seconds,
             "data_wait": waited / seconds,
         }
         self.metrics.write({"step": done, "epoch": (done - 1) // self.sampler.steps_per_epoch, **values})
@@ -238,17 +173,6 @@ class PretrainingLoop:
         """A checkpoint, once every process has agreed that the steps up to it were sound."""
         self.guard.settle()
         if self.is_main and done > self.saved_step:
-            self.state["bad_images"] = sorted(self.guard.bad_images.known)
-            if self.accelerator.scaler is not None:
-                self.state["scaler"] = self.accelerator.scaler.state_dict()
-            save_checkpoint(
-                self.output_dir,
-                done,
-                self.bare_model,
-                self.processor,
-                self.optimizer,
-                self.state,
-                self.run.checkpoints_total_limit,
-            )
+            self.training.save(done, self.guard.bad_images.known, {})
             self.saved_step = done
         self.accelerator.wait_for_everyone()

@@ -1,14 +1,57 @@
-"""Pictures of what FaceMAE sees and predicts."""
+"""
+Draws what FaceMAE sees and predicts.
 
+    python -m training.pretraining.reconstructions --model RUN --images FOLDER --output FILE.png
+"""
+
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from training.data.faces import image_faces
+from training.models.loading import check_model, load_processor, load_weights
 from training.pretraining.batches import draw_masks
-from training.runtime.run_folder import replaced
+from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.errors import InputError
+from training.runtime.run_folder import make_folder, replaced
 
 MASK_GRAY = 0.5
+
+
+@dataclass
+class ReconstructionArguments:
+    """The reconstructions."""
+
+    model: str = field(default="", metadata={"help": "folder or Hub id of a pretrained SimFLE"})
+    images: str = field(default="", metadata={"help": "an image, or a folder of images"})
+    output: str = field(default="reconstructions.png", metadata={"help": "the PNG file to write"})
+    count: int = field(default=6, metadata={"help": "number of images, spread evenly over the folder"})
+    seed: int = field(default=0, metadata={"help": "seed of the channel groups that mask"})
+
+    def __post_init__(self):
+        if not self.model or not self.images:
+            raise InputError("--model and --images are both needed; give a pretrained SimFLE and a folder of images.")
+        check_model(self.model)
+        check_range("count", self.count, 1)
+        check_range("seed", self.seed, 0)
+
+
+def main(argv=None) -> None:
+    (arguments,) = parse_arguments((ReconstructionArguments,), argv, __doc__)
+    from modeling_simfle import SimFLEForPreTraining
+
+    path = Path(arguments.output)
+    make_folder("--output", path.parent)
+    model = load_weights(SimFLEForPreTraining, arguments.model)
+    if not model.config.use_local_branch:
+        raise InputError(f"--model {arguments.model} has no local branch, so it reconstructs nothing.")
+    faces = image_faces([Path(arguments.images)]).sample(arguments.count)
+    if not faces:
+        raise InputError(f"--images {arguments.images}: no image can be read.")
+    save_reconstructions(model, load_processor(arguments.model), faces, path, arguments.seed)
+    print(f"{path}: original, visible patches and reconstruction of {len(faces)} faces, one row each")
 
 
 @torch.no_grad()
@@ -18,7 +61,7 @@ def save_reconstructions(model, processor, faces: list[Image.Image], path: Path,
     patches in the removed places, `norm_pix_loss` undone).
 
     Args:
-        model: SimFLEForPreTraining with its local branch; used in eval mode. faces: RGB pictures, any size.
+        model: SimFLEForPreTraining with its local branch; used in eval mode. faces: RGB images, any size.
         path: a .png. seed: of the groups that mask.
     """
     config, was_training = model.config, model.training
@@ -38,3 +81,7 @@ def save_reconstructions(model, processor, faces: list[Image.Image], path: Path,
     sheet = torch.cat(list(rows), dim=1).clamp(0, 1).mul(255).round().byte()
     with replaced(path) as temporary:
         Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, format="PNG")
+
+
+if __name__ == "__main__":
+    run_main("reconstructions", main)

@@ -82,17 +82,17 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | Non
 
 
 def save_checkpoint(
-    output_dir: Path, step: int, model, processor, optimizer, state: dict, total_limit: int, more: dict | None = None
+    output_dir: Path, state: dict, model, processor, optimizer, total_limit: int, more: dict | None = None
 ) -> None:
     """
     Writes checkpoints/step_NNNNNNNN and removes the oldest beyond `total_limit`.
 
     Args:
-        more: further state dicts, each as a file <name>.safetensors.
+        state: JSON values, the `step` among them. more: further state dicts, each as a file <name>.safetensors.
     """
     from safetensors.torch import save_file
 
-    final = output_dir / CHECKPOINTS / f"step_{step:08d}"
+    final = output_dir / CHECKPOINTS / f"step_{state['step']:08d}"
     temporary = final.with_name(final.name + ".tmp")
     for left in final.parent.glob("*.tmp"):  # of a run that was killed here
         shutil.rmtree(left, ignore_errors=True)
@@ -104,7 +104,7 @@ def save_checkpoint(
     save_file({name: tensor.contiguous() for name, tensor in momentum.items()}, temporary / "momentum.safetensors")
     for name, tensors in (more or {}).items():
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary / f"{name}.safetensors")
-    write_json(temporary / "training_state.json", {**state, "step": step})
+    write_json(temporary / "training_state.json", state)
     share_weights(temporary)
     for path in [*temporary.iterdir(), temporary]:
         flush(path)
@@ -115,18 +115,21 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def load_checkpoint(folder: Path, model, optimizer, expected: dict, max_bad_images: int = 0) -> dict:
+def load_checkpoint(
+    folder: Path, model, optimizer, expected: dict, max_bad_images: int = 0, defaults: dict | None = None
+) -> dict:
     """
     Loads a checkpoint into the model and the optimiser.
 
     Args:
         expected: what the run must share with the checkpoint, by name. On another number of processes the batch of a
             process, or that of all, must be the same.
-        max_bad_images: how many pictures may have another size than they had: files that broke since.
+        max_bad_images: how many images may have another size than they had: files that broke since.
+        defaults: values of what older checkpoints do not name.
     Returns:
         The checkpoint's state, `step` among it.
     Raises:
-        ValueError: naming the field that differs.
+        InputError: naming the field that differs.
     """
     import torch
     from safetensors.torch import load_file
@@ -135,9 +138,9 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict, max_bad_imag
     free = {"num_processes", "global_batch_size", PICTURE_SIZES}
     if state.get("num_processes") != expected.get("num_processes"):
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
-    check_pictures(folder, state.get(PICTURE_SIZES), expected.get(PICTURE_SIZES), max_bad_images)
+    check_image_sizes(folder, state.get(PICTURE_SIZES), expected.get(PICTURE_SIZES), max_bad_images)
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
-        found = state.get(name)
+        found = state.get(name, (defaults or {}).get(name))
         if name not in free and found != value:
             name, found, value = first_difference(name, found, value)
             raise InputError(f"{folder} was made with {name} {found!r}, not {value!r}; use the same to resume.")
@@ -150,14 +153,14 @@ def load_checkpoint(folder: Path, model, optimizer, expected: dict, max_bad_imag
     return state
 
 
-def check_pictures(folder: Path, before: list | None, now: list | None, max_bad_images: int) -> None:
-    """Raises ValueError: more files than those that may be bad have another size than when the checkpoint was made."""
+def check_image_sizes(folder: Path, before: list | None, now: list | None, max_bad_images: int) -> None:
+    """Raises InputError: more files than those that may be bad have another size than when the checkpoint was made."""
     if before is None or now is None or len(before) != len(now):  # another set, by its fingerprint
         return
     changed = sum(old != new for old, new in zip(before, now, strict=True))
     if changed > max_bad_images:
         raise InputError(
-            f"{folder} was made with other pictures of the same names: {changed} of {len(now)} looked at have another"
+            f"{folder} was made with other images of the same names: {changed} of {len(now)} looked at have another"
             " size; use the same to resume (as many as --max_bad_images may have broken since)."
         )
 

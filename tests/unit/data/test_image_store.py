@@ -15,8 +15,7 @@ from training.data.drawn_faces import write_image_folder
 from training.data.faces import Faces, image_faces
 from training.data.image_store import StoredFaces, build_store, store_faces, store_key
 from training.data.images import BadImage
-from training.pretraining.batches import MakeViews, PretrainingSet
-from training.pretraining.loop import Feeder
+from training.pretraining.batches import Feeder, MakeViews, PretrainingSet
 
 
 @pytest.fixture

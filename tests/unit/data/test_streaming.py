@@ -19,8 +19,9 @@ from training.data.drawn_faces import make_dataset, write_image_folder
 from training.data.faces import DatasetArguments
 from training.data.images import BadImage
 from training.data.streams import StreamSampler, open_stream
-from training.pretraining.batches import StepSampler
-from training.pretraining.setup import PretrainingArguments
+from training.pretraining.arguments import PretrainingArguments
+from training.pretraining.batches import StepSampler, StepShape
+from training.pretraining.faces import open_monitored
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def webdataset(tmp_path_factory):
 
 
 def sample(faces, num_processes=1, rank=0, batch_size=4, accumulation=1, first=0, last=24):
-    steps = StepSampler(len(faces), batch_size, accumulation, num_processes, rank, 0, first, last)
+    steps = StepSampler(len(faces), StepShape(batch_size, accumulation, num_processes, rank), 0, first, last)
     return [[(e, p, cell["bytes"]) for e, p, cell in batch] for batch in StreamSampler(faces, steps, 16)]
 
 
@@ -84,11 +85,11 @@ def test_processes_share_the_stream_without_repeats_or_gaps(parquet):
 def test_webdataset_shards(webdataset):
     with pytest.raises(ValueError, match="does not say how many images it has; give --num_images"):
         open_stream(DatasetArguments(), str(webdataset), "train")
-    faces = open_stream(DatasetArguments(num_images=24), str(webdataset), "train")
+    faces = open_stream(DatasetArguments(), str(webdataset), "train", num_images=24)
     keys = [key for batch in sample(faces, last=6) for key in batch]
     assert len({content for *_, content in keys}) == 24
     assert faces.sample(3)[0].size == (40, 40)
-    short = open_stream(DatasetArguments(num_images=99), str(webdataset), "train")
+    short = open_stream(DatasetArguments(), str(webdataset), "train", num_images=99)
     with pytest.raises(ValueError, match="ended after 24 images, before the 99"):
         sample(short, last=24)
 
@@ -183,6 +184,7 @@ def test_a_shard_that_is_cut_off_is_a_sentence(name, webdataset, pretraining_fla
 def test_a_stream_may_be_monitored_on_faces_that_are_none(parquet, tmp_path):
     for split, count in (("train", 16), ("validation", 8)):
         write_image_folder(tmp_path / "labelled" / split, count, seed=0, size=16)
-    data = DatasetArguments(dataset=str(parquet), streaming=True, num_images=48)
-    run = PretrainingArguments(view_size=32, monitor_dataset=str(tmp_path / "labelled"))
-    assert [len(faces) for faces in pretrain.open_monitored(data, run)] == [16, 8]
+    data = DatasetArguments(dataset=str(parquet))
+    labelled = str(tmp_path / "labelled")
+    run = PretrainingArguments(view_size=32, streaming=True, num_images=48, monitor_dataset=labelled)
+    assert [len(faces) for faces in open_monitored(data, run)] == [16, 8]

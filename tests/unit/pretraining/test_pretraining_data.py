@@ -12,22 +12,24 @@ from PIL import Image
 from modeling_simfle import SimFLEImageProcessor, SimFLEModel
 from tests.tiny import tiny_config
 from training.data.drawn_faces import draw_face, write_image_folder
-from training.data.faces import DatasetArguments, image_faces
+from training.data.faces import image_faces
 from training.data.images import BadImages
 from training.data.views import BLUR_SIGMA, normalize
 from training.models.outputs import compute_outputs, estimate_batch_norm
+from training.pretraining.arguments import PretrainingArguments
 from training.pretraining.batches import (
     MakeViews,
     PretrainingSet,
     StepSampler,
+    StepShape,
     cosine_learning_rate,
     draw_masks,
+    make_feeder,
 )
-from training.pretraining.setup import PretrainingArguments, make_feeder
 
 
 def sample(num_images=23, batch_size=2, accumulation=2, num_processes=2, rank=0, seed=0, first=0, last=10):
-    return list(StepSampler(num_images, batch_size, accumulation, num_processes, rank, seed, first, last))
+    return list(StepSampler(num_images, StepShape(batch_size, accumulation, num_processes, rank), seed, first, last))
 
 
 def test_an_epoch_has_no_repeat_and_drops_the_last_short_step():
@@ -114,9 +116,8 @@ def test_the_blurs_range_reaches_the_views(tmp_path):
     faces, accelerator = image_faces([tmp_path]), SimpleNamespace(device=torch.device("cpu"))
     for given, (low, high) in (({}, BLUR_SIGMA), ({"blur_sigma": [0.03, 0.57]}, (0.03, 0.57))):
         run = PretrainingArguments(view_size=32, **given)
-        sampler = StepSampler(1, 1, 1, 1, 0, 0, last_step=1)
-        data = DatasetArguments(num_workers=0)
-        feeder = make_feeder(accelerator, tiny_config(), SimFLEImageProcessor(size=32), faces, sampler, run, data)
+        sampler = StepSampler(1, StepShape(1), 0, last_step=1)
+        feeder = make_feeder(accelerator, tiny_config(), SimFLEImageProcessor(size=32), faces, sampler, run, 0)
         batch = feeder.batches._dataset.__getitems__([(epoch, 0) for epoch in range(100)])
         sigma = torch.cat([batch["view_1"].sigma, batch["view_2"].sigma])
         assert low <= sigma.min() < low + 0.1 * (high - low)

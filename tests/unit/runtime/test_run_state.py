@@ -29,7 +29,7 @@ def run():
 
 def test_a_checkpoint_brings_everything_back(run, tmp_path):
     model, optimizer = run
-    save_checkpoint(tmp_path, 7, model, SimFLEImageProcessor(), optimizer, {"seed": 3, "list": (1, 2)}, 2)
+    save_checkpoint(tmp_path, {"step": 7, "seed": 3, "list": (1, 2)}, model, SimFLEImageProcessor(), optimizer, 2)
     folder = find_checkpoint(tmp_path, "latest")
     assert folder.name == "step_00000007"
     assert not [p for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
@@ -51,7 +51,7 @@ def test_a_checkpoint_brings_everything_back(run, tmp_path):
 
 def test_weights_can_be_read_by_whom_the_folder_is_for(run, tmp_path):
     model, optimizer = run
-    save_checkpoint(tmp_path, 1, model, SimFLEImageProcessor(), optimizer, {}, 1)
+    save_checkpoint(tmp_path, {"step": 1}, model, SimFLEImageProcessor(), optimizer, 1)
     save_model(tmp_path, model, SimFLEImageProcessor())
     files = [*tmp_path.rglob("*.safetensors")]
     assert len(files) == 3
@@ -61,7 +61,7 @@ def test_weights_can_be_read_by_whom_the_folder_is_for(run, tmp_path):
 def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
     model, optimizer = run
     for step in (1, 2, 30):
-        save_checkpoint(tmp_path, step, model, SimFLEImageProcessor(), optimizer, {}, 2)
+        save_checkpoint(tmp_path, {"step": step}, model, SimFLEImageProcessor(), optimizer, 2)
     (tmp_path / "checkpoints" / "step_00000099.tmp").mkdir()
     (tmp_path / "checkpoints" / "step_00000098").mkdir()
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step_00000002", "step_00000030"]
@@ -91,7 +91,7 @@ def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
 def test_a_damaged_checkpoint_is_passed_over_and_named(run, tmp_path, capsys, name, content, flaw):
     for step in (1, 2):
         average = {"average": {"weight": torch.ones(9)}}
-        save_checkpoint(tmp_path, step, run[0], SimFLEImageProcessor(), run[1], {}, 2, average)
+        save_checkpoint(tmp_path, {"step": step}, run[0], SimFLEImageProcessor(), run[1], 2, average)
     file = tmp_path / "checkpoints" / "step_00000002" / name
     old = file.read_bytes()
     file.unlink()
@@ -108,7 +108,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(run, tmp_path, capsys, na
 
 def test_the_field_of_a_config_that_differs_is_named(run, tmp_path):
     model, optimizer = run
-    save_checkpoint(tmp_path, 7, model, SimFLEImageProcessor(), optimizer, {"config": {"a": 1, "sizes": [8]}}, 2)
+    state = {"step": 7, "config": {"a": 1, "sizes": [8]}}
+    save_checkpoint(tmp_path, state, model, SimFLEImageProcessor(), optimizer, 2)
     folder = find_checkpoint(tmp_path, "latest")
     with pytest.raises(ValueError, match=r"was made with config\.sizes \[8\], not \[16\]; use the same"):
         load_checkpoint(folder, model, optimizer, {"config": {"a": 1, "sizes": [16]}})

@@ -1,0 +1,135 @@
+"""
+The record of a run: run.json says what the run is and never changes; progress.json says how far it is.
+
+run.json is written when the run starts. progress.json is written at every start, checkpoint and end.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+
+from training.runtime.lineage import make_lineage
+from training.runtime.public_paths import join_words
+from training.runtime.run_folder import versions, write_json
+
+RECORD, PROGRESS = "run.json", "progress.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """
+    What run.json holds.
+
+    Args:
+        script: its name. argv: the flags as typed. arguments: of the flags and the recipe, by name.
+        recipe: {"path", "sha256"}, or None. versions: of what computes. data: what the weights learn from. lineage: see
+            training.runtime.lineage. settings: what else the run goes by; stands at the top level of run.json.
+    """
+
+    script: str
+    argv: list[str]
+    arguments: dict
+    recipe: dict | None
+    versions: dict
+    data: dict
+    lineage: list
+    settings: dict = field(default_factory=dict)
+
+    def content(self) -> dict:
+        """The mapping that run.json holds."""
+        content = asdict(self)
+        return {**content.pop("settings"), **content}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A script's name, its flags as typed, and the dataclasses that they were read into."""
+
+    script: str
+    argv: list[str]
+    dataclasses: tuple
+
+    @property
+    def arguments(self) -> dict:
+        """All arguments by name."""
+        return {name: value for part in self.dataclasses for name, value in asdict(part).items()}
+
+    @property
+    def command(self) -> str:
+        return join_words(["python", f"training/{self.script}.py", *self.argv])
+
+
+def read_command_line(script: str, argv: Iterable | None, dataclasses: tuple) -> CommandLine:
+    """The command line of a script. argv: the argument of its `main`; None is sys.argv."""
+    return CommandLine(script, [str(word) for word in (sys.argv[1:] if argv is None else argv)], dataclasses)
+
+
+def make_record(line: CommandLine, method: str, data: dict, sources: Iterable, settings: dict) -> RunRecord:
+    """
+    Args:
+        method: such as "pretraining". data: {"format", "name", "split", "fingerprint", "num_images", ...}.
+        sources: folders or Hub ids that the weights start or learn from; None for none. settings: see RunRecord.
+    """
+    return RunRecord(
+        script=line.script,
+        argv=line.argv,
+        arguments=line.arguments,
+        recipe=describe_recipe(line.argv),
+        versions=versions(),
+        data=data,
+        lineage=make_lineage(method, line.command, data, sources),
+        settings=settings,
+    )
+
+
+def describe_recipe(argv: list[str]) -> dict | None:
+    """Path and hash of the recipe among flags, or None."""
+    paths = [after for word, after in pairwise(argv) if word == "--recipe"]
+    paths += [word.removeprefix("--recipe=") for word in argv if word.startswith("--recipe=")]
+    if not paths:
+        return None
+    content = Path(paths[-1]).expanduser().read_bytes()
+    return {"path": paths[-1], "sha256": sha256(content).hexdigest()}
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Writes run.json."""
+    write_json(folder / RECORD, record.content())
+
+
+def read_progress(folder: Path) -> dict:
+    """progress.json; {} where there is none."""
+    path = folder / PROGRESS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def add_start(folder: Path, argv: list[str], num_processes: int, step: int, planned_steps: int) -> None:
+    """Adds a start of the run to progress.json: when, by what command and versions, in how many processes."""
+    start = {"date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}", "step": step, "argv": argv}
+    start |= {"num_processes": num_processes, "versions": versions()}
+    progress = read_progress(folder) if step else {}
+    starts = [*progress.get("starts", []), start]
+    write_progress(folder, step=step, planned_steps=planned_steps, finished=False, starts=starts)
+
+
+def write_progress(folder: Path, **changes) -> None:
+    """Changes values of progress.json: step, planned_steps, finished, bad_images, scaler, starts."""
+    write_json(folder / PROGRESS, {**read_progress(folder), **changes})
+
+
+def is_finished(folder: Path) -> bool:
+    """
+    Whether the run in a folder has ended as planned.
+
+    Runs of earlier versions have no progress.json: their run.json says it, or their metrics.json is there.
+    """
+    progress = read_progress(folder)
+    path = folder / RECORD
+    if not progress and path.is_file():
+        progress = json.loads(path.read_text(encoding="utf-8"))
+    return bool(progress.get("finished", (folder / "metrics.json").is_file()))
