@@ -60,7 +60,7 @@ def test_a_run_leaves_a_loadable_model_metrics_and_its_arguments(pretrained):
     assert len(about["dataset_fingerprint"]) == 16
     assert [path.name for path in list_checkpoints(folder)] == ["step_00000004", "step_00000006"]
     assert "finished at step 6" in printed
-    assert "it/s" not in printed  # no bar without a terminal
+    assert "step/s" not in printed  # no bar without a terminal
     moved = {
         k for k, v in SimFLEForPreTraining(model.config).state_dict().items() if not torch.equal(v, weights(folder)[k])
     }
