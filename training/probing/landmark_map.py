@@ -53,8 +53,8 @@ class FrozenLandmarkEncoder(FrozenEncoder):
         eval_faces = open_faces(data, probe.eval_dataset or data.dataset, probe.eval_split, with_labels=False)
         self.train_points, self.train_people = read_landmarks(train_faces, self.columns)
         self.eval_points, self.eval_people = read_landmarks(eval_faces, self.columns)
-        for points, split in ((self.train_points, data.train_split), (self.eval_points, probe.eval_split)):
-            check_eye_distances(points, f"split {split!r}")
+        for points, faces in ((self.train_points, train_faces), (self.eval_points, eval_faces)):
+            check_eye_distances(points, f"{faces.source}, split {faces.split!r}")
         check_people_apart(self.train_people, self.eval_people)
         person_folds(self.train_people, probe.folds, probe.seed)  # refuses too few people before an image is read
         return train_faces, eval_faces
