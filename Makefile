@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo check test test-all browser lint bench exports install venv517 clean
+.PHONY: demo check test test-all browser lint bench exports hub-code install venv517 clean
 
 install: $(VENV)/.installed
 
@@ -55,6 +55,10 @@ exports: install
 		name=$$(basename $$(dirname $$config))-plain; test -d hub_cards/$$name || \
 		$(BIN)/python training/export.py $$(dirname $$config) exports/$$name --overwrite $(FACES) || exit 1; \
 	done
+
+# The package's code into the folders of hub_cards/, and their cards anew: after a change of either.
+hub-code: install
+	$(BIN)/python -m training.publishing.staging $(dir $(wildcard hub_cards/*/config.json))
 
 lint: install
 	$(BIN)/ruff check .

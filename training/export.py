@@ -6,12 +6,11 @@ Exports an expression classifier: a plain ResNet folder without custom code, ONN
 OUTPUT_FOLDER receives config.json, preprocessor_config.json and model.safetensors (stock classes of transformers, equal
 logits; weights trained in gray take colour pictures), onnx/model.onnx, onnx/model_quantized.onnx (int8, calibrated on
 the training faces of --dataset; left out without one), and exports.json: size, agreement, accuracy on --eval_split and
-milliseconds of each. assemble_release.py makes a published folder with a card of it. Run this on an otherwise idle
+milliseconds of each. release.py makes a published folder with a card of it. Run this on an otherwise idle
 machine, or the times are not to be trusted.
 """
 
 import os
-import shlex
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from training.data.faces import DatasetArguments, image_faces, open_faces
 from training.data.images import BadImages
 from training.runtime.arguments import check_range, parse_arguments, run_main
 from training.runtime.errors import InputError
+from training.runtime.lineage import make_lineage, typed_command
 
 FILES = {"eager": "model.safetensors", "onnx": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
 NUM_DRAWN_FACES = 64  # for the comparison without --dataset
@@ -57,7 +57,7 @@ def main(argv=None) -> None:
         ("output_dir", {"metavar": "OUTPUT_FOLDER", "help": "new folder"}),
     )
     data, arguments, where = parse_arguments((DatasetArguments, ExportArguments), argv, __doc__, positionals)
-    command = shlex.join(["python", "training/export.py", *(sys.argv[1:] if argv is None else argv)])
+    command = typed_command("export", argv)
     output_dir = check_output_dir(where.output_dir, arguments.overwrite)
     from training.models.loading import check_model
     from training.runtime.run_folder import write_json
@@ -66,7 +66,8 @@ def main(argv=None) -> None:
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{output_dir.name}.tmp", dir=output_dir.parent) as folder:
         exports = export(where.model, Path(folder), data, arguments)
-        write_json(Path(folder) / "exports.json", {**exports, "command": command})
+        lineage = make_lineage("export", command, None, [where.model])
+        write_json(Path(folder) / "exports.json", {**exports, "command": command, "lineage": lineage})
         move_files(Path(folder), output_dir)
     print_exports(exports, output_dir)
 
@@ -144,7 +145,7 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
     import numpy as np
 
     from training.exporting.onnx_files import write_int8, write_onnx
-    from training.models.outputs import ImagePass, ProcessedFaces, batches_of
+    from training.models.outputs import ProcessedFaces, batches_of
 
     if not data.dataset:
         print("no --dataset: no int8 file, which takes training faces, and no accuracy")
@@ -153,8 +154,7 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
     wanted = min(len(faces), arguments.num_calibration_images)
     chosen = ProcessedFaces(faces.select(np.linspace(0, len(faces) - 1, wanted).astype(int)), processor)
     batch_size, bad_images = min(wanted, arguments.per_device_eval_batch_size), BadImages(data.max_bad_images)
-    images = ImagePass(batch_size, data.num_workers, bad_images, "cpu")
-    batches = [pixels for _, pixels in batches_of(chosen, images)]
+    batches = [pixels for _, pixels in batches_of(chosen, batch_size, data.num_workers, bad_images, "cpu")]
     batches = [pixels for pixels in batches if len(pixels) == batch_size]  # histograms take batches of one size
     if not batches:
         raise InputError(f"{faces.source} has fewer than {batch_size} readable faces; lower the batch size.")

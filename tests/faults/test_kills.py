@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from tests.new_process import ROOT
 from training import pretrain
-from training.runtime.run_folder import images_seen, list_checkpoints
+from training.runtime.checkpoints import images_seen, list_checkpoints
 
 KILLS = int(os.environ.get("SIMFLE_KILLS", 20))
 BATCH = 4

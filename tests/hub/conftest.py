@@ -9,9 +9,9 @@ from huggingface_hub import constants
 from tests.hub.hub_server import running_hub
 from tests.hub.hub_state import REPO, STAYS, TOKEN
 from tests.hub.published_folders import call
-from training import assemble_release, export, finetune, publish
+from training import export, finetune, publish, release
 from training.data.drawn_faces import draw_face
-from training.publishing import publishing
+from training.publishing import hub as publishing_hub
 
 
 @pytest.fixture
@@ -39,16 +39,23 @@ def folder(finished_run, tmp_path):
 
 
 @pytest.fixture
-def hub_here(hub, monkeypatch):
-    """The client of this process talks to `hub`, without waits between tries; no model is loaded in a new process."""
+def client(hub, monkeypatch, tmp_path):
+    """The client of this process talks to `hub`, without waits between tries."""
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-    monkeypatch.setattr(publishing, "compare_in_new_process", lambda folder, staged: "not compared in this test")
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     return hub
+
+
+@pytest.fixture
+def hub_here(client, monkeypatch):
+    """`client`, and no model is loaded in a new process."""
+    monkeypatch.setattr(publishing_hub, "compare_in_new_process", lambda folder, staged: "not compared in this test")
+    return client
 
 
 @pytest.fixture
@@ -71,43 +78,25 @@ def tuned_run(pretrained, faces, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def gray_run(faces, config_file, tmp_path_factory):
-    """A run from scratch that sees luminance."""
-    folder = tmp_path_factory.mktemp("runs") / "gray"
-    flags = ["--dataset", faces, "--num_workers", 0, "--num_train_epochs", 2, "--per_device_train_batch_size", 12]
-    flags += ["--model_config", config_file, "--use_local_branch", "false", "--view_size", 64]
-    gray = ["--do_grayscale", "true", "--image_mean", 0.5, "--image_std", 0.25]
-    call(finetune, *flags, *gray, "--output_dir", folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def assembled(tuned_run, gray_run, pretrained, faces, tmp_path_factory):
-    """
-    Name to folder: a classifier measured on drawn faces; an encoder that nobody measured; a classifier trained in gray,
-    its run, what export.py makes of it, and the plain folder that is published of that.
-    """
+def released(tuned_run, pretrained, faces, tmp_path_factory):
+    """Name to folder: a measured classifier, an encoder that nobody measured, an export and its plain folder."""
     root = tmp_path_factory.mktemp("hub_cards")
-    flags = ["--dataset", faces, "--num_workers", 0, "--more_choices", 2, "--data_terms", "Drawn by code."]
-    flags += ["--hardware", "two cores", "--assumed_watts", 30]
-    call(assemble_release, tuned_run, root / "classifier", *flags)
-    more = ["--max_shard_size", "15MB", "--license", "cc-by-nc-4.0"]
-    call(assemble_release, pretrained[0], root / "encoder", "--encoder_only", *more)
-    call(assemble_release, gray_run, root / "gray", *flags)
-    exported = gray_run.parent / "gray-plain"
-    call(export, root / "gray", exported, *flags[:4], "--timing_rounds", 1)
-    call(assemble_release, exported, root / "gray-plain", *flags[:4], "--hardware", "two cores", "--assumed_watts", 30)
-    made = {"classifier": root / "classifier", "encoder": root / "encoder", "gray": root / "gray"}
-    return {**made, "run": gray_run, "export": exported, "plain": root / "gray-plain"}
+    flags = ["--dataset", faces, "--num_workers", 0, "--hardware", "two cores", "--data_terms", "Drawn by code."]
+    (root / "notes.md").write_text("This sentence was written by hand.\n")
+    call(release, tuned_run, root / "classifier", *flags, "--more_choices", 2, "--notes", root / "notes.md")
+    call(release, pretrained[0], root / "encoder", "--encoder_only", "--license", "cc-by-nc-4.0")
+    call(export, root / "classifier", root / "export", *flags[:4], "--timing_rounds", 1)
+    call(release, root / "export", root / "classifier-plain", *flags[:4], "--base_model", "classifier")
+    names = {"classifier": "classifier", "encoder": "encoder", "export": "export", "plain": "classifier-plain"}
+    return {name: root / folder for name, folder in names.items()}
 
 
 @pytest.fixture
-def copies(assembled, tmp_path):
-    """Copies of the gray classifier's folder and of its plain one, side by side."""
-    return tuple(shutil.copytree(assembled[name], tmp_path / assembled[name].name) for name in ("gray", "plain"))
-
-
-@pytest.fixture
-def copied(assembled, tmp_path):
+def copied(released, tmp_path):
     """A copy of the classifier's folder, to be spoilt."""
-    return shutil.copytree(assembled["classifier"], tmp_path / "classifier")
+    return shutil.copytree(released["classifier"], tmp_path / "classifier")
+
+
+@pytest.fixture
+def copied_plain(released, tmp_path):
+    return shutil.copytree(released["plain"], tmp_path / "classifier-plain")

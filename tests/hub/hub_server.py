@@ -48,15 +48,15 @@ class Handler(BaseHTTPRequestHandler):
         ("GET", r"/api/whoami-v2", "whoami", ""),
         ("POST", r"/api/repos/create", "create", "create"),
         ("POST", r"/api/validate-yaml", "validate_yaml", ""),
-        ("GET", r"/api/models/([^/]+/[^/]+)/refs", "refs", ""),
-        ("POST", r"/api/models/([^/]+/[^/]+)/branch/(.+)", "branch", "branch"),
-        ("POST", r"/api/models/([^/]+/[^/]+)/preupload/([^/]+)", "preupload", "preupload"),
-        ("POST", r"/api/models/([^/]+/[^/]+)/commit/([^/]+)", "commit", "commit"),
-        ("GET", r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", "tree", ""),
-        ("POST", r"/api/models/([^/]+/[^/]+)/paths-info/([^/]+)", "paths_info", ""),
-        ("GET", r"/api/models/([^/]+/[^/]+)/revision/([^/]+)", "model_info", ""),
-        ("GET", r"/api/models/([^/]+/[^/]+)", "model_info", ""),
-        ("POST", r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch", "batch"),
+        ("GET", r"/api/(?:models|spaces)/([^/]+/[^/]+)/refs", "refs", ""),
+        ("POST", r"/api/(?:models|spaces)/([^/]+/[^/]+)/branch/(.+)", "branch", "branch"),
+        ("POST", r"/api/(?:models|spaces)/([^/]+/[^/]+)/preupload/([^/]+)", "preupload", "preupload"),
+        ("POST", r"/api/(?:models|spaces)/([^/]+/[^/]+)/commit/([^/]+)", "commit", "commit"),
+        ("GET", r"/api/(?:models|spaces)/([^/]+/[^/]+)/tree/([^/]+)", "tree", ""),
+        ("POST", r"/api/(?:models|spaces)/([^/]+/[^/]+)/paths-info/([^/]+)", "paths_info", ""),
+        ("GET", r"/api/(?:models|spaces)/([^/]+/[^/]+)/revision/([^/]+)", "model_info", ""),
+        ("GET", r"/api/(?:models|spaces)/([^/]+/[^/]+)", "model_info", ""),
+        ("POST", r"/(?:spaces/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch", "batch"),
         ("PUT", r"/lfs/([0-9a-f]{64})", "lfs_put", "put"),
         ("POST", r"/lfs/([0-9a-f]{64})/verify", "lfs_verify", ""),
         ("GET", r"/lfs/([0-9a-f]{64})", "lfs_get", ""),
@@ -67,6 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         self.query, self.was_read = parse_qs(address.query), False
         self.hub.requests.append(f"{self.command} {self.path}")
+        self.kind = "spaces/" if address.path.startswith(("/api/spaces/", "/spaces/")) else ""  # before a name
         method = "GET" if self.command == "HEAD" else self.command
         try:
             for wanted, pattern, name, step in self.ROUTES:
@@ -118,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         return given is not None
 
     def repository(self, repo_id: str, write: bool = False) -> Repository:
-        known, found = self.is_known(), self.hub.repositories.get(repo_id)
+        known, found = self.is_known(), self.hub.repositories.get(self.kind + repo_id)
         if found is None or (found.private and not known):
             raise Refused(404 if known else 401, "Repository not found", "RepoNotFound")
         if write and not known:
@@ -136,13 +137,16 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.body())
         if not self.is_known():
             raise Refused(401, "Invalid username or password.")
-        repo_id = f"{asked['organization'] or 'nobody'}/{asked['name']}"
-        if repo_id in self.hub.repositories:
-            self.answer({"error": "You already created this model repo", "url": f"{self.hub.url}/{repo_id}"}, 409)
+        repo_id, kind = f"{asked['organization'] or 'nobody'}/{asked['name']}", asked.get("type", "model")
+        if kind == "space" and asked.get("sdk") != "static":
+            raise Refused(400, "a Space without its sdk")
+        name = f"spaces/{repo_id}" if kind == "space" else repo_id
+        if name in self.hub.repositories:
+            self.answer({"error": f"You already created this {kind} repo", "url": f"{self.hub.url}/{name}"}, 409)
             return
-        repository = self.hub.repositories[repo_id] = Repository(asked.get("visibility") == "private")
+        repository = self.hub.repositories[name] = Repository(asked.get("visibility") == "private")
         repository.commit("main", {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"})
-        self.answer({"url": f"{self.hub.url}/{repo_id}", "id": repo_id})
+        self.answer({"url": f"{self.hub.url}/{name}", "id": repo_id})
 
     def validate_yaml(self):
         content = json.loads(self.body())["content"]

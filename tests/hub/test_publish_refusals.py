@@ -14,9 +14,9 @@ from tests.hub.from_hub import hub_environment
 from tests.hub.hub_state import REPO, TOKEN
 from training import publish
 from training.data.drawn_faces import draw_face
-from training.publishing.fresh_process import compare_in_new_process
-from training.publishing.model_card import EXAMPLE, LICENSE_FILE
-from training.publishing.staging import stage
+from training.models.fresh_process import compare_in_new_process
+from training.publishing.record import EXAMPLE, LICENSE_FILE
+from training.publishing.staging import stage_model
 
 
 class Evil:
@@ -45,11 +45,6 @@ def pickled(name, protocol=4):
 
 def write(name, text):
     return lambda folder: (folder / name).write_text(text)
-
-
-def write_code(folder):
-    path = folder / "modeling_simfle.py"
-    path.write_text(path.read_text() + "\nimport os\n")
 
 
 def elsewhere(folder):
@@ -95,7 +90,6 @@ def torch_zip(folder):
         (write("metrics.json", "{"), "metrics.json is not JSON"),
         (write("model-00001-of-00002.safetensors", ""), "model-00001-of-00002.safetensors is cut off"),
         (write("README.md", "# a card without YAML"), "YAML"),
-        (write_code, "modeling_simfle.py is not modeling_simfle/modeling_simfle.py"),
         (elsewhere, "names the code 'someone/else--modeling.Model'"),
         (pipeline_elsewhere, "which is not in the folder; save it again"),
         (hidden_token, f"{EXAMPLE} holds what looks like a token"),
@@ -114,7 +108,8 @@ def test_what_is_wrong_with_a_folder(spoil, sentence, hub, here, folder):
 
 
 def test_a_folder_that_does_not_load_or_says_something_else(finished_run, tmp_path):
-    staged = stage(finished_run, tmp_path / "name", REPO).folder
+    staged = tmp_path / "name"
+    stage_model(finished_run, staged, REPO)
     model = SimFLEForImageClassification.from_pretrained(finished_run)
     model.classifier.bias.data += 1
     model.save_pretrained(staged)

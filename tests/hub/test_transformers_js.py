@@ -18,7 +18,6 @@ from training import export
 from training.data.drawn_faces import draw_face
 from training.data.expressions import EXPRESSIONS
 from training.exporting.onnx_files import load_plain_folder, onnx_classifier
-from training.publishing.card_usage import JAVASCRIPT
 
 PUBLISHED = sorted(path.parents[1] for path in (ROOT / "hub_cards").glob("*/onnx/model.onnx"))
 NODE = Path(__file__).parent / "node"
@@ -93,7 +92,9 @@ def test_int8_gives_pythons_probabilities(packages, folder, pictures):
 
 
 def test_the_cards_snippet(packages, folder, pictures):
-    code = JAVASCRIPT.format(model=folder.name, example=pictures[0])
+    name = "hub_cards/simfle-resnet18-ferplus-plain"
+    (code,) = re.findall(r"```js\n(.*?)```", (ROOT / name / "README.md").read_text(), re.DOTALL)
+    code = code.replace(f"{name}/example_face.png", str(pictures[0])).replace(name, folder.name)
     offline = f"env.allowRemoteModels = false; env.localModelPath = {json.dumps(str(folder.parent))};"
     code = f'import {{ env }} from "@huggingface/transformers";\n{offline}\n{code}'
     command = ["node", "--input-type=module", "--eval", code]

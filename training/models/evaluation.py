@@ -141,7 +141,7 @@ def compute_logits(model, processor, device, faces, arguments: tuple):
     Returns:
         Indices (N,) and logits (N, outputs) of the readable faces, numpy; images_per_second and num_bad_images.
     """
-    from training.models.outputs import ImagePass, compute_outputs
+    from training.models.outputs import compute_outputs
 
     data, evaluation = arguments
     bad_images, started = BadImages(data.max_bad_images), time.perf_counter()
@@ -149,7 +149,10 @@ def compute_logits(model, processor, device, faces, arguments: tuple):
         lambda pixel_values: model(pixel_values=pixel_values).logits,
         faces,
         processor,
-        ImagePass(evaluation.per_device_eval_batch_size, data.num_workers, bad_images, device),
+        evaluation.per_device_eval_batch_size,
+        data.num_workers,
+        bad_images,
+        device,
         title="evaluating",
     )
     seconds = time.perf_counter() - started

@@ -1,1 +1,1 @@
-"""From a finished run to a Hub repository: record, licences, card, checks, hub."""
+"""A finished run becomes a folder that stands alone, and the folder a repository of the Hub."""

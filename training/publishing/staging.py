@@ -1,137 +1,180 @@
 """
 What leaves this machine when a folder is published: copies of the files of a list, and nothing else.
 
-The list is NAMES, SHARD, ONNX and, where config.json names remote code, the package's code. Checkpoints, optimiser
-state, logs (metrics.jsonl, run.json), card.json, predictions, pictures of the data and hidden files are not on it, so
-they stay.
+Of a model the list is NAMES, SHARD, ONNX and the package's code; of a static Space, the files of a page. Checkpoints,
+logs (metrics.jsonl, run.json), predictions, pictures of the data and hidden files stay.
 """
 
 import re
 import shutil
-from dataclasses import dataclass, replace
+import sys
 from pathlib import Path
 
-from training.publishing.card_facts import read_facts, read_json
-from training.publishing.card_notes import told, with_kept
-from training.publishing.model_card import EXAMPLE, LICENSE_FILE, with_repo_id, write_card
-from training.publishing.weight_licences import source_license
+from training.publishing import record as names
+from training.publishing.card import write_card
+from training.publishing.checks import INDEX, WEIGHTS, check_card, raw_yaml
+from training.publishing.record import CARD, CONFIG, METRICS, read_record
 from training.runtime.errors import InputError
+from training.runtime.file_kinds import TOKEN
+from training.runtime.lineage import read_json, stated_license
 from training.runtime.public_paths import public
 from training.runtime.run_folder import write_json
 
-CONFIG, CARD, METRICS, EXPORTS = "config.json", "README.md", "metrics.json", "exports.json"
-WEIGHTS, INDEX, MATRIX = "model.safetensors", "model.safetensors.index.json", "confusion_matrix.png"
+MATRIX = "confusion_matrix.png"
 NAMES = (
-    *(CONFIG, "preprocessor_config.json", WEIGHTS, INDEX, CARD, LICENSE_FILE, METRICS, EXPORTS),
-    *(EXAMPLE, MATRIX),  # drawn by this repository
+    *(CONFIG, names.PROCESSOR, WEIGHTS, INDEX, CARD, names.NOTES, names.LICENSE_FILE, METRICS, names.EXPORTS),
+    *(names.EXAMPLE, MATRIX),  # drawn by this repository
 )
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 ONNX = re.compile(r"onnx/[A-Za-z0-9][\w.-]*\.onnx")
+# Files on the Hub that say something wrong beside other weights.
+OF_EARLIER_WEIGHTS = [
+    "model*.safetensors",
+    INDEX,
+    "onnx/*.onnx",
+    names.EXPORTS,
+    names.NOTES,
+    names.LICENSE_FILE,
+    MATRIX,
+]
+PAGE_FILES = set(".html .css .js .mjs .wasm .json .svg .png .jpg .jpeg .webp .ico .md .txt .webmanifest".split())
+MODEL_FILES = set(".safetensors .onnx .bin .pt .pth .tar .pkl .ckpt .h5 .msgpack .tflite .npz .npy".split())
+OWN_FOLDER = re.compile(r"/(?:home|Users)/[^/\s\"'`]+/|(?<![\w/])/(?:root|work)/\w|[A-Za-z]:\\+Users", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class StagedFile:
-    """A file that will be sent: its name in the repository, its bytes and their hash (hexadecimal)."""
-
-    name: str
-    size: int
-    sha256: str
+def is_space(folder: Path) -> bool:
+    """Whether the README.md of a folder says that it is a Space of the Hub."""
+    text = (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else ""
+    return "sdk" in raw_yaml(text)
 
 
-@dataclass(frozen=True)
-class Staged:
+def copy_listed(folder: Path, target: Path, is_listed) -> list[str]:
     """
-    A folder that holds exactly `files`; left_out: what else lay in the folder that it was copied from. is_card_made:
-    README.md is not from there.
-    """
-
-    folder: Path
-    files: tuple[StagedFile, ...]
-    left_out: tuple[str, ...]
-    is_card_made: bool
-
-
-def stage(folder: Path, target: Path, repo_id: str) -> Staged:
-    """
-    Copies what is published of a folder into a new one.
-
-    Absolute paths in metrics.json and exports.json are made public as on the card, the card's snippets get the
-    repository's name, and a run gets what a published folder has and it has not (see `complete_run`).
+    Copies the listed files of a folder into a new one.
 
     Args:
-        folder: a published folder, or that of a finished run. target: is made.
+        is_listed: a function of a file's name, relative to the folder and with slashes.
+    Returns:
+        The names of all other files.
     Raises:
-        ValueError: no folder of a model, an unfinished run, or a listed file that is a link: it may lead anywhere.
+        InputError: a listed file that is a link, which may lead anywhere.
     """
-    from modeling_simfle.hub_folder_simfle import file_sha256
-
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give the folder of a finished run, or a published one.")
-    with_code = "auto_map" in read_json(folder / CONFIG)
     left_out = []
+    target.mkdir(parents=True)
     for path in sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()):
         name = path.relative_to(folder).as_posix()
-        if not is_listed(name, with_code):
+        if not is_listed(name):
             left_out.append(name)
             continue
         if path.is_symlink() or not path.is_file():
             raise InputError(f"{path} is a link, or no file; put the file itself there, or take it away.")
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / name)
-    for name in (METRICS, EXPORTS):
+    return left_out
+
+
+def stage_model(folder: Path, target: Path, repo_id: str) -> list[str]:
+    """
+    Copies what is published of a model into a new folder, with the package's code and a card made anew.
+
+    Args:
+        folder: a published folder, an export, or that of a finished run. target: is made.
+    Returns:
+        The names of the files that stay.
+    Raises:
+        InputError: a folder of no finished run, a listed file that is a link, a card that says something else than the
+            folder's files.
+    """
+    with_code = "auto_map" in read_json(folder / CONFIG)
+    left_out = copy_listed(folder, target, lambda name: name in NAMES or SHARD.fullmatch(name) or ONNX.fullmatch(name))
+    for name in (METRICS, names.EXPORTS):
         if (target / name).is_file():
             write_json(target / name, public(read_json(target / name)))
-    is_card_made = not (target / CARD).is_file()
-    complete_run(folder, target, repo_id)
-    names = sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file())
-    files = (StagedFile(name, (target / name).stat().st_size, file_sha256(target / name)) for name in names)
-    return Staged(target, tuple(files), tuple(left_out), is_card_made)
+    if with_code:
+        copy_code(target)
+    record = read_record(folder)
+    if (target / CARD).is_file():
+        check_card(record, folder)
+    given = {**(record.metrics.get("card") or {}), **stated_license(folder)}
+    complete(target, record.lineage, given, repo_id, repo_id)
+    return [name for name in left_out if not (target / name).is_file()]
 
 
-def complete_run(folder: Path, target: Path, repo_id: str) -> None:
+def copy_code(folder: Path) -> None:
+    """The package's code files, for `trust_remote_code=True`."""
+    from modeling_simfle import hub_folder_simfle
+
+    for name in hub_folder_simfle.CODE_FILES:
+        shutil.copyfile(Path(hub_folder_simfle.__file__).with_name(name), folder / name)
+
+
+def refresh(folder: Path) -> None:
     """
-    Gives the copy of a run, or of a bare export, recipe, hashes, machine and its source's licence in metrics.json, and
-    a card where there is none; the flags are those that make_card.py kept.
+    Gives a published folder the package's code as it is now, the figures of the export beside it, and its card anew.
+    """
+    record, beside = read_record(folder), folder.with_name(f"{folder.name}-plain")
+    exports = read_json(beside / names.EXPORTS, optional=True)
+    if exports and exports.get("model_weights_sha256") == record.metrics["weights_sha256"]:
+        exports.pop("lineage", None)
+        write_json(folder / names.EXPORTS, {**public(exports), "folder": beside.name})
+    if not record.is_plain:
+        copy_code(folder)
+    given = {**record.metrics.get("card", {}), **stated_license(folder)}
+    complete(folder, record.lineage, given, str(folder.resolve()))
 
+
+def complete(folder: Path, lineage: list[dict], given: dict, name: str, repo_id: str | None = None) -> None:
+    """
+    Gives a folder that is to be published the lineage and the weights' hashes in metrics.json, and a card.
+
+    Args:
+        lineage: of the weights. given: see `CardArguments.values`. name: of the weights in the lineage.
+        repo_id: for the card's snippets; None where the folder is not on the Hub yet.
     Raises:
-        ValueError: a folder that nothing was trained in.
+        InputError: a licence that may allow more than its sources do.
     """
     from modeling_simfle.hub_folder_simfle import weights_sha256
 
-    kept = with_kept(folder)
-    metrics = read_json(target / METRICS, optional=True)
-    if not metrics.get("recipe"):
-        added = {"recipe": read_facts(folder, kept.training_recipes).recipe, "weights_sha256": weights_sha256(target)}
-        added |= told(kept)
-        came_with = source_license(folder)  # the folders that it is read from stay here
-        write_json(target / METRICS, {**added, **({"source_license": came_with} if came_with else {}), **metrics})
-    card = target / CARD
-    if card.is_file():
-        # A byte that is no text stays as it is, for check_text to name.
-        text = card.read_text(encoding="utf-8", errors="surrogateescape")
-        card.write_text(with_repo_id(text, repo_id), encoding="utf-8", errors="surrogateescape")
-    else:
-        write_card(target, card, replace(kept, training_recipes=[], repo_id=repo_id))
+    metrics = {"weights_sha256": weights_sha256(folder), **read_json(folder / METRICS, optional=True)}
+    own = {**lineage[-1], "name": public(name), "weights_sha256": metrics["weights_sha256"]}
+    metrics |= {"lineage": [*lineage[:-1], own], "card": given}
+    write_json(folder / METRICS, metrics)
+    write_card(folder, read_record(folder), given, repo_id)
+    own["license"] = stated_license(folder)
+    write_json(folder / METRICS, metrics)
 
 
-def is_listed(name: str, with_code: bool) -> bool:
-    """Whether a file of this name, relative to the folder and with slashes, is published."""
-    from modeling_simfle.hub_folder_simfle import CODE_FILES
+def stage_space(folder: Path, target: Path) -> list[str]:
+    """
+    Copies the page of a static Space into a new folder, and checks it.
 
-    listed = name in NAMES or SHARD.fullmatch(name) or ONNX.fullmatch(name)
-    return bool(listed or (with_code and name in CODE_FILES))
+    Returns:
+        The names of the files that stay.
+    Raises:
+        InputError: a Space that runs code on the Hub, a model file, a link, a token, or a path of this machine.
+    """
+    sdk = raw_yaml((folder / CARD).read_text(encoding="utf-8")).get("sdk")
+    if sdk != "static":
+        raise InputError(f"{folder / CARD} has sdk: {sdk}; only static Spaces are published from here.")
+    left_out = copy_listed(folder, target, is_of_page)
+    for path in sorted(p for p in target.rglob("*") if p.is_file()):
+        content, name = path.read_bytes(), path.relative_to(target).as_posix()
+        if TOKEN.search(content):
+            raise InputError(f"{name} holds what looks like a token of the Hub; take it out, and revoke it there.")
+        if machine := OWN_FOLDER.search(content.decode("utf-8", errors="replace")):
+            raise InputError(f"{name} names a path of one machine, {machine[0]}; take it out.")
+    return left_out
 
 
-def belongs_to_weights(name: str) -> bool:
-    """Whether a file of this name says something wrong beside other weights: weights, exports, figures, licence."""
-    said = (WEIGHTS, INDEX, EXPORTS, LICENSE_FILE, MATRIX)
-    return bool(name in said or SHARD.fullmatch(name) or ONNX.fullmatch(name))
+def is_of_page(name: str) -> bool:
+    """Whether a file belongs to a page. Raises InputError for a model file, which a page loads from elsewhere."""
+    suffix = Path(name).suffix.lower()
+    if suffix in MODEL_FILES:
+        raise InputError(f"{name} is a model file; publish it in a model repository, and let the page load it there.")
+    is_hidden = any(part.startswith(".") for part in name.split("/"))
+    return not is_hidden and (suffix in PAGE_FILES or Path(name).name in (names.LICENSE_FILE, "NOTICE"))
 
 
-def summarize(names: tuple[str, ...]) -> str:
-    """Names in one line; a subfolder as one, with the number of its files."""
-    counts: dict[str, int] = {}
-    for name in names:
-        first, slash, _ = name.partition("/")
-        counts[first + slash] = counts.get(first + slash, 0) + 1
-    return ", ".join(f"{name} ({count} files)" if name.endswith("/") else name for name, count in counts.items())
+if __name__ == "__main__":
+    for place in sys.argv[1:]:
+        refresh(Path(place))

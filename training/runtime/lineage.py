@@ -14,6 +14,7 @@ is the training itself. An entry has these keys, as far as they are known:
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,12 @@ LICENSE_FIELDS = ("license", "license_name", "license_link")
 UNKNOWN = {"license": "unknown"}
 SOURCE_FILES = ["*.json", "README.md", "model*.safetensors"]
 LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
+
+
+def typed_command(script: str, argv=None) -> str:
+    """The command of a run as it was typed. Args: argv: of the script's main; sys.argv's when None."""
+    words = sys.argv[1:] if argv is None else map(str, argv)
+    return shlex.join(["python", f"training/{script}.py", *words])
 
 
 def make_lineage(method: str, command: str, data: dict | None, sources: Iterable[str | Path | dict | None]) -> list:
@@ -46,7 +53,7 @@ def make_lineage(method: str, command: str, data: dict | None, sources: Iterable
     for source in sources:
         if source is None:
             continue
-        entries = [source] if isinstance(source, dict) else read_lineage(source)
+        entries = [public(source)] if isinstance(source, dict) else read_lineage(source)
         lineage += [entry for entry in entries if entry not in lineage and not is_listed(entry, lineage)]
         if any(entry.get("license") == UNKNOWN for entry in entries):
             name = next(entry["name"] for entry in entries if entry.get("license") == UNKNOWN)
@@ -152,7 +159,7 @@ def add_results(folder: Path, training: dict) -> dict:
     if metrics.get("choices"):
         dataset = metrics.get("dataset") or {}
         place = {"split": metrics.get("split"), "source": dataset.get("source")}
-        results["choices"] = {"number": metrics["choices"], **place, "fingerprint": dataset.get("fingerprint")}
+        results["choices"] = [{"number": metrics["choices"], **place, "fingerprint": dataset.get("fingerprint")}]
     settings = {"arguments": run.get("arguments"), "versions": run.get("versions"), "results": results}
     return {**training, **public(settings)}
 

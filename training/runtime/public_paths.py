@@ -8,7 +8,6 @@ whose last component is a name, is ~. Relative paths, ~/... and URLs stay.
 import os
 import re
 import shlex
-import sys
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -60,12 +59,6 @@ def public_word(word: str) -> str:
     """A word of a command: a path, or a flag with one behind its equals sign."""
     flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return f"{flag}{equals}{public_path(value)}"
-
-
-def typed_command(script: str, argv=None) -> str:
-    """The command of a script as it was typed. argv: of its `main`; None is sys.argv's."""
-    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
-    return join_words(["python", f"training/{script}.py", *words])
 
 
 def join_words(words: list[str]) -> str:

@@ -63,7 +63,7 @@ def compare_in_new_process(folder: Path, staged: Path) -> str:
     Returns:
         A sentence that says what was compared.
     Raises:
-        ValueError: it does not load there, or says something else.
+        InputError: the folder does not load there, or its outputs differ.
     """
     import modeling_simfle  # noqa: F401 - registers the Auto classes: here no remote code runs
     from training.data.drawn_faces import draw_face
@@ -71,22 +71,19 @@ def compare_in_new_process(folder: Path, staged: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="simfle_fresh") as home:
         picture = Path(home) / "face.png"
         draw_face(seed=0, index=0, size=112).image.save(picture)
-        ours = face_output(str(folder), str(picture), False)
-        theirs = run_alone(staged, picture, Path(home))
-    if not all(map(math.isfinite, theirs["outputs"])):
+        ours = face_output(str(folder), str(picture), False)["outputs"]
+        found = run_alone(staged, picture, Path(home))
+    theirs, allowed = found["outputs"], TOLERANCE * max(1.0, *map(abs, ours))
+    if not all(map(math.isfinite, theirs)):
         raise InputError(f"{folder} gives values that are not finite for a drawn face; it is not published.")
-    largest = max(map(abs, ours["outputs"]), default=0.0)
-    same = len(ours["outputs"]) == len(theirs["outputs"]) and all(
-        abs(a - b) <= TOLERANCE * max(1.0, largest) for a, b in zip(ours["outputs"], theirs["outputs"])
-    )
-    if not same:
+    if len(ours) != len(theirs) or any(abs(a - b) > allowed for a, b in zip(ours, theirs)):
         raise InputError(f"the staged copy of {folder} gives other outputs in a new process than the folder does here.")
-    said = f"as {theirs['label']}" if theirs["label"] else f"{len(theirs['outputs'])} features"
+    said = f"as {found['label']}" if found["label"] else f"{len(theirs)} features"
     return f"loaded in a new process without the package and a network: a drawn face comes out the same ({said})"
 
 
 def run_alone(folder: Path, picture: Path, home: Path) -> dict:
-    """`face_output` in a new process. Raises ValueError with the last line of its error."""
+    """`face_output` in a new process. Raises InputError with the last line of its error."""
     call = "print(json.dumps(face_output(sys.argv[1], sys.argv[2], True)))"
     code = f"{ALONE}\n{inspect.getsource(face_output)}\n{call}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}

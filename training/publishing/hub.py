@@ -1,0 +1,224 @@
+"""
+From a folder to the Hub: stage, check and, where asked for, send in one commit and compare every hash there.
+
+Until the commit a failure leaves the branch as it was. A repository or branch that did not exist is made first.
+"""
+
+import hashlib
+import re
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.models.fresh_process import compare_in_new_process
+from training.publishing.checks import check_folder
+from training.publishing.staging import OF_EARLIER_WEIGHTS, is_space, stage_model, stage_space
+from training.runtime.errors import InputError
+from training.runtime.lineage import stated_license
+
+ADVICE = {  # by HTTP status, for people
+    401: "the Hub does not know the token; log in by `hf auth login`, or set HF_TOKEN to one with write access",
+    403: "the token may not do this; use one with write access",
+    409: "someone else is changing the repository; look at it, then run this again",
+    412: "someone else changed the repository meanwhile; look at it, then run this again",
+}
+NOT_SENT = "nothing was published; run it again: what was sent is not sent again."
+# The rules of git check-ref-format --branch.
+BRANCH = re.compile(r"(?!/|-|\.|@$|.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)))[^\s~^:?*\[\\\x00-\x1f\x7f]+(?<![/.])")
+SECRET = re.compile(r"hf_\w+|(?<=\?)\S+")  # tokens, and the signatures in the addresses of uploads
+
+
+@dataclass
+class PublishArguments:
+    """Options of the repository."""
+
+    repo_id: str = field(default="", metadata={"help": "org/name on the Hub; made if it is missing."})
+    private: bool = field(default=False, metadata={"help": "Make a new repository private; a public one is refused."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, made if it is missing. Default main."})
+    create_pr: bool = field(default=False, metadata={"help": "Open a pull request, which needs no write access."})
+    push: bool = field(default=False, metadata={"help": "Send the files; without it nothing leaves this machine."})
+
+    def __post_init__(self):
+        check_repo_id(self.repo_id, "repo_id")
+        if self.revision is not None and not BRANCH.fullmatch(self.revision):
+            raise InputError(f"--revision {self.revision!r} is no name of a branch; give one such as v2.")
+        if self.create_pr and self.revision is not None:
+            raise InputError("--create_pr is against main, so --revision does not go with it; give one of the two.")
+
+
+def check_repo_id(repo_id: str | None, flag: str) -> None:
+    """Raises InputError, naming the flag, for a value that is not org/name."""
+    if not repo_id:
+        raise InputError(f"--{flag} is missing; give org/name.")
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise InputError(f"--{flag} {repo_id} is no name of a repository: {error}") from error
+    if "/" not in repo_id:
+        raise InputError(f"--{flag} {repo_id} must be org/name, with the owner (you, or an organisation).")
+
+
+def read_token() -> str:
+    """The token from HF_TOKEN or the file of `hf auth login`. Raises InputError: there is none."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    if not token:
+        raise InputError("there is no token of the Hub; log in by `hf auth login`, or set HF_TOKEN.")
+    return token
+
+
+def publish_folder(folder: Path, arguments: PublishArguments) -> str | None:
+    """
+    Publishes a static Space, the folder of a finished run, or one that `release.py` made.
+
+    Returns:
+        The sha of the commit, whose hashes were compared with the files here; None without `push`.
+    Raises:
+        InputError: one sentence: what is wrong with the folder, or why the Hub did not take it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give the folder of a finished run, or a published one.")
+    with tempfile.TemporaryDirectory(prefix="simfle_publish") as root:
+        target = Path(root) / arguments.repo_id.split("/")[1]
+        try:
+            if is_space(folder):
+                print_files(target, stage_space(folder, target))
+                print("checked: no token, no model file, no path of this machine")
+            else:
+                print_files(target, stage_model(folder, target, arguments.repo_id))
+                check_folder(target)
+                terms = ", ".join(stated_license(target).values())
+                print(f"checked: card (licence: {terms}), figures, weights, code; no pickle among the files")
+                print(compare_in_new_process(folder, target))
+        except ValueError as error:  # in the words of whoever gave the folder
+            raise InputError(str(error).replace(str(target), str(folder))) from error
+        files = [path for path in target.rglob("*") if path.is_file()]
+        total = f"{len(files)} files, {sum(path.stat().st_size for path in files):,} bytes"
+        if not arguments.push:
+            print(f"nothing was sent; --push sends these {total}, to {arguments.repo_id}")
+            return None
+        sha = upload(target, arguments, total)
+        verify(target, arguments, sha)
+        print(f"compared the Hub's hashes at {sha}: all {len(files)} are equal")
+        return sha
+
+
+def print_files(folder: Path, left_out: list[str]) -> None:
+    """One line for each file with its hash, and one for the files that stay here."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        print(f"{path.relative_to(folder).as_posix():32} {path.stat().st_size:>13,}  sha256 {sha256}")
+    counts: dict[str, int] = {}
+    for name in left_out:
+        first, slash, _ = name.partition("/")
+        counts[first + slash] = counts.get(first + slash, 0) + 1
+    names = [f"{name} ({count} files)" if name.endswith("/") else name for name, count in counts.items()]
+    if names:
+        print(f"left out: {', '.join(names)}")
+
+
+def upload(folder: Path, arguments: PublishArguments, total: str) -> str:
+    """
+    One commit with all files; files there of earlier weights leave with it. Of a model all others stay.
+
+    Raises:
+        InputError: a sentence about what went wrong; none of the files is in the repository then.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # the warnings of a second try show addresses with their signatures
+    api, repo_id, revision = HfApi(token=read_token(), library_name="simfle"), arguments.repo_id, arguments.revision
+    kind = "space" if is_space(folder) else "model"
+    with as_sentence(repo_id, NOT_SENT):
+        api.whoami()  # a token that is refused is named before anything is made
+        sdk = {"space_sdk": "static"} if kind == "space" else {}
+        api.create_repo(repo_id, private=arguments.private or None, exist_ok=True, repo_type=kind, **sdk)
+        is_public = arguments.private and not api.repo_info(repo_id, repo_type=kind).private
+    if is_public:  # before a branch is made there
+        raise InputError(f"{repo_id} exists and is public, and --private was asked for; make it private first.")
+    with as_sentence(repo_id, NOT_SENT):
+        if revision not in (None, "main") and not revision.startswith("refs/"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True, repo_type=kind)
+        before = api.repo_info(repo_id, revision=revision, repo_type=kind).sha
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            repo_type=kind,
+            commit_message=f"Publish a SimFLE {'page' if kind == 'space' else 'model'}",
+            revision=revision,
+            create_pr=arguments.create_pr,
+            parent_commit=before,
+            delete_patterns="*" if kind == "space" else OF_EARLIER_WEIGHTS,
+        )
+    url = commit.pr_url or f"{api.endpoint}/{'spaces/' if kind == 'space' else ''}{repo_id}/tree/{commit.oid}"
+    if commit.oid == before:
+        print(f"nothing to change; {repo_id} already holds these files: {url}")
+    else:
+        print(f"published {total}: {url}")
+    return commit.oid
+
+
+def verify(folder: Path, arguments: PublishArguments, sha: str) -> None:
+    """Compares the hashes in the Hub's tree with the files. Raises InputError: a file that is not the one sent."""
+    from huggingface_hub import HfApi, RepoFile
+
+    api, kind = HfApi(token=read_token(), library_name="simfle"), "space" if is_space(folder) else "model"
+    with as_sentence(arguments.repo_id, f"it is published as {sha}, but could not be compared."):
+        rows = list(api.list_repo_tree(arguments.repo_id, recursive=True, revision=sha, repo_type=kind))
+    there = {row.path: row for row in rows if isinstance(row, RepoFile)}
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+        row = there.get(name)
+        if row is not None and row.lfs:
+            is_equal = row.lfs.sha256 == hashlib.sha256(content).hexdigest()
+        else:  # git's own hash of a file
+            is_equal = (
+                row is not None and row.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            )
+        if not is_equal:
+            raise InputError(f"{name} at {arguments.repo_id}, {sha}, is not the file that was sent; publish it again.")
+
+
+@contextmanager
+def as_sentence(repo_id: str, outcome: str):
+    """
+    Turns what the Hub's client raises inside into an InputError of one sentence, without tokens.
+
+    Large files are sent by threads, whose errors come as RuntimeError; the connection's are no OSError.
+    """
+    from huggingface_hub.errors import HTTPError  # of httpx under huggingface_hub 1, of httpx2 under 2
+
+    try:
+        yield
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{describe_error(error, repo_id)}; {outcome}") from error
+
+
+def describe_error(error: BaseException, repo_id: str) -> str:
+    """What went wrong: the Hub's answer, or the connection's end, wherever it is in the chain of causes."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, HfHubHTTPError):
+            status = cause.response.status_code
+            advice = ADVICE.get(status, "run this again later" if status >= 500 else "the Hub refused it")
+            return f"{repo_id}: {advice} (HTTP {status}: {without_secrets(cause.server_message or 'no message')})"
+        if isinstance(cause, OfflineModeIsEnabled):
+            return "HF_HUB_OFFLINE is set; take it away to publish"
+        if isinstance(cause, HTTPError):
+            return f"the connection to the Hub was refused or cut ({type(cause).__name__})"
+        cause = cause.__cause__
+    return without_secrets(str(error)).rstrip(".")
+
+
+def without_secrets(text: str) -> str:
+    """On one line, at most 300 characters, without tokens and without the queries of addresses."""
+    from huggingface_hub import get_token
+
+    return SECRET.sub("...", " ".join(text.split()).replace(get_token() or "\0", "..."))[:300]

@@ -1,0 +1,121 @@
+"""
+The record of a folder: what its own files say of the weights in it.
+
+A published folder has the lineage in metrics.json, an export in exports.json, a run in run.json. Nothing else is read.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.facts import DatasetFacts
+from training.data.formats import facts_of
+from training.measuring.classification import KEYS
+from training.runtime.errors import InputError
+from training.runtime.lineage import read_json, read_lineage
+from training.runtime.public_paths import public
+
+CONFIG, PROCESSOR, CARD, METRICS, EXPORTS = (
+    *("config.json", "preprocessor_config.json", "README.md"),
+    *("metrics.json", "exports.json"),
+)
+NOTES, LICENSE_FILE, EXAMPLE = "card_notes.md", "LICENSE", "example_face.png"
+NO_TRAINING = (None, "export")  # methods of entries that train nothing
+EXPORTED = {"eager": "PyTorch, plain ResNet folder", "onnx": "ONNX", "int8": "ONNX, int8"}  # rows of exports.json
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    name: of the folder. config, preprocessing: its JSON files. metrics, exports: likewise, {} where there is none.
+    lineage: see training/runtime/lineage.py. notes: the card's free text, "" where there is none.
+    """
+
+    name: str
+    config: dict
+    preprocessing: dict
+    metrics: dict
+    exports: dict
+    lineage: list[dict]
+    notes: str
+
+    @property
+    def is_classifier(self) -> bool:
+        return self.config["architectures"][0].endswith("ForImageClassification")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is an export: stock classes, no code."""
+        return self.config.get("model_type") != "simfle"
+
+    @property
+    def is_measured(self) -> bool:
+        return "accuracy" in self.metrics
+
+    @property
+    def trainings(self) -> list[dict]:
+        return [entry for entry in self.lineage if entry.get("method") not in NO_TRAINING]
+
+    @property
+    def last_training(self) -> dict:
+        return self.trainings[-1] if self.trainings else {}
+
+    @property
+    def facts(self) -> list[DatasetFacts]:
+        """Of every data set in the lineage that has a record of its own, each once."""
+        formats = dict.fromkeys((entry.get("data") or {}).get("format") for entry in self.lineage)
+        return [facts for data_format in formats if data_format and (facts := facts_of(data_format))]
+
+    @property
+    def last_facts(self) -> DatasetFacts | None:
+        """Of the data of the last training."""
+        return facts_of((self.last_training.get("data") or {}).get("format") or "")
+
+
+def read_record(folder: Path) -> Record:
+    """
+    Raises:
+        InputError: a file that is missing or cannot be read, a run that is not finished, a folder without a lineage.
+    """
+    config = read_json(folder / CONFIG)
+    if not config.get("architectures"):
+        raise InputError(f"{folder / CONFIG} names no architecture; give the folder of a finished run.")
+    metrics, exports = (read_json(folder / name, optional=True) for name in (METRICS, EXPORTS))
+    if missing := [key for key in KEYS if "accuracy" in metrics and key not in metrics]:
+        raise InputError(f"{folder / METRICS} lacks {', '.join(missing)}; evaluate the model again.")
+    lineage = read_lineage(folder)
+    own = lineage[-1]
+    if not own.get("method") and not is_published(metrics):
+        raise InputError(
+            f"{folder} has no lineage in run.json, metrics.json or exports.json; give the folder of a finished run."
+        )
+    is_exported = "lineage" in exports and "lineage" not in metrics
+    if own.get("method") not in ("pretraining", "conversion") and not metrics and not is_exported:
+        raise InputError(f"{folder} is not finished: it has no metrics.json; let the run finish.")
+    notes = (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).is_file() else ""
+    preprocessing = read_json(folder / PROCESSOR)
+    return Record(folder.resolve().name, config, preprocessing, public(metrics), public(exports), lineage, notes)
+
+
+def is_published(metrics: dict) -> bool:
+    """Whether a metrics.json is that of a folder which `release.py` made."""
+    return bool(metrics.get("lineage") and metrics.get("weights_sha256"))
+
+
+def count_choices(lineage: list[dict], metrics: dict) -> tuple[int, list[dict]]:
+    """
+    Choices that made the weights, by whether they were made on the faces that were measured.
+
+    Faces are the same by their fingerprint, or by split and source where a fingerprint is missing.
+    Returns:
+        The number on the measured split, and the entries {"number", "split", "source", "fingerprint"} of other splits.
+    """
+    dataset = public(metrics.get("dataset") or {})
+    here, elsewhere = 0, []
+    for choices in (c for entry in lineage for c in (entry.get("results") or {}).get("choices", [])):
+        is_known = choices.get("fingerprint") and dataset.get("fingerprint")
+        names = (choices.get("split"), choices.get("source")) == (metrics.get("split"), dataset.get("source"))
+        if choices["fingerprint"] == dataset["fingerprint"] if is_known else names:
+            here += choices["number"]
+        else:
+            elsewhere.append(choices)
+    return here, elsewhere
