@@ -38,12 +38,12 @@ export class Classifier {
     const pixels = new Float32Array(3 * count);
     const { data } = resize(face, this.side, this.side);
     for (let i = 0; i < count; i++) {
-      const [red, green, blue] = data.subarray(4 * i, 4 * i + 3);
-      const luminance = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16; // ITU-R 601, as Pillow rounds it
-      [red, green, blue].forEach((value, channel) => {
-        value = (do_grayscale ? luminance : value) * (do_rescale === false ? 1 : rescale_factor);
+      // ITU-R 601, as Pillow rounds it
+      const luminance = (19595 * data[4 * i] + 38470 * data[4 * i + 1] + 7471 * data[4 * i + 2] + 0x8000) >> 16;
+      for (let channel = 0; channel < 3; channel++) {
+        const value = (do_grayscale ? luminance : data[4 * i + channel]) * (do_rescale === false ? 1 : rescale_factor);
         pixels[channel * count + i] = do_normalize === false ? value : (value - image_mean[channel]) / image_std[channel];
-      });
+      }
     }
     return pixels;
   }
