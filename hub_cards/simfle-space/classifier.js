@@ -7,12 +7,13 @@ const BILINEAR = 2; // Pillow's number of the filter
 
 export class Classifier {
   constructor(ort, session, config, processor) {
-    const { size, resample = BILINEAR } = processor;
+    const { size, resample = BILINEAR, do_center_crop } = processor;
     const side = size?.height ?? size;
-    if (!(side > 0) || side !== (size?.width ?? size) || resample !== BILINEAR || processor.do_center_crop) {
-      throw new Refusal("This classifier prepares its images in a way that this page does not know.");
+    const isSquare = side > 0 && side === (size.width ?? size);
+    if (!isSquare || resample !== BILINEAR || do_center_crop || !config.id2label) {
+      throw new Refusal("This classifier has no labels, or prepares its images in a way that this page does not know.");
     }
-    const labels = Object.entries(config.id2label ?? {}).sort(([a], [b]) => a - b);
+    const labels = Object.entries(config.id2label).sort(([a], [b]) => a - b);
     Object.assign(this, { ort, session, processor, side, labels: labels.map(([, label]) => label) });
     Object.assign(this, { temperature: config.temperature ?? 1, classPrior: config.class_prior });
   }
