@@ -145,7 +145,7 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
     import numpy as np
 
     from training.exporting.onnx_files import write_int8, write_onnx
-    from training.models.outputs import ProcessedFaces, batches_of
+    from training.models.outputs import ImagePass, ProcessedFaces, batches_of
 
     if not data.dataset:
         print("no --dataset: no int8 file, which takes training faces, and no accuracy")
@@ -154,7 +154,8 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
     wanted = min(len(faces), arguments.num_calibration_images)
     chosen = ProcessedFaces(faces.select(np.linspace(0, len(faces) - 1, wanted).astype(int)), processor)
     batch_size, bad_images = min(wanted, arguments.per_device_eval_batch_size), BadImages(data.max_bad_images)
-    batches = [pixels for _, pixels in batches_of(chosen, batch_size, data.num_workers, bad_images, "cpu")]
+    images = ImagePass(batch_size, data.num_workers, bad_images, "cpu")
+    batches = [pixels for _, pixels in batches_of(chosen, images)]
     batches = [pixels for pixels in batches if len(pixels) == batch_size]  # histograms take batches of one size
     if not batches:
         raise InputError(f"{faces.source} has fewer than {batch_size} readable faces; lower the batch size.")

@@ -53,16 +53,15 @@ def main(argv=None) -> None:
 
 def predict(model, processor, device, faces, arguments: PredictionArguments) -> list[dict]:
     """One mapping a readable picture: image, expression, probability, and class name to probability."""
-    from training.models.outputs import compute_outputs
+    from training.models.outputs import ImagePass, compute_outputs
 
     kept, probabilities = compute_outputs(
         lambda pixel_values: model(pixel_values).logits.softmax(1),
         faces,
         processor,
-        arguments.per_device_eval_batch_size,
-        arguments.num_workers,
-        BadImages(arguments.max_bad_images),
-        device,
+        ImagePass(
+            arguments.per_device_eval_batch_size, arguments.num_workers, BadImages(arguments.max_bad_images), device
+        ),
         title="classifying",
     )
     rows, names = [], model.config.id2label

@@ -14,7 +14,7 @@ from training.data.images import BadImages
 from training.measuring.classification import KEYS
 from training.measuring.knn import knn_predict
 from training.models.loading import load_processor
-from training.models.outputs import compute_outputs
+from training.models.outputs import ImagePass, compute_outputs
 
 
 def call(*arguments):
@@ -40,7 +40,10 @@ def by_hand(encoder, folder, faces, k, temperature):
     for split in ("train", "validation"):
         opened = open_faces(DatasetArguments(), str(faces), split, True)
         _, features = compute_outputs(
-            lambda pixels: encoder(pixels).pooler_output, opened, load_processor(folder), 64, 0, BadImages(0), "cpu"
+            lambda pixels: encoder(pixels).pooler_output,
+            opened,
+            load_processor(folder),
+            ImagePass(64, 0, BadImages(0), "cpu"),
         )
         found.append((features, torch.from_numpy(opened.labels)))
     return knn_predict(*found[0], found[1][0], 8, k, temperature).tolist()
@@ -102,5 +105,5 @@ def test_bad_values(more, sentence, flags, tmp_path):
 def test_as_a_process(script, flags, tmp_path):
     done = script("knn_probe", *flags, "--output_dir", tmp_path / "run", check=0)
     assert "100 % of the labels, seed 0: accuracy" in done.stdout
-    done = script("knn_probe", *flags, "--output_dir", tmp_path / "run", check=1)
+    done = script("knn_probe", *flags, "--output_dir", tmp_path / "run", check=2)
     assert "is not empty" in done.stderr

@@ -17,9 +17,9 @@ from training import landmark_probe, report
 from training.data.drawn_faces import draw_faces
 from training.data.faces import DatasetArguments, open_faces
 from training.data.images import BadImages
-from training.data.landmarks import normalized_distances
+from training.measuring.landmark_errors import normalized_distances
 from training.models.loading import ProcessorArguments, load_processor, make_processor
-from training.models.outputs import compute_outputs
+from training.models.outputs import ImagePass, compute_outputs
 from training.probing.ridge_map import principal_components, ridge_predictions
 
 
@@ -115,7 +115,7 @@ def test_the_error_is_that_of_the_encoders_map_solved_by_hand(run, model, landma
     for split in ("train", "validation"):
         faces = open_faces(DatasetArguments(), str(landmarks), split, False)
         function = lambda pixels: encoder(pixels).last_hidden_state.flatten(1)  # noqa: E731
-        maps.append(compute_outputs(function, faces, processor, 64, 0, BadImages(0), "cpu")[1])
+        maps.append(compute_outputs(function, faces, processor, ImagePass(64, 0, BadImages(0), "cpu"))[1])
     train, validation = (np.array(rows_of(n, seed, 0)["landmarks"]) for n, seed in ((60, 0), (15, 1)))
     targets = torch.from_numpy(train).flatten(1)
     predicted = ridge_predictions(principal_components(*maps), targets, read(run)["ridge"]["strength"])
@@ -203,5 +203,5 @@ def test_folders_without_landmarks_and_rows_that_are_wrong(model, faces, tmp_pat
 def test_as_a_process(script, flags, landmarks, tmp_path):
     done = script("landmark_probe", *flags, "--output_dir", tmp_path / "run", check=0)
     assert "normalised mean error" in done.stdout and "15 images of 5 persons, split validation" in done.stdout
-    done = script("landmark_probe", *flags, "--eval_split", "train", "--output_dir", tmp_path / "no", check=1)
+    done = script("landmark_probe", *flags, "--eval_split", "train", "--output_dir", tmp_path / "no", check=2)
     assert done.stderr.startswith("landmark_probe: 20 of the evaluation split's") and "Traceback" not in done.stderr

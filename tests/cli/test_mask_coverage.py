@@ -113,5 +113,5 @@ def test_bad_values(flags, tmp_path):
 def test_as_a_process(script, flags, tmp_path):
     done = script("mask_coverage", *flags, "--output_dir", tmp_path / "run", check=0)
     assert "visible patches over chance" in done.stdout
-    done = script("mask_coverage", *flags, "--model", "/no/such", "--output_dir", tmp_path / "other", check=1)
+    done = script("mask_coverage", *flags, "--model", "/no/such", "--output_dir", tmp_path / "other", check=2)
     assert done.stderr.startswith("mask_coverage: ") and "Traceback" not in done.stderr

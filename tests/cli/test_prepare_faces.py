@@ -132,10 +132,10 @@ def test_as_a_process_and_what_is_wrong_in_one_sentence(script, tmp_path):
     assert "84 images written" in done.stdout
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    done = script("prepare_faces", "--dataset", root, "--output_dir", tmp_path / "other", check=1)
+    done = script("prepare_faces", "--dataset", root, "--output_dir", tmp_path / "other", check=2)
     assert "is not empty" in done.stderr
     (root / "Image" / "original" / "train_00003.jpg").unlink()
-    done = script("prepare_faces", "--dataset", root, "--output_dir", tmp_path / "third", check=1)
+    done = script("prepare_faces", "--dataset", root, "--output_dir", tmp_path / "third", check=2)
     assert "1 of the 140 files" in done.stderr
     assert "train_00003.jpg" in done.stderr
     assert "Traceback" not in done.stderr

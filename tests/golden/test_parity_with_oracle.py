@@ -9,6 +9,7 @@ from modeling_simfle import SimFLEForPreTraining
 from tests.oracle import TEST_SIZES, Oracle
 from tests.original_format import write_checkpoint
 from training import convert_original_checkpoint
+from training.models.original_names import original_name
 
 LOSSES = ("similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss", "loss")
 BASIC_SIZES = dataclasses.replace(TEST_SIZES, layer_type="basic", norm_pix_loss=False)
@@ -46,6 +47,6 @@ def test_losses_of_three_sgd_and_ema_steps_equal_the_oracles(tmp_path, sizes):
         torch.testing.assert_close(output.patch_scores, expected["patch_scores"], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(output.logits, expected["logits"], rtol=1e-7, atol=1e-9)
         assert torch.equal(output.ids_restore, expected["ids_restore"])
-    ours = {convert_original_checkpoint.original_name(name): tensor for name, tensor in model.state_dict().items()}
+    ours = {original_name(name): tensor for name, tensor in model.state_dict().items()}
     for name, tensor in oracle.state_dict().items():  # running statistics, target and weights after the steps
         torch.testing.assert_close(ours[name], tensor, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")

@@ -176,8 +176,10 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
     if path.is_file():  # the file's name says its split
         split = split_of_file(path) or split
     if data_format in ("parquet", "hub"):
-        load = tables.load_hub if data_format == "hub" else tables.load_files
-        rows = load(dataset if data_format == "hub" else path, split, arguments.image_column)
+        if data_format == "hub":
+            rows = tables.load_hub(dataset, split, arguments.image_column)
+        else:
+            rows = tables.load_files(path, split, arguments.image_column)
         faces = table_faces(rows, arguments, with_labels)
     else:
         if data_format == "imagefolder":

@@ -135,8 +135,7 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str, num_image
     column = arguments.image_column if arguments.image_column in columns else (image_columns or [None])[0]
     if column is None:
         raise InputError(f"{dataset} has no image column {arguments.image_column!r}; found {', '.join(columns)}.")
-    num_images = num_images or count_rows(files, rows, split)
-    if num_images is None:
+    if (num_images := num_images or count_rows(files, rows, split)) is None:
         raise InputError(f"--streaming: {dataset} does not say how many images it has; give --num_images.")
     rows = rows.select_columns(column).cast_column(column, datasets.Image(decode=False))
     return StreamedFaces(rows, column, num_images, files or [dataset], dataset, split)

@@ -8,7 +8,7 @@ import torch
 
 from training.data.images import BadImages
 from training.exporting.onnx_files import Classify
-from training.models.outputs import compute_outputs
+from training.models.outputs import ImagePass, compute_outputs
 from training.runtime.resources import torch_threads
 
 
@@ -26,10 +26,7 @@ def compute_logits(classifiers: Mapping[str, Classify], faces, processor, batch_
         lambda pixel_values: torch.stack([classify(pixel_values) for classify in classifiers.values()], dim=1),
         faces,
         processor,
-        batch_size,
-        num_workers,
-        BadImages(bad_images),
-        "cpu",
+        ImagePass(batch_size, num_workers, BadImages(bad_images), "cpu"),
         title="comparing",
     )  # (N, classifiers, K)
     return kept, dict(zip(classifiers, logits.unbind(1), strict=True))

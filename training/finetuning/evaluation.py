@@ -4,7 +4,7 @@ from pathlib import Path
 
 from modeling_simfle.hub_folder_simfle import check_weights
 from training.data.images import BadImages
-from training.models.outputs import compute_outputs
+from training.models.outputs import ImagePass, compute_outputs
 
 RESULTS = ("metrics.json", "predictions.csv")  # of a run that has ended
 EVALUATION_BATCH = 256
@@ -34,10 +34,10 @@ def predict(model, faces, processor, num_workers: int, bad_images: BadImages, de
         ValueError: more bad images than the limit, or no other.
     """
     model.eval()
+    images = ImagePass(EVALUATION_BATCH, num_workers, bad_images, device)
     kept, logits = compute_outputs(
-        lambda pixel_values: model(pixel_values).logits, faces, processor, EVALUATION_BATCH, num_workers, bad_images,
-        device, title="evaluating", part="evaluation",
-    )  # fmt: skip
+        lambda pixel_values: model(pixel_values).logits, faces, processor, images, "evaluating", "evaluation"
+    )
     return kept, logits.argmax(1).numpy()
 
 

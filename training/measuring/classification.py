@@ -1,4 +1,4 @@
-"""metrics.json and predictions.csv of an evaluation: keys, columns, and the measures of a classifier."""
+"""The keys of metrics.json, the columns of predictions.csv, and the measures of a classifier."""
 
 import csv
 from collections.abc import Sequence
@@ -24,6 +24,8 @@ KEYS = (
     "seed",
     "versions",
 )
+# What every metrics.json says beside the measures; see `write_metrics`.
+ABOUT = ("split", "protocol", "model", "seed", "method", "label_percent", "dataset", "choices", "num_bad_images")
 
 PROCESSOR_SETTINGS = (
     *("do_resize", "size", "resample", "default_to_square", "crop_pct", "do_center_crop", "crop_size"),
@@ -33,7 +35,7 @@ PREDICTION_COLUMNS = ("index", "label", "prediction")
 
 
 def classification_measures(labels, predictions, class_names, probabilities=None) -> dict:
-    """The measures of training/fer_metrics, which says what they are; its libraries are imported when called."""
+    """The measures of a classifier, as training/fer_metrics describes them."""
     from training.fer_metrics import fer_metrics
 
     return fer_metrics.classification_measures(labels, predictions, class_names, probabilities)
@@ -41,10 +43,10 @@ def classification_measures(labels, predictions, class_names, probabilities=None
 
 def measures_without_repeats(labels, predictions, repeats_training, kept) -> dict:
     """
-    The accuracy, and its interval, without the pictures that repeat training ones, where that is known.
+    The accuracy, and its interval, without the images that repeat training images, where these are known.
 
     Args:
-        labels, predictions: (N,), of the pictures `kept` (N,). repeats_training: (all,) bool, or None.
+        labels, predictions: (N,), of the images `kept` (N,). repeats_training: (all,) bool, or None.
     """
     from training.fer_metrics.fer_metrics import bootstrap_interval
 
@@ -62,7 +64,7 @@ def measures_without_repeats(labels, predictions, repeats_training, kept) -> dic
 
 
 def describe_preprocessing(processor) -> dict:
-    """What an image processor does, as numbers: its class, and those of its settings that are set."""
+    """The class of an image processor, and the settings that it has."""
     found: dict = {"image_processor": type(processor).__name__}
     for name in PROCESSOR_SETTINGS:
         value = getattr(processor, name, None)
@@ -73,45 +75,29 @@ def describe_preprocessing(processor) -> dict:
     return found
 
 
-def write_metrics(
-    path: Path,
-    measures: dict,
-    *,
-    split,
-    protocol,
-    processor,
-    model,
-    seed,
-    method: str,
-    label_percent: float | None,
-    dataset: dict,
-    choices: int,
-    num_bad_images: int,
-    **more,
-) -> dict:
+def write_metrics(path: Path, measures: dict, *, processor, **about) -> dict:
     """
-    Writes metrics.json, and returns it; with a classifier's measures it has all of KEYS.
+    Writes metrics.json and returns its content. With a classifier's measures it has all of KEYS.
 
     Args:
-        measures: see `classification_measures`. processor: the image processor that was used. method: "linear probe",
-        "k-NN", "fine-tuning", "supervised from scratch", "evaluation" or "landmark probe". label_percent: share of the
-        training labels that was used. dataset: {"source", "fingerprint"}. choices: how many things were chosen on the
-        reported split. num_bad_images: pictures left out because they cannot be read. more: a script's own keys.
+        measures: see `classification_measures`. processor: the image processor that was used.
+        about: every one of ABOUT, and a script's own keys. method: "linear probe", "k-NN", "fine-tuning", "supervised
+            from scratch", "evaluation" or "landmark probe". label_percent: share of the training labels that was used.
+            dataset: {"source", "fingerprint"}. choices: how many epochs or settings were compared on the split.
+            num_bad_images: images left out because they cannot be read.
     """
+    missing = [name for name in ABOUT if name not in about]
+    if missing:
+        raise TypeError(f"write_metrics needs {', '.join(missing)}")
     metrics = {
         **measures,
-        "split": split,
-        "protocol": protocol,
+        "split": about["split"],
+        "protocol": about["protocol"],
         "preprocessing": describe_preprocessing(processor),
-        "model": model,
-        "seed": seed,
+        "model": about["model"],
+        "seed": about["seed"],
         "versions": versions(),
-        "method": method,
-        "label_percent": label_percent,
-        "dataset": dataset,
-        "choices": choices,
-        "num_bad_images": num_bad_images,
-        **more,
+        **{name: value for name, value in about.items() if name not in KEYS},
     }
     write_json(path, metrics)
     return metrics
@@ -127,7 +113,7 @@ def write_table(path: Path, header: Sequence[str], *columns) -> None:
 
 def write_predictions(path: Path, indices, labels, predictions) -> None:
     """
-    A csv of `index,label,prediction`, one image a line: with it runs on one split are compared pairwise.
+    A csv of `index,label,prediction`, one line per image, from which runs on one split are compared pairwise.
 
     Args:
         indices, labels, predictions: (N,) integers: rows of the split, true classes, predicted classes.
@@ -140,7 +126,7 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     The columns of a predictions.csv, (N,) int64 each, by name, sorted by index.
 
     Raises:
-        ValueError: the file is missing, has another header, a value that is no integer, an index twice, or no line.
+        InputError: the file is missing, has another header, a value that is not an integer, an index twice, or no line.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; evaluate the run again with this version, which writes it.")
@@ -154,12 +140,12 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     except ValueError as error:
         raise InputError(f"{path} has a line that is not three integers ({error}).") from error
     if not len(table) or len(np.unique(table[:, 0])) != len(table):
-        raise InputError(f"{path} has {len(table)} lines, or an index twice; one line an image was expected.")
+        raise InputError(f"{path} has {len(table)} lines, or an index twice; one line per image was expected.")
     return dict(zip(PREDICTION_COLUMNS, table[np.argsort(table[:, 0])].T, strict=True))
 
 
 def draw_confusion_matrix(path: Path, matrix, class_names, title: str = "") -> None:
-    """A .png of the matrix: rows the true class, coloured by the share of the row, with the numbers of images."""
+    """A .png of the matrix: rows are true classes, coloured by the share of the row, with numbers of images."""
     from matplotlib.figure import Figure  # drawn by Agg: no display is asked for
 
     counts = np.asarray(matrix)
@@ -178,7 +164,7 @@ def draw_confusion_matrix(path: Path, matrix, class_names, title: str = "") -> N
 
 
 def print_measures(metrics: dict) -> None:
-    """One line for people."""
+    """Prints the measures in one line."""
     print(
         f"accuracy {100 * metrics['accuracy']:.2f} %, mean class accuracy {100 * metrics['mean_class_accuracy']:.2f} %,"
         f" macro F1 {100 * metrics['macro_f1']:.2f} % on {metrics['num_images']} images of split {metrics['split']}"

@@ -70,7 +70,7 @@ def find_runs(places: list[str], names: dict[str, str] | None = None) -> tuple[l
         The runs, and (path, why) of what is there but cannot be used: a metrics.json that is broken or lacks a key, a
         run.json beside which there is none.
     Raises:
-        ValueError: a place that does not exist or holds no run at all, or a name for none of them.
+        InputError: a place that does not exist or holds no run at all, or a name for none of them.
     """
     found: dict[Path, Path] = {}
     for place in places:
@@ -92,7 +92,7 @@ def find_runs(places: list[str], names: dict[str, str] | None = None) -> tuple[l
 
 
 def metrics_files(place: str) -> list[Path]:
-    """Where metrics.json is or should be, in and below a folder. Raises ValueError where there is nothing of that."""
+    """Where metrics.json is or should be, in and below a folder. Raises InputError where there is nothing of that."""
     path = Path(place)
     if path.is_file() and path.name == "metrics.json":
         return [path]
@@ -105,7 +105,7 @@ def metrics_files(place: str) -> list[Path]:
 
 
 def read_run(path: Path, name: str | None = None) -> Run:
-    """Raises ValueError saying what is wrong with the file, without its path."""
+    """Raises InputError saying what is wrong with the file, without its path."""
     if not path.is_file():
         raise InputError("there is none; the run is not finished, or only trained an encoder")
     try:
@@ -132,7 +132,7 @@ def read_run(path: Path, name: str | None = None) -> Run:
 
 
 def check_kinds(metrics: dict, measures: tuple[str, ...]) -> None:
-    """Raises ValueError: a value that is of another kind than the table takes."""
+    """Raises InputError: a value that is of another kind than the table takes."""
     for name in (*measures, "label_percent"):
         value = metrics.get(name, 0.0)
         if not isinstance(value, int | float) or not math.isfinite(value):

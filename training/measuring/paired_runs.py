@@ -1,6 +1,5 @@
 """The difference of two methods on the same images, with its paired bootstrap interval."""
 
-import csv
 from itertools import chain
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import numpy as np
 
 from training.measuring.classification import read_predictions
 from training.measuring.found_runs import CLASSES, Run, find_runs
+from training.measuring.landmark_errors import read_errors
 from training.runtime.errors import InputError
-
-ERROR_COLUMNS = ("index", "person", "normalized_mean_error")
 
 
 def compare(base: str, other: str, names: dict[str, str] | None = None) -> list[dict]:
@@ -24,7 +22,7 @@ def compare(base: str, other: str, names: dict[str, str] | None = None) -> list[
         num_persons (landmarks, else None), base_mean, other_mean, difference (other - base, mean over seeds and images)
         and interval [low, high], 95 %: images, or for landmarks persons, are drawn, the same for both; seeds are not.
     Raises:
-        ValueError: a run that cannot be read, runs that do not pair, or that did not see the same images.
+        InputError: a run that cannot be read, runs that do not pair, or that did not see the same images.
     """
     sides = [one_method(place, names) for place in (base, other)]
     if set(sides[0]) != set(sides[1]):
@@ -38,7 +36,7 @@ def compare(base: str, other: str, names: dict[str, str] | None = None) -> list[
 
 
 def one_method(place: str, names: dict[str, str] | None) -> dict[tuple, Run]:
-    """The runs of a folder by (label_percent, seed). Raises ValueError on an unusable run, or two of one seed."""
+    """The runs of a folder by (label_percent, seed). Raises InputError on an unusable run, or two of one seed."""
     inside = {folder: name for folder, name in (names or {}).items() if is_near(Path(folder), Path(place))}
     runs, problems = find_runs([place], inside)
     if problems:
@@ -103,7 +101,7 @@ def read_values(run: Run) -> dict:
 
 
 def check_same_images(one: Run, other: Run, table: dict, other_table: dict) -> None:
-    """Raises ValueError where two runs are not of one kind, or did not see the same images."""
+    """Raises InputError where two runs are not of one kind, or did not see the same images."""
     what = None
     if one.kind != other.kind:
         what = f"one measures {one.kind}, the other {other.kind}"
@@ -116,22 +114,3 @@ def check_same_images(one: Run, other: Run, table: dict, other_table: dict) -> N
         what = "the same index has another label"
     if what:
         raise InputError(f"--compare: {one.path} and {other.path} did not see the same images: {what}.")
-
-
-def read_errors(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a landmark run's errors.csv by name, sorted by index. Raises ValueError naming what is wrong."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; run the landmark probe again, which writes it.")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    if not rows or tuple(rows[0]) != ERROR_COLUMNS or len(rows) < 2 or any(len(row) != 3 for row in rows):
-        raise InputError(f"{path} is no table of {','.join(ERROR_COLUMNS)} with a line an image.")
-    indices, people, errors = zip(*rows[1:], strict=True)
-    try:
-        columns = np.array(indices, dtype=np.int64), np.array(people), np.array(errors, dtype=np.float64)
-    except ValueError as error:
-        raise InputError(f"{path} has a value that is no number ({error}).") from error
-    if len(np.unique(columns[0])) != len(rows) - 1 or not np.isfinite(columns[2]).all():
-        raise InputError(f"{path} has an index twice, or an error that is not finite.")
-    order = np.argsort(columns[0])
-    return {name: column[order] for name, column in zip(ERROR_COLUMNS, columns, strict=True)}

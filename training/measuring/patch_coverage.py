@@ -1,9 +1,9 @@
 """
-Which parts of the face the visible patches of each channel group fall on, against chance.
+How often the visible patches of each channel group fall on the parts of the face, against chance.
 
 A patch is on a region where it holds at least one of the region's landmarks. Coverage of an image by a group is the
-share of its visible patches that are on the region; chance is the share of all its patches that are, which is what a
-mask drawn uniformly would show on average. Their ratio is 1 for such a mask.
+share of its visible patches on the region. Chance is the share of all its patches on the region, which a mask drawn
+uniformly shows on average. The ratio of the two is 1 for such a mask.
 
 Legend: N images, G channel groups, L patches in row-major order, V visible ones, K regions (REGION_NAMES).
 """
@@ -11,44 +11,20 @@ Legend: N images, G channel groups, L patches in row-major order, V visible ones
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from modeling_simfle.facemae_simfle import semantic_mask
-from modeling_simfle.modeling_simfle import group_patch_scores
-from training.data.landmarks import REGIONS
 from training.fer_metrics.fer_metrics import bootstrap_interval
+from training.measuring.landmark_errors import REGIONS
 from training.runtime.run_folder import replaced
 
 ANY = "any landmark"
 REGION_NAMES = (*REGIONS, ANY)
-MOST_PICTURED = 16
-
-
-def visible_patches(model, pixel_values: torch.Tensor) -> torch.Tensor:
-    """
-    The patches that each group leaves visible, of all groups from one pass of the encoder.
-
-    Args:
-        model: SimFLEForPreTraining in eval mode, so that a face's mask does not hang on the batch it is in (in
-            training BatchNorm's batch statistics are used). pixel_values: origins, (B, 3, S, S).
-    Returns:
-        (B, G * L) bool: the inverse of the model's `mask` for every group.
-    """
-    config = model.config
-    activations = model.channel_grouping(model.encoder(pixel_values).last_hidden_state)  # (B, C, h, w)
-    sizes = config.num_channel_groups, config.facemae_image_size, config.facemae_patch_size
-    masks = []
-    for group in range(config.num_channel_groups):
-        group_ids = torch.full((len(pixel_values),), group, device=activations.device)
-        scores = group_patch_scores(activations, group_ids, *sizes)
-        masks.append(semantic_mask(scores, config.num_visible_patches)[0])
-    return torch.cat(masks, dim=1) == 0
+MOST_DRAWN = 16
 
 
 def patches_on_regions(points: np.ndarray, grid: int) -> np.ndarray:
     """
     Args:
-        points: (N, 68, 2), fractions of width and height; one outside the picture is on no patch. grid: patches a side.
+        points: (N, 68, 2), fractions of width and height; points outside are on no patch. grid: patches a side.
     Returns:
         (N, K, L) bool.
     """
@@ -117,9 +93,9 @@ def draw_coverage(path: Path, visible: np.ndarray, points: np.ndarray, found: di
     from matplotlib.figure import Figure  # drawn by Agg: no display is asked for
 
     frequencies, mean_points = visible.mean(0), points.mean(0)  # (G, L), (68, 2)
-    grid, pictured = round(visible.shape[2] ** 0.5), min(visible.shape[1], MOST_PICTURED)
-    columns = min(pictured, 8)
-    rows = -(-pictured // columns)
+    grid, num_drawn = round(visible.shape[2] ** 0.5), min(visible.shape[1], MOST_DRAWN)
+    columns = min(num_drawn, 8)
+    rows = -(-num_drawn // columns)
     width = max(7.0, 1.6 * columns)
     figure = Figure(figsize=(width, 1.8 * rows + 3.6), layout="constrained")
     halves = figure.add_gridspec(2, 1, height_ratios=(1.8 * rows, 3.6))
@@ -127,13 +103,13 @@ def draw_coverage(path: Path, visible: np.ndarray, points: np.ndarray, found: di
     axes = maps.subplots(rows, columns, squeeze=False).ravel()
     for group, place in enumerate(axes):
         place.set_axis_off()
-        if group < pictured:
+        if group < num_drawn:
             frequency = frequencies[group].reshape(grid, grid)
             shown = place.imshow(frequency, vmin=0, vmax=1, extent=(0, 1, 1, 0), interpolation="nearest")
             place.scatter(*mean_points.T, s=2, color="white")
             place.set_title(f"group {group}", fontsize=8)
     maps.colorbar(shown, ax=axes.tolist(), label="share of the images", fraction=0.02)
-    maps.suptitle(f"Visible patches of {pictured} of {visible.shape[1]} groups, and the mean landmarks", fontsize=9)
+    maps.suptitle(f"Visible patches of {num_drawn} of {visible.shape[1]} groups, and the mean landmarks", fontsize=9)
     draw_ratios(bars.subplots(), found)
     with replaced(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

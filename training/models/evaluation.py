@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.expressions import match_labels
 from training.data.faces import DatasetArguments, open_faces
 from training.data.images import BadImages
 from training.models.label_map import class_probabilities, map_outputs, measured_classes, read_label_map
@@ -69,7 +70,6 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
         The content of metrics.json.
     """
     from modeling_simfle.hub_folder_simfle import weights_sha256
-    from training.data.expressions import match_labels
     from training.measuring.classification import (
         classification_measures,
         draw_confusion_matrix,
@@ -106,8 +106,8 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
         **measures_without_repeats(labels, predictions, faces.repeats_training, kept),
     )
     write_predictions(output_dir / "predictions.csv", kept, labels, predictions)
-    title = f"{metrics['num_images']} images, accuracy {100 * metrics['accuracy']:.1f} %"
-    draw_confusion_matrix(output_dir / "confusion_matrix.png", metrics["confusion_matrix"], names, title)
+    title, matrix = f"{len(kept)} images, accuracy {100 * metrics['accuracy']:.1f} %", metrics["confusion_matrix"]
+    draw_confusion_matrix(output_dir / "confusion_matrix.png", matrix, names, title)
     print_measures(metrics)
     return metrics
 
@@ -141,7 +141,7 @@ def compute_logits(model, processor, device, faces, arguments: tuple):
     Returns:
         Indices (N,) and logits (N, outputs) of the readable faces, numpy; images_per_second and num_bad_images.
     """
-    from training.models.outputs import compute_outputs
+    from training.models.outputs import ImagePass, compute_outputs
 
     data, evaluation = arguments
     bad_images, started = BadImages(data.max_bad_images), time.perf_counter()
@@ -149,10 +149,7 @@ def compute_logits(model, processor, device, faces, arguments: tuple):
         lambda pixel_values: model(pixel_values=pixel_values).logits,
         faces,
         processor,
-        evaluation.per_device_eval_batch_size,
-        data.num_workers,
-        bad_images,
-        device,
+        ImagePass(evaluation.per_device_eval_batch_size, data.num_workers, bad_images, device),
         title="evaluating",
     )
     seconds = time.perf_counter() - started

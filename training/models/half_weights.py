@@ -20,7 +20,7 @@ def save_halves(model, folder: Path, max_shard_size: int | None = None) -> None:
     Args:
         model: any PreTrainedModel; it becomes half precision. max_shard_size: of a file, in bytes; one file when None.
     Raises:
-        ValueError: a weight that float16 does not hold, or shards too small for the largest tensor or the names.
+        InputError: a weight that float16 does not hold, or shards too small for the largest tensor or the names.
     """
     options = {}
     if max_shard_size is not None:

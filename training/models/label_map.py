@@ -14,7 +14,7 @@ def read_label_map(path: str | None) -> dict[str, str | None]:
     A JSON file of a model's label, or the output's number, to one of our classes or null. {} for None.
 
     Raises:
-        ValueError: the file is missing, is not JSON, or holds something else.
+        InputError: the file is missing, is not JSON, or holds something else.
     """
     if path is None:
         return {}
@@ -39,7 +39,7 @@ def map_outputs(id2label: dict[int, str], class_names, label_map: dict[str, str 
     Returns:
         A name a output: an expression in our spelling, or a class of the data in the data's.
     Raises:
-        ValueError: a key of `label_map` that is no label, a value or a label that is no class, or nothing mapped.
+        InputError: a key of `label_map` that is no label, a value or a label that is no class, or nothing mapped.
     """
     known = [*[name for name in class_names if canonical_expression(name) not in EXPRESSIONS], *EXPRESSIONS]
     labels = [id2label[i] for i in range(len(id2label))]

@@ -4,7 +4,7 @@ Outputs of a frozen encoder kept on disk, so that another run need not compute t
     features_dir/<name>_<key>.safetensors
 
 The key covers all that the content follows from: weights, data, image processor, treatment of BatchNorm. Another
-encoder, another picture or another size has another key.
+encoder, another image or another size has another key.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ def stored_tensors(
     Args:
         folder: where they are kept; None computes every time. made_from: what they follow from, as JSON takes it.
     Raises:
-        ValueError: a file that cannot be read.
+        InputError: a file that cannot be read.
     """
     if folder is None:
         return compute()

@@ -1,6 +1,7 @@
-"""Pictures through an image processor and a model, batched, with a progress bar and bad images left out."""
+"""Images through an image processor and a model, in batches; bad images are counted and left out."""
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ class ProcessedFaces(Dataset):
     Items: index, pixel_values (3, H, W), problem.
 
     Args:
-        faces: the pictures. processor: the model's image processor.
-        augment: None, or (seed, epoch): RandomResizedCrop and flip first, the paper's for training a linear probe.
+        faces: the images. processor: the model's image processor.
+        augment: None, or (seed, epoch): first RandomResizedCrop and flip, as the paper trains a linear probe.
     """
 
     def __init__(self, faces: Faces, processor, augment: tuple[int, int] | None = None):
@@ -46,72 +47,87 @@ class ProcessedFaces(Dataset):
 
 
 def collate_readable(items):
-    """Indices and pixel_values (B, 3, H, W) or None of the readable pictures; {index: problem} of the others."""
+    """Indices and pixel_values (B, 3, H, W) or None of the readable images; {index: problem} of the others."""
     readable = [(index, pixels) for index, pixels, problem in items if not problem]
     pixel_values = torch.from_numpy(np.stack([pixels for _, pixels in readable])) if readable else None
     return [index for index, _ in readable], pixel_values, {index: problem for index, _, problem in items if problem}
 
 
-def batches_of(dataset, batch_size, num_workers, bad_images: BadImages, device, sampler=None, title="", part=""):
+@dataclass
+class ImagePass:
     """
-    Yields (indices, pixel_values on the device); counts and names what cannot be read.
+    How images are read in a pass over faces.
 
     Args:
-        part: of the data, which tells the bad images of several apart: they are known by it and their row, "train 3".
+        bad_images: counts and limits unreadable images. device: of the model.
+    """
+
+    batch_size: int
+    num_workers: int
+    bad_images: BadImages
+    device: str | torch.device
+
+
+def batches_of(dataset: ProcessedFaces, images: ImagePass, sampler=None, title: str = "", part: str = ""):
+    """
+    Yields (indices, pixel_values on the device); counts and names unreadable images.
+
+    Args:
+        title: of the progress bar. part: a name of the faces, such as "train", which tells bad images of several data
+            sets apart: they are known by it and their row, "train 3".
     """
     loader = DataLoader(
         dataset,
-        batch_size,
+        images.batch_size,
         sampler=sampler,
-        num_workers=num_workers,
+        num_workers=images.num_workers,
         collate_fn=collate_readable,
         worker_init_fn=ignore_stop_signals,
         generator=torch.Generator(),  # the loader draws a seed for its workers: not from the run's generator
     )
     for indices, pixel_values, problems in tqdm(loader, desc=title, disable=not sys.stderr.isatty(), leave=False):
-        bad_images.add({f"{part} {dataset.faces.row(index)}": problem for index, problem in problems.items()})
+        images.bad_images.add({f"{part} {dataset.faces.row(index)}": text for index, text in problems.items()})
         if indices:
-            yield indices, pixel_values.to(device)
+            yield indices, pixel_values.to(images.device)
 
 
 @torch.no_grad()
-def compute_outputs(function, faces, processor, batch_size, num_workers, bad_images, device, title="", part=""):
+def compute_outputs(function, faces: Faces, processor, images: ImagePass, title: str = "", part: str = ""):
     """
     Args:
-        function: pixel_values (B, 3, H, W) -> (B, D). part: see `batches_of`.
+        function: pixel_values (B, 3, H, W) -> (B, D). title, part: see `batches_of`.
     Returns:
-        indices (N,) of the pictures that could be read, and their outputs (N, D), float32 on the CPU.
+        indices (N,) of the readable images, and their outputs (N, D), float32 on the CPU.
     Raises:
-        ValueError: no picture can be read, or an output is not finite, whose largest would be the first class.
+        InputError: no image can be read, or an output is not finite: the largest of such outputs would be the first.
     """
-    kept, outputs = [], []
-    dataset = ProcessedFaces(faces, processor)
-    for indices, pixel_values in batches_of(dataset, batch_size, num_workers, bad_images, device, None, title, part):
+    kept, parts = [], []
+    for indices, pixel_values in batches_of(ProcessedFaces(faces, processor), images, None, title, part):
         kept.extend(indices)
-        outputs.append(function(pixel_values).float().cpu())
+        parts.append(function(pixel_values).float().cpu())
     if not kept:
         raise InputError(f"none of the {len(faces)} images of {faces.source} can be read.")
-    found = torch.cat(outputs)
-    broken = (~found.isfinite()).flatten(1).any(1).sum().item()
+    outputs = torch.cat(parts)
+    broken = (~outputs.isfinite()).flatten(1).any(1).sum().item()
     if broken:
         raise InputError(
             f"the model's output is not finite for {broken} of the {len(kept)} images of {faces.source}; its weights"
             " or BatchNorm's statistics are broken."
         )
-    return np.array(kept), found
+    return np.array(kept), outputs
 
 
 @torch.no_grad()
-def estimate_batch_norm(encoder, faces, processor, batch_size, num_workers, bad_images, device) -> None:
+def estimate_batch_norm(encoder, faces: Faces, processor, images: ImagePass) -> None:
     """
     Sets every BatchNorm's running statistics to the mean over one pass of the faces; weights stay.
 
-    In an order of its own, since sorted classes would vary less within a batch than the faces do; without a short last
-    batch, which would weigh as much as a full one.
+    The faces come in an order of their own: sorted classes would vary less within a batch than the faces do. A short
+    last batch is dropped, because it would weigh as much as a full batch.
     """
+    size = images.batch_size
     order = np.random.default_rng(0).permutation(len(faces))
-    order = order[: max(len(order) // batch_size * batch_size, min(len(order), batch_size))].tolist()
-    dataset = ProcessedFaces(faces, processor)
-    batches = batches_of(dataset, batch_size, num_workers, bad_images, device, order, "BatchNorm", "train")
+    order = order[: max(len(order) // size * size, min(len(order), size))].tolist()
+    batches = batches_of(ProcessedFaces(faces, processor), images, order, "BatchNorm", "train")
     update_bn((pixel_values for indices, pixel_values in batches if len(indices) > 1), encoder)
     encoder.eval()

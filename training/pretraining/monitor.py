@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from modeling_simfle.modeling_simfle import channel_similarity
 from training.data.images import BadImages
 from training.measuring.knn import knn_predict
-from training.models.outputs import compute_outputs, estimate_batch_norm
+from training.models.outputs import ImagePass, compute_outputs, estimate_batch_norm
 from training.pretraining.batches import draw_masks
 from training.pretraining.reconstructions import save_reconstructions
 
@@ -129,7 +129,8 @@ class Monitor:
         if any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):
             return {}  # in training mode it would wait for processes that are not here
         encoder = copy.deepcopy(model.encoder)
-        estimate_batch_norm(encoder, self.bank, self.processor, 256, self.num_workers, self.bad_images, model.device)
+        images = ImagePass(256, self.num_workers, self.bad_images, model.device)
+        estimate_batch_norm(encoder, self.bank, self.processor, images)
         return {"estimated_knn_accuracy": self.accuracies([encoder], model.device)[0]}
 
     def accuracies(self, encoders, device) -> list[float]:
@@ -140,10 +141,7 @@ class Monitor:
                 lambda pixels: torch.cat([encoder(pixels).pooler_output for encoder in encoders], dim=1).nan_to_num(),
                 faces,
                 self.processor,
-                256,
-                self.num_workers,
-                self.bad_images,
-                device,
+                ImagePass(256, self.num_workers, self.bad_images, device),
                 "k-NN",
                 "train" if faces is self.bank else "validation",
             )

@@ -1,7 +1,7 @@
 """
-What the probes share: arguments, the frozen encoder, its features of both splits, and what a run's folder holds.
+The parts that the probes share: arguments, the frozen encoder, its features of both splits, and the files of a run.
 
-The probes of classes use FrozenEncoder as it is; landmark_probe.py has other faces and another output of the encoder.
+The probes of classes use FrozenEncoder as it is. The landmark probe has other faces and another output of the encoder.
 """
 
 import re
@@ -21,20 +21,26 @@ FEATURE_BATCH = 256
 
 @dataclass
 class EncoderArguments:
-    """The encoder's part of every probe."""
+    """The encoder of a probe, and the faces that measure it."""
 
-    output_dir: str = field(default="", metadata={"help": "new folder; holds metrics.json and predictions.csv"})
-    eval_dataset: str | None = field(default=None, metadata={"help": "where --eval_split is; default --dataset"})
-    eval_split: str = field(default="validation", metadata={"help": "split that is reported"})
-    view_size: int | None = field(default=None, metadata={"help": "side in pixels; default the processor's"})
-    which: Literal["encoder", "target"] = field(default="encoder", metadata={"help": "of a pretraining folder"})
+    output_dir: str = field(default="", metadata={"help": "New folder for metrics.json and the other files."})
+    eval_dataset: str | None = field(
+        default=None, metadata={"help": "Data set that holds --eval_split. The default is --dataset."}
+    )
+    eval_split: str = field(default="validation", metadata={"help": "Split that is reported."})
+    view_size: int | None = field(
+        default=None, metadata={"help": "Side of the model's input in pixels. The default is the processor's."}
+    )
+    which: Literal["encoder", "target"] = field(
+        default="encoder", metadata={"help": "Encoder to take from a pretraining folder."}
+    )
     estimate_batch_norm: bool = field(
-        default=False, metadata={"help": "set BatchNorm's statistics by a pass over the training faces first"}
+        default=False, metadata={"help": "Set BatchNorm's statistics by a pass over the training faces first."}
     )
     features_dir: str | None = field(
-        default=None, metadata={"help": "folder that keeps features for other runs over the same encoder and faces"}
+        default=None, metadata={"help": "Folder that keeps features for other runs with the same encoder and faces."}
     )
-    seed: int = field(default=0, metadata={"help": "of an untrained encoder, and of the probe without --seeds"})
+    seed: int = field(default=0, metadata={"help": "Seed of an untrained encoder, and of the probe without --seeds."})
 
     def __post_init__(self):
         check_range("view_size", self.view_size, 1)
@@ -43,11 +49,11 @@ class EncoderArguments:
 
 @dataclass
 class FrozenEncoderArguments(EncoderArguments):
-    """The encoder's part of a probe of classes."""
+    """The same for a probe of classes."""
 
-    seeds: list[int] | None = field(default=None, metadata={"help": "several: one run each; or 0,1,2"})
+    seeds: list[int] | None = field(default=None, metadata={"help": "Several seeds, one run each: 0 1 2 or 0,1,2."})
     few_shot: list[int] | None = field(
-        default=None, metadata={"help": "percents of each class's labels: one run each; or 1,5,10"}
+        default=None, metadata={"help": "Percents of each class's labels, one run each: 1 5 10 or 1,5,10."}
     )
 
     def __post_init__(self):
@@ -62,11 +68,11 @@ class FrozenEncoderArguments(EncoderArguments):
 
 def split_commas(argv=None) -> list[str]:
     """The arguments (sys.argv's when None) with `--few_shot 1,5,10` and `--seeds=0,1` as argparse wants them."""
-    found = []
+    words = []
     for argument in sys.argv[1:] if argv is None else argv:
         match = re.fullmatch(r"(?:(--seeds|--few_shot)=)?(\d+(?:,\d+)*)", argument)
-        found += [argument] if match is None else [*filter(None, [match[1]]), *match[2].split(",")]
-    return found
+        words += [argument] if match is None else [*filter(None, [match[1]]), *match[2].split(",")]
+    return words
 
 
 def run_folders(output_dir: Path, probe: FrozenEncoderArguments) -> list[tuple[Path, int, int]]:
@@ -82,14 +88,18 @@ class FrozenEncoder:
     An encoder in eval mode with the faces that it is measured on.
 
     Attributes:
-        model: SimFLEForImageClassification over the encoder; its classifier is for the caller to set.
-        processor: image processor. train_faces, eval_faces: see `open_splits`. bad_images: their count.
+        model: SimFLEForImageClassification over the encoder; the caller sets its classifier.
+        processor: image processor. train_faces, eval_faces: see `open_splits`. bad_images: counts unreadable images.
     """
 
-    def __init__(self, data, model_arguments, processor_arguments, probe):
+    def __init__(self, data, model_arguments, processor_arguments, probe, command: str):
+        """command: of the run, as it was typed; the other arguments are the script's dataclasses."""
         import torch
 
-        self.data, self.probe, self.device = data, probe, "cuda" if torch.cuda.is_available() else "cpu"
+        from training.models.outputs import ImagePass
+
+        self.data, self.probe, self.command = data, probe, command
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.train_faces, self.eval_faces = self.open_splits()
         self.bad_images = BadImages(data.max_bad_images)
         self.features_dir = Path(probe.features_dir) if probe.features_dir else None
@@ -98,13 +108,13 @@ class FrozenEncoder:
             model_arguments, processor_arguments, self.train_faces.class_names, probe.view_size, probe.which
         )
         self.model.to(self.device).freeze_encoder()
-        self.model_name = model_arguments.name
-        self.lineage: list[dict] | None = None  # of a probe that trains weights
+        self.model_name, self.source = model_arguments.name, model_arguments.model
         self.arguments = {
             name: value
             for part in (data, model_arguments, processor_arguments, probe)
             for name, value in asdict(part).items()
         }
+        self.images = ImagePass(FEATURE_BATCH, data.num_workers, self.bad_images, self.device)
         self.fingerprints = {"train": self.train_faces.fingerprint(), "eval": self.eval_faces.fingerprint()}
         self.made_from = self.describe(self.train_faces) if self.features_dir else {}
         if probe.estimate_batch_norm:
@@ -115,7 +125,7 @@ class FrozenEncoder:
         return open_both(self.data, self.probe.eval_dataset, self.probe.eval_split)
 
     def describe(self, faces) -> dict:
-        """What the outputs for these faces follow from."""
+        """The weights, faces and processor that determine the outputs for these faces."""
         from training.data.image_store import store_key
         from training.models.output_store import weights_hash
 
@@ -133,21 +143,20 @@ class FrozenEncoder:
         encoder = self.model.encoder
 
         def compute():
-            arguments = (self.processor, FEATURE_BATCH, self.data.num_workers, self.bad_images, self.device)
-            estimate_batch_norm(encoder, self.train_faces, *arguments)
+            estimate_batch_norm(encoder, self.train_faces, self.processor, self.images)
             return dict(encoder.named_buffers())
 
         made_from = self.made_from | {"order": "drawn"} if self.features_dir else {}
-        found = stored_tensors(self.features_dir, "batch_norm", made_from, compute)
+        statistics = stored_tensors(self.features_dir, "batch_norm", made_from, compute)
         for name, buffer in encoder.named_buffers():
-            buffer.copy_(found[name])
+            buffer.copy_(statistics[name])
 
     def encode(self, pixel_values):
-        """(B, 3, H, W) -> (B, D): here the pooled output, (B, C). Outputs of another kind are kept by another name."""
+        """(B, 3, H, W) -> (B, D): here the pooled output, (B, C)."""
         return self.model.encoder(pixel_values).pooler_output
 
     def features(self, faces, name: str):
-        """Indices (N,) of the faces that could be read and their features (N, D), float32 on the CPU."""
+        """Indices (N,) of the readable faces and their features (N, D), float32 on the CPU. name: in --features_dir."""
         import numpy as np
         import torch
 
@@ -157,36 +166,50 @@ class FrozenEncoder:
         part = "train" if faces is self.train_faces else "evaluation"
 
         def compute():
-            arguments = (self.processor, FEATURE_BATCH, self.data.num_workers, self.bad_images, self.device)
-            kept, features = compute_outputs(self.encode, faces, *arguments, name.replace("_", " "), part)
+            title = name.replace("_", " ")
+            kept, features = compute_outputs(self.encode, faces, self.processor, self.images, title, part)
             return {"indices": torch.from_numpy(kept), "features": features}
 
         made_from = self.describe(faces) if self.features_dir else {}
-        found = stored_tensors(self.features_dir, name, made_from, compute)
-        kept = found["indices"].numpy()
-        for index in np.setdiff1d(np.arange(len(faces)), kept):  # named again where the features come from the disk
+        tensors = stored_tensors(self.features_dir, name, made_from, compute)
+        kept = tensors["indices"].numpy()
+        for index in np.setdiff1d(np.arange(len(faces)), kept):  # features from the disk: name bad images again
             try:
                 faces.image(int(index))
             except BadImage as error:
                 self.bad_images.add({f"{part} {faces.row(int(index))}": str(error)})
-        return kept, found["features"]
+        return kept, tensors["features"]
 
     @property
     def encoder_state(self) -> str:
-        """Its part of a protocol."""
+        """The encoder's part of a protocol."""
         batch_norm = "estimated on the training faces" if self.probe.estimate_batch_norm else "as loaded"
         return f"{self.probe.which}, BatchNorm {batch_norm}"
 
-    def write_run(self, folder: Path, **more) -> None:
-        """run.json of one run."""
+    def write_run(self, folder: Path, method: str, **settings) -> None:
+        """Writes run.json when a run starts, with the lineage of its weights. settings: of this run, such as `seed`."""
+        from training.data.description import describe_data
+        from training.runtime.lineage import make_lineage
         from training.runtime.run_folder import versions, write_json
 
-        about = {"arguments": self.arguments, "versions": versions(), "dataset_fingerprint": self.fingerprints}
-        about |= {"lineage": self.lineage} if self.lineage else {}
-        write_json(folder / "run.json", {**about, **more})
+        data = describe_data(self.data.data_format, self.train_faces)
+        content = {
+            "arguments": self.arguments,
+            "versions": versions(),
+            "dataset_fingerprint": self.fingerprints,
+            "data": data,
+            "lineage": make_lineage(method, self.command, data, [self.source]),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "run.json", {**content, **settings})
 
-    def write_results(self, folder: Path, kept, predictions, *, method, protocol, percent, seed, choices, **more):
-        """metrics.json, predictions.csv and run.json of one run; predictions (N,) for the evaluation faces `kept`."""
+    def write_results(self, folder: Path, kept, predictions, *, protocol: str, **about) -> None:
+        """
+        Writes predictions.csv and metrics.json of one run.
+
+        Args:
+            kept, predictions: (N,), evaluation faces and their predicted classes. about: see `write_metrics`.
+        """
         from training.measuring.classification import (
             classification_measures,
             measures_without_repeats,
@@ -195,25 +218,19 @@ class FrozenEncoder:
             write_predictions,
         )
 
-        faces, probe = self.eval_faces, self.probe
-        labels = faces.labels[kept]
+        faces, labels = self.eval_faces, self.eval_faces.labels[kept]
         write_predictions(folder / "predictions.csv", kept, labels, predictions)
-        self.write_run(folder, seed=seed, label_percent=percent)
         metrics = write_metrics(
             folder / "metrics.json",
             classification_measures(labels, predictions, self.train_faces.class_names),
-            split=probe.eval_split,
-            protocol=f"{protocol}; {self.encoder_state}",
             processor=self.processor,
+            split=self.probe.eval_split,
+            protocol=f"{protocol}; {self.encoder_state}",
             model=self.model_name,
-            seed=seed,
-            method=method,
-            label_percent=percent,
             dataset={"source": faces.source, "fingerprint": self.fingerprints["eval"]},
-            choices=choices,
             num_bad_images=len(self.bad_images.known),
             **measures_without_repeats(labels, predictions, faces.repeats_training, kept),
-            **more,
+            **about,
         )
-        print(f"{percent} % of the labels, seed {seed}: ", end="")
+        print(f"{metrics['label_percent']} % of the labels, seed {metrics['seed']}: ", end="")
         print_measures(metrics)

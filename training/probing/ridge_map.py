@@ -50,7 +50,7 @@ def principal_components(train: torch.Tensor, evaluation: torch.Tensor) -> Compo
     Args:
         train: (N, D), evaluation: (n, D), of any floating type.
     Raises:
-        ValueError: features that are not finite, or the same for every training face.
+        InputError: features that are not finite, or the same for every training face.
     """
     if not (torch.isfinite(train).all() and torch.isfinite(evaluation).all()):
         raise InputError("the encoder gives features that are not finite; its weights or BatchNorm statistics are bad.")
@@ -114,7 +114,7 @@ def person_folds(people: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
     A fold in [0, num_folds) for every face, (N,): people drawn by the seed and dealt out in turn, each kept whole.
 
     Raises:
-        ValueError: fewer people than folds.
+        InputError: fewer people than folds.
     """
     names, places = np.unique(people, return_inverse=True)
     if len(names) < num_folds:

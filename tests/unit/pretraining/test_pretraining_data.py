@@ -15,7 +15,7 @@ from training.data.drawn_faces import draw_face, write_image_folder
 from training.data.faces import image_faces
 from training.data.images import BadImages
 from training.data.views import BLUR_SIGMA, normalize
-from training.models.outputs import compute_outputs, estimate_batch_norm
+from training.models.outputs import ImagePass, compute_outputs, estimate_batch_norm
 from training.pretraining.arguments import PretrainingArguments
 from training.pretraining.batches import (
     MakeViews,
@@ -148,7 +148,7 @@ def test_batch_norm_estimation_is_the_mean_over_the_faces(tmp_path):
     torch.manual_seed(0)
     encoder = SimFLEModel(tiny_config()).eval()
     weights = {name: p.clone() for name, p in encoder.named_parameters()}
-    common = (faces, processor, 8, 0, BadImages(0), "cpu")
+    common = (faces, processor, ImagePass(8, 0, BadImages(0), "cpu"))
     _, pixels = compute_outputs(lambda x: x.flatten(1), *common)
     estimate_batch_norm(encoder, *common)
     first = encoder.resnet.embedder.embedder
@@ -160,5 +160,5 @@ def test_batch_norm_estimation_is_the_mean_over_the_faces(tmp_path):
     assert first.normalization.momentum == 0.1
     assert not encoder.training
     assert all(torch.equal(weights[name], p) for name, p in encoder.named_parameters())
-    estimate_batch_norm(encoder, faces, processor, 7, 0, BadImages(0), "cpu")  # two batches; a rest of two is left out
+    estimate_batch_norm(encoder, faces, processor, ImagePass(7, 0, BadImages(0), "cpu"))  # 7, 7, and 2 left out
     torch.testing.assert_close(first.normalization.running_mean, maps[order[:14]].mean((0, 2, 3)), rtol=1e-4, atol=1e-5)

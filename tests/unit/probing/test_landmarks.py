@@ -13,17 +13,17 @@ from tests.real_data import FOLDER
 from tests.tiny import tiny_config, tiny_inputs
 from training.data.drawn_faces import draw_face
 from training.data.faces import DatasetArguments, Faces, open_faces
-from training.data.landmarks import (
+from training.data.landmarks import LandmarkArguments, check_people_apart, read_landmarks
+from training.fer_metrics.fer_metrics import bootstrap_interval
+from training.measuring.landmark_errors import (
     REGIONS,
-    LandmarkArguments,
     area_shares,
-    check_people_apart,
+    check_eye_distances,
     landmark_measures,
     normalized_distances,
-    read_landmarks,
 )
-from training.fer_metrics.fer_metrics import bootstrap_interval
-from training.measuring.patch_coverage import REGION_NAMES, coverage, entropy, patches_on_regions, visible_patches
+from training.measuring.patch_coverage import REGION_NAMES, coverage, entropy, patches_on_regions
+from training.models.visible_patches import visible_patches
 from training.probing.ridge_map import (
     choose_strength,
     held_out_predictions,
@@ -182,6 +182,14 @@ def faces_with(points, people):
     return faces
 
 
+def test_eyes_in_one_place_have_no_unit():
+    points = np.stack([draw_face(0, i, 32).landmarks for i in range(3)])
+    check_eye_distances(points, "split 'train'")
+    points[1, 45] = points[1, 36]
+    with pytest.raises(ValueError, match=r"row 1 of split 'train' has points 36 and 45, .* in one place"):
+        check_eye_distances(points, "split 'train'")
+
+
 def test_good_columns():
     points = [draw_face(0, i, 32).landmarks.tolist() for i in range(3)]
     found, people = read_landmarks(faces_with(points, [7, 7, 12]), LandmarkArguments())
@@ -196,8 +204,7 @@ def test_good_columns():
         (lambda p: [*p[:67], p[67][:1]], r"row 1 .* has landmarks that are not \(68, 2\) numbers"),
         (lambda p: None, r"row 1 .* has landmarks of shape \(\)"),
         (lambda p: [*p[:67], [0.1, float("nan")]], "row 1 .* has a landmark that is not finite"),
-        (lambda p: [[100 * x, 100 * y] for x, y in p], r"must be fractions of the picture's width and height"),
-        (lambda p: [*p[:45], p[36], *p[46:]], "row 1 .* has points 36 and 45, .* in one place"),
+        (lambda p: [[100 * x, 100 * y] for x, y in p], r"must be fractions of the image's width and height"),
     ],
 )
 def test_rows_that_cannot_be_used(change, sentence):

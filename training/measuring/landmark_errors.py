@@ -1,0 +1,132 @@
+"""
+Errors of predicted facial landmarks (the 68 points in iBUG's order), and the files that hold them.
+
+Legend: N images. points (N, 68, 2): x and y as fractions of the upright image's width and height. sizes (N, 2): the
+image's width and height in pixels. Distances are measured in pixels, so that an image that is not a square counts as it
+looks.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from training.measuring.classification import write_table
+from training.runtime.errors import InputError
+from training.runtime.run_folder import replaced
+
+ERROR_COLUMNS = ("index", "person", "normalized_mean_error")
+REGIONS = {
+    "brows": slice(17, 27),
+    "eyes": slice(36, 48),
+    "nose": slice(27, 36),
+    "mouth": slice(48, 68),
+    "jaw": slice(0, 17),
+}
+OUTER_EYE_CORNERS = (36, 45)  # their distance is the unit of the errors
+ERROR_LIMIT = 0.1  # end of the area under the curve; an image with a larger error counts as failed
+CURVE = np.linspace(0, 0.2, 201)  # errors at which the cumulative curve is written
+
+
+def check_eye_distances(points: np.ndarray, where: str) -> None:
+    """Raises InputError naming a row whose unit of the errors, the distance between the eyes' corners, is zero."""
+    left, right = OUTER_EYE_CORNERS
+    rows = np.flatnonzero(np.abs(points[:, left] - points[:, right]).max(1) < 1e-6)
+    if len(rows):
+        raise InputError(
+            f"row {rows[0]} of {where} has points {left} and {right}, the outer corners of the eyes, in one place;"
+            " their distance is the unit of the errors: leave the row out."
+        )
+
+
+def normalized_distances(predicted: np.ndarray, points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Distances of predicted from true points, over the distance of the true points 36 and 45: (N, 68)."""
+    distances = np.linalg.norm((predicted - points) * sizes[:, None], axis=2)
+    left, right = OUTER_EYE_CORNERS
+    return distances / np.linalg.norm((points[:, left] - points[:, right]) * sizes, axis=1)[:, None]
+
+
+def area_shares(errors: np.ndarray, limit: float = ERROR_LIMIT) -> np.ndarray:
+    """
+    The contribution of each image to the area under the cumulative error curve from 0 to the limit, over the limit.
+
+    The curve is the share of the images with an error of at most e. An image counts from its own error on, so that the
+    area is exactly the mean of max(0, 1 - error / limit); no grid is summed over.
+    """
+    return np.clip(1 - errors / limit, 0, 1)
+
+
+def landmark_measures(distances: np.ndarray, people: np.ndarray) -> dict:
+    """
+    Args:
+        distances: (N, 68), see `normalized_distances`. people: (N,).
+    Returns:
+        normalized_mean_error (mean over images of the mean over points), auc_at_0.1 (see `area_shares`), failure_rate
+        (share of the images with an error above 0.1), each with its _interval [low, high], 95 %, drawn by person;
+        by_region the same error of its points; cumulative_curve: errors, and shares of the images up to them;
+        num_images; num_persons.
+    """
+    from training.fer_metrics.fer_metrics import bootstrap_interval
+
+    errors = distances.mean(1)
+    measures: dict = {}
+    for name, values in (
+        ("normalized_mean_error", errors),
+        (f"auc_at_{ERROR_LIMIT}", area_shares(errors)),
+        ("failure_rate", errors > ERROR_LIMIT),
+    ):
+        measures[name] = float(values.mean())
+        measures[f"{name}_interval"] = bootstrap_interval(values, people)
+    regions = {name: distances[:, where].mean(1) for name, where in REGIONS.items()}
+    measures["by_region"] = {
+        name: {
+            "normalized_mean_error": float(values.mean()),
+            "normalized_mean_error_interval": bootstrap_interval(values, people),
+        }
+        for name, values in regions.items()
+    }
+    shares = (errors[:, None] <= CURVE).mean(0)
+    measures["cumulative_curve"] = {"error": CURVE.round(6).tolist(), "share": shares.tolist()}
+    return {**measures, "num_images": len(errors), "num_persons": len(np.unique(people))}
+
+
+def write_errors(path: Path, indices, people: np.ndarray, errors: np.ndarray) -> None:
+    """A csv of `index,person,normalized_mean_error`, one line per image, from which runs are compared pairwise."""
+    write_table(path, ERROR_COLUMNS, indices, people, errors)
+
+
+def draw_cumulative_curves(path: Path, curves: Sequence[tuple[str, np.ndarray]], title: str = "") -> None:
+    """A .png of cumulative error curves. curves: (name, errors (N,)), the first as a full line, others dashed."""
+    from matplotlib.figure import Figure  # drawn by Agg: no display is asked for
+
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="normalised mean error of an image", ylabel="share of the images", ylim=(0, 1))
+    axes.set_title(title, fontsize=9)
+    for number, (name, errors) in enumerate(curves):
+        axes.plot(CURVE, (errors[:, None] <= CURVE).mean(0), "--" if number else "-", label=name)
+    axes.axvline(ERROR_LIMIT, color="gray", linewidth=0.8)
+    axes.set_xlim(0, CURVE[-1])
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    with replaced(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def read_errors(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a landmark run's errors.csv by name, sorted by index. Raises InputError naming what is wrong."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; run the landmark probe again, which writes it.")
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if not rows or tuple(rows[0]) != ERROR_COLUMNS or len(rows) < 2 or any(len(row) != 3 for row in rows):
+        raise InputError(f"{path} is not a table of {','.join(ERROR_COLUMNS)} with one line per image.")
+    indices, people, errors = zip(*rows[1:], strict=True)
+    try:
+        columns = np.array(indices, dtype=np.int64), np.array(people), np.array(errors, dtype=np.float64)
+    except ValueError as error:
+        raise InputError(f"{path} has a value that is not a number ({error}).") from error
+    if len(np.unique(columns[0])) != len(rows) - 1 or not np.isfinite(columns[2]).all():
+        raise InputError(f"{path} has an index twice, or an error that is not finite.")
+    order = np.argsort(columns[0])
+    return {name: column[order] for name, column in zip(ERROR_COLUMNS, columns, strict=True)}

@@ -1,0 +1,108 @@
+"""Mask coverage: the parts of the face that the semantic masks of a pretrained model leave visible, against chance."""
+
+from dataclasses import asdict, dataclass, field
+
+from training.data.faces import DatasetArguments, open_faces
+from training.data.images import BadImages
+from training.data.landmarks import LandmarkArguments, read_landmarks
+from training.runtime.arguments import check_range
+from training.runtime.errors import InputError
+
+
+@dataclass
+class CoverageArguments:
+    """Options of the measurement."""
+
+    model: str = field(default="", metadata={"help": "Pretraining folder or Hub id of a model with a local branch."})
+    output_dir: str = field(default="", metadata={"help": "New folder for coverage.json and coverage.png."})
+    eval_dataset: str | None = field(
+        default=None, metadata={"help": "Data set that holds --eval_split. The default is --dataset."}
+    )
+    eval_split: str = field(default="validation", metadata={"help": "Split of the faces with landmarks."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Number of faces in a forward pass."})
+
+    def __post_init__(self):
+        check_range("per_device_eval_batch_size", self.per_device_eval_batch_size, 1)
+
+
+def load_masking_model(source: str):
+    """
+    A pretraining folder's model in eval mode, the image processor of its origins, and the device.
+
+    Raises:
+        InputError: another kind of folder, or masks that no channel group chooses.
+    """
+    import torch
+
+    from modeling_simfle import SimFLEForPreTraining
+    from training.models.arguments import saved_config
+    from training.models.loading import load_processor, load_weights
+
+    if not source:
+        raise InputError("--model is missing; give a pretraining folder.")
+    config = saved_config(source)
+    architectures = config.architectures or ["bare config"]
+    if "SimFLEForPreTraining" not in architectures:
+        raise InputError(
+            f"--model {source} holds a {', '.join(architectures)}, which masks nothing; give a pretraining folder."
+        )
+    if not config.use_local_branch or config.masking != "semantic":
+        why = "has no local branch" if not config.use_local_branch else "masks at random"
+        raise InputError(f"--model {source} {why}: its groups choose no patch; give a run with semantic masking.")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    processor = load_processor(source)
+    processor.size = {"height": config.facemae_image_size, "width": config.facemae_image_size}
+    return load_weights(SimFLEForPreTraining, source).eval().to(device), processor, device
+
+
+def measure_masks(data: DatasetArguments, columns: LandmarkArguments, arguments: CoverageArguments) -> None:
+    """Writes coverage.png and coverage.json."""
+    from training.measuring.classification import describe_preprocessing
+    from training.measuring.patch_coverage import coverage, draw_coverage, patches_on_regions
+    from training.models.outputs import ImagePass, compute_outputs
+    from training.models.visible_patches import visible_patches
+    from training.runtime.run_folder import prepare_output_dir, versions, write_json
+
+    output_dir = prepare_output_dir(arguments.output_dir, resume=False)
+    faces = open_faces(data, arguments.eval_dataset or data.dataset, arguments.eval_split, with_labels=False)
+    points, people = read_landmarks(faces, columns)
+    model, processor, device = load_masking_model(arguments.model)
+    bad_images, config = BadImages(data.max_bad_images), model.config
+    images = ImagePass(arguments.per_device_eval_batch_size, data.num_workers, bad_images, device)
+    kept, visible = compute_outputs(lambda pixels: visible_patches(model, pixels), faces, processor, images, "masking")
+    points, people = points[kept], people[kept]
+    visible = visible.unflatten(1, (config.num_channel_groups, -1)).numpy() > 0  # (N, G, L)
+    grid = config.facemae_image_size // config.facemae_patch_size
+    measures = coverage(visible, patches_on_regions(points, grid), people)
+    draw_coverage(output_dir / "coverage.png", visible, points, measures)
+    about = {
+        "model": arguments.model,
+        "split": arguments.eval_split,
+        "dataset": {"source": faces.source, "fingerprint": faces.fingerprint()},
+        "num_images": len(kept),
+        "num_persons": len(set(people.tolist())),
+        "num_bad_images": len(bad_images.known),
+        "num_channel_groups": config.num_channel_groups,
+        "num_patches": config.num_patches,
+        "num_visible_patches": config.num_visible_patches,
+        "on_a_region": "a patch that holds at least one of the region's landmarks",
+        "chance": "share of all patches of the image on the region: the mean of a mask drawn uniformly",
+        "preprocessing": describe_preprocessing(processor),
+        "arguments": {name: value for part in (data, columns, arguments) for name, value in asdict(part).items()},
+        "versions": versions(),
+    }
+    write_json(output_dir / "coverage.json", {**about, **measures})
+    print_coverage(measures, len(kept), about["num_persons"])
+
+
+def print_coverage(measures: dict, num_images: int, num_persons: int) -> None:
+    """Prints the ratios in one line."""
+    ratios = [
+        f"{name} {region['ratio']:.2f} [{region['ratio_interval'][0]:.2f}, {region['ratio_interval'][1]:.2f}]"
+        for name, region in measures["overall"]["regions"].items()
+        if region["ratio"] is not None
+    ]
+    print(
+        f"visible patches over chance: {', '.join(ratios)}; entropy {measures['overall']['entropy']:.2f} nats of"
+        f" {measures['entropy_of_chance']:.2f}; {num_images} images of {num_persons} persons"
+    )
