@@ -47,8 +47,8 @@ class OnnxClassifier(PreTrainedModel):
         self.input_name = self.session.get_inputs()[0].name
         self.anchor = torch.nn.Parameter(torch.zeros(()), requires_grad=False)  # gives the model a device and a dtype
 
-    def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
-        """pixel_values: (B, 3, S, S) float32 -> logits (B, C)."""
+    def forward(self, pixel_values: torch.Tensor, **options) -> ImageClassifierOutput:
+        """pixel_values: (B, 3, S, S) float32 -> logits (B, C). options: of other models; the file has none."""
         (logits,) = self.session.run(None, {self.input_name: pixel_values.numpy()})
         return ImageClassifierOutput(logits=torch.from_numpy(logits))
 

@@ -8,6 +8,7 @@ The overlap of two boxes A and B is their intersection over union, IoU = |A ∩ 
 from collections import deque
 
 LOWEST_OVERLAP = 0.3
+ROUNDING = 1e-6  # seconds
 LONGEST_GAP = 0.5  # seconds without the face after which its track has ended
 
 
@@ -75,6 +76,6 @@ class Smoother:
             del self._recent[other]
         frames = self._recent.setdefault(track, deque())
         frames.append((time, probabilities))
-        while frames[0][0] < time - self.seconds:
+        while frames[0][0] < time - self.seconds - ROUNDING:
             frames.popleft()
         return [sum(values) / len(frames) for values in zip(*(values for _, values in frames))]

@@ -2,6 +2,7 @@
 """Frames of a video file by OpenCV: sampled by the container's times, so that a variable frame rate is right."""
 
 import errno
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 MISSING = 0.02  # the share of its frames that a whole file may lack: some containers only estimate their number
+ROUNDING = 1e-6  # seconds
 LONGEST_STILL = 60.0  # seconds that one frame may stand in an annotated video
 
 
@@ -60,9 +62,9 @@ class Video:
                     time = last + 1 / self.rate if count else 0.0
                 last, count = time, count + 1
                 if self.sampled:
-                    if time < due - 1e-6:
+                    if time < due - ROUNDING:
                         continue
-                    due = max(due + 1 / self.sampled, time - 1 / self.sampled)
+                    due = (math.floor((time + ROUNDING) * self.sampled) + 1) / self.sampled
                 read, frame = self._capture.retrieve()
                 if not read:
                     raise VideoError(f"frame {count} at {time:.3f} s cannot be decoded")
