@@ -25,18 +25,26 @@ def main(argv=None) -> int:
     except InputError as error:
         return say(error, 2)
     except RunError as error:
+        discard_output()
         return say(error, 1)
     except KeyboardInterrupt:
         return say("interrupted.", 130)
     except BrokenPipeError:
-        # Python would complain when it flushes what nobody reads.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 0
 
 
 def say(sentence, status: int) -> int:
     print(f"simfle: {sentence}", file=sys.stderr)
     return status
+
+
+def discard_output() -> None:
+    """Sends the rest of standard output nowhere, where it cannot be written: Python flushes it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def prepare_process() -> None:

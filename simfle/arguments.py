@@ -3,6 +3,7 @@
 
 import argparse
 import importlib.metadata
+import importlib.util
 import math
 from pathlib import Path
 
@@ -176,6 +177,15 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         )
     if arguments.annotate:
         check_annotations(arguments)
+    tables = [file.suffix.lower() for file in (arguments.output, arguments.summary) if isinstance(file, Path)]
+    check_libraries({"matplotlib": arguments.plot, "pyarrow": ".parquet" in tables})
+
+
+def check_libraries(needed: dict) -> None:
+    """needed: the name of a library to whether it is used. Raises InputError: one that is used is not installed."""
+    for name, is_needed in needed.items():
+        if is_needed and importlib.util.find_spec(name) is None:
+            raise InputError(f'{name} is missing; pip install "simfle[photos]".')
 
 
 def check_file(flag: str, file: Path, endings: tuple[str, ...]) -> None:

@@ -9,12 +9,10 @@ from argparse import Namespace
 
 import torch
 import transformers
-from modeling_simfle.face_detection_simfle import detector_file, opencv
-from modeling_simfle.pipeline_simfle import TASK
 from PIL import Image
-from transformers import pipeline
 
 from modeling_simfle import FaceExpressionPipeline
+from modeling_simfle.face_detection_simfle import detector_file, opencv
 from simfle.errors import InputError
 from simfle.models import load_classifier
 
@@ -37,8 +35,8 @@ class FaceClassifier:
 
     def __init__(self, faces: FaceExpressionPipeline, weights_hash: str, calibrated: bool = False):
         self.pipeline, self.hash, self.calibrated = faces, weights_hash, calibrated
-        config = faces.model.config
-        self.classes = [config.id2label[index] for index in range(config.num_labels)]
+        names: dict = faces.model.config.id2label  # Transformers makes its keys numbers
+        self.classes = [names[index] for index in range(len(names))]
 
     def prepare(self, image: Image.Image) -> list[dict]:
         """The chunks of an RGB image, one a face: `pixel_values` (1, 3, S, S) and `face`. Threads may call it."""
@@ -71,14 +69,7 @@ def load_face_classifier(arguments: Namespace) -> FaceClassifier:
     options = {name: getattr(arguments, name) for name in LOOKING if getattr(arguments, name) is not None}
     device = "cpu" if arguments.backend == "onnx" else arguments.device  # None: a GPU where there is one
     try:
-        faces = pipeline(
-            TASK,
-            model=model,
-            image_processor=processor,
-            device=device,
-            pipeline_class=FaceExpressionPipeline,
-            **options,
-        )
+        faces = FaceExpressionPipeline(model=model, image_processor=processor, device=device, **options)
     except (ValueError, RuntimeError, AssertionError) as error:  # torch raises the last for a build without CUDA
         where = f"--device {device}: " if device else ""
         raise InputError(f"{where}{' '.join(str(error).split())[:300]}") from error

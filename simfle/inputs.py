@@ -118,10 +118,8 @@ def walk(folder: Path, excluded: set[str], unlisted: list[str], parents: tuple[s
     if real in parents or real in excluded:
         return
     try:
-        with os.scandir(folder) as entries:
-            entries = sorted(
-                (entry for entry in entries if is_wanted(entry.name)), key=lambda entry: natural(entry.name)
-            )
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if is_wanted(entry.name)), key=lambda entry: natural(entry.name))
     except OSError as error:
         unlisted.append(f"{folder} cannot be listed ({error.strerror}).")
         return

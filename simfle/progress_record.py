@@ -7,6 +7,7 @@ line is a file that is done: path, size (bytes), modified (nanoseconds), end (by
 A file's line is written after its rows, so a run that stopped anywhere goes on after the last line.
 """
 
+import io
 import json
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class ProgressRecord:
         self.columns: list[str] = []
         self.done: dict[str, tuple[int, int]] = {}  # path -> size, modified
         self.end, self.read_files = 0, 0
-        self._stream = None
+        self._stream: io.FileIO | None = None
 
     @staticmethod
     def path_of(output: Path) -> Path:

@@ -59,7 +59,8 @@ class Results:
     def __init__(
         self, arguments: Namespace, classes: list[str], writer: RowWriter | TablePrinter, record: ProgressRecord | None
     ):
-        self.arguments, self.classes, self.writer, self.record = arguments, classes, writer, record
+        self.arguments, self.classes, self.record = arguments, classes, record
+        self.writer: Any = writer  # a RowWriter where there is a record
         self.read_files = record.read_files if record else 0
         self.read_images = self.faces = self.skipped = 0
         self.problems: list[str] = []  # names of the first files with an error

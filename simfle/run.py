@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from PIL import Image
 
+from simfle.arguments import check_libraries
 from simfle.batches import classify_in_batches, prepare_ahead
 from simfle.errors import InputError
 from simfle.images import ImageError, read_image
@@ -96,7 +97,7 @@ def draw_looks(inputs: Inputs, record: ProgressRecord | None, frames_per_second:
 
 def prepare_look(look: Look, classifier, keep_frames: bool) -> list:
     """The faces in a look, as `classifier.predict` takes them; in a thread. Sets its error where it cannot be read."""
-    faces = []
+    faces: list = []
     if look.is_skipped or (look.source.is_video and look.frame is None):
         return faces
     try:
@@ -117,6 +118,7 @@ def find_inputs(arguments: Namespace) -> Inputs:
     if arguments.output:
         written += [stream_path(arguments.output), ProgressRecord.path_of(arguments.output)]
     inputs = Inputs(arguments.inputs, written).count()
+    check_libraries({"cv2": inputs.videos})
     for sentence in inputs.unlisted:
         print(f"simfle: {sentence}", file=sys.stderr)
     return inputs

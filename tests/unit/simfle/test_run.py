@@ -11,7 +11,7 @@ from PIL import Image
 from simfle import results
 from simfle.errors import InputError, RunError
 from simfle.writers import RowWriter, read_rows
-from tests.unit.simfle.coloured_faces import ColouredFaces, analyse, picture
+from tests.unit.simfle.coloured_faces import ColouredFaces, analyse, picture, write_video
 
 
 @pytest.fixture
@@ -205,3 +205,29 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     peak(20)
     # 360 images more are 65 MB of pixels; their names and entries in the record are less than 1 KB each.
     assert peak(400) - peak(40) < 20e6
+
+
+def test_the_progress_bar_has_images_a_second_and_stands_on_terminals_alone(photos, tmp_path, capsys, monkeypatch):
+    analyse(photos, "--output", tmp_path / "f.csv")
+    assert "images/s" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    analyse(photos, "--output", tmp_path / "f.csv", "--overwrite")
+    bar = capsys.readouterr().err.split("\r")[-1]
+    assert "100%" in bar and "25/25" in bar and "images/s" in bar
+
+
+def test_frames_a_second_where_there_is_a_video(tmp_path, capsys, monkeypatch):
+    write_video(tmp_path / "v.avi", [picture(("red", 10, 10, 30))] * 12)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    analyse(tmp_path / "v.avi", "--output", tmp_path / "f.csv")
+    bar = capsys.readouterr().err.split("\r")[-1]
+    assert "12/12" in bar and "frames/s" in bar
+
+
+@pytest.mark.parametrize(
+    "library,flags", [("matplotlib", ["--plot", "p.png"]), ("pyarrow", ["--summary", "s.parquet"])]
+)
+def test_a_library_that_is_missing_is_said_before_the_work(photos, tmp_path, monkeypatch, library, flags):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=rf'{library} is missing; pip install "simfle\[photos\]"'):
+        analyse(photos, flags[0], tmp_path / flags[1])
