@@ -41,9 +41,10 @@ browser: install
 	@command -v npm >/dev/null || { echo "no Node.js: apt-get install nodejs npm"; exit 1; }
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/browser
 
-# Pretraining against what people have today; a table, and bench.json.
+# Pretraining against what people have today, and the command simfle; tables, bench.json and photos.json.
 bench: install
 	$(BIN)/python training/benchmarks/bench.py --output_json bench.json
+	$(BIN)/python training/benchmarks/photos.py --output_json photos.json
 
 # exports/NAME-plain: plain ResNet and ONNX of each classifier in hub_cards/ that has no NAME-plain there.
 FERPLUS := $(or $(SIMFLE_DATA),../shared/data)/ferplus

@@ -1,7 +1,6 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""linear_probe.py, evaluate_classifier.py and predict.py from the command line."""
+"""linear_probe.py and evaluate_classifier.py from the command line."""
 
-import csv
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification
-from training import evaluate_classifier, linear_probe, predict
+from training import evaluate_classifier, linear_probe
 from training.data.expressions import EXPRESSIONS
 from training.measuring.classification import KEYS
 
@@ -60,45 +59,9 @@ def test_the_papers_probe_trains_on_augmented_images_with_an_untrained_encoder(c
     assert one["model"].startswith("untrained")
 
 
-def test_predictions_as_json_and_csv(classifier, faces, script, tmp_path):
-    folder = classifier[0]
-    pictures = [faces / "validation" / "neutral", faces / "train" / "fear"]
-    call(predict, folder, *pictures, "--output", tmp_path / "out.json", "--per_device_eval_batch_size", 3)
-    rows = json.loads((tmp_path / "out.json").read_text())
-    assert len(rows) == 2 + 6
-    for row in rows:
-        scores = {name: row[name] for name in EXPRESSIONS}
-        assert sum(scores.values()) == pytest.approx(1, abs=1e-4)
-        assert row["expression"] == max(scores, key=scores.get)
-        assert row["probability"] == row[row["expression"]]
-    done = script("predict", folder, *pictures, check=0)
-    read = list(csv.DictReader(done.stdout.splitlines()))
-    assert [(r["image"], r["expression"]) for r in read] == [(r["image"], r["expression"]) for r in rows]
-
-
-def test_predictions_leave_out_bad_images_up_to_the_limit(classifier, tmp_path, capsys):
-    Image.new("RGB", (1, 1)).save(tmp_path / "a_tiny.png")
-    Image.new("L", (2000, 3000)).save(tmp_path / "b_huge.png")
-    (tmp_path / "c_bad.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="1 bad images are more than --max_bad_images 0"):
-        call(predict, classifier[0], tmp_path)
-    capsys.readouterr()
-    call(predict, classifier[0], tmp_path, "--max_bad_images", 1)
-    said = capsys.readouterr()
-    assert [row["image"].rsplit("/", 1)[1] for row in csv.DictReader(said.out.splitlines())] == [
-        "a_tiny.png",
-        "b_huge.png",
-    ]
-    assert "c_bad.png is not a readable image" in said.err
-
-
 @pytest.mark.parametrize(
     "module,flags,sentence",
     [
-        (predict, ["{model}", "/no/such.png"], "does not exist; give pictures"),
-        (predict, ["{model}", "{faces}", "--output", "x.xml"], "must end in .csv or .json"),
-        (predict, ["{pretrained}", "{faces}"], "holds a SimFLEForPreTraining, not a classifier"),
-        (predict, ["/no/such/model", "{faces}"], "/no/such/model"),
         (evaluate_classifier, ["--dataset", "{faces}", "--output_dir", "{out}"], "--model is missing"),
         (evaluate_classifier, ["--model", "{model}", "--output_dir", "{out}"], "--dataset is missing"),
         (linear_probe, ["--model", "{pretrained}", "--dataset", "{faces}"], "--output_dir is missing"),

@@ -168,7 +168,7 @@ def test_nobody_reaches_a_script():
 
 def test_the_scripts_are_those_of_the_house():
     found = {path.stem for path in (ROOT / "training").glob("*.py")} - {"__init__"}
-    assert found - {"predict"} == SCRIPTS  # predict.py stays until the command `simfle` replaces it
+    assert found == SCRIPTS
     assert [name for name in found if "def main(" not in FILES[f"training.{name}"].read_text()] == []
 
 
