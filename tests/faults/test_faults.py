@@ -63,7 +63,7 @@ def test_one_sentence_and_nothing_lost(flags, pretrained, tmp_path, fault, sente
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("pretrain: ")
-    assert re.search(r"; (the last checkpoint|what was saved before) stands$", done.stderr.strip())
+    assert re.search(r"(the last checkpoint|what was saved before) stands(\.|$)", done.stderr.strip())
     assert not (tmp_path / "run" / "error.log").exists()
     assert list_checkpoints(tmp_path / "run")[-1].name in ("step_00000002", "step_00000003", "step_00000004")
     assert_goes_on_to_the_same_end(flags, tmp_path / "run", pretrained[0])

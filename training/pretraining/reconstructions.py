@@ -7,12 +7,10 @@ Draws what FaceMAE sees and predicts.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from training.data.faces import image_faces
 from training.models.loading import check_model, load_processor, load_weights
-from training.pretraining.batches import draw_masks
 from training.runtime.arguments import check_range, parse_arguments, run_main
 from training.runtime.errors import InputError
 from training.runtime.run_folder import make_folder, replaced
@@ -54,7 +52,6 @@ def main(argv=None) -> None:
     print(f"{path}: original, visible patches and reconstruction of {len(faces)} faces, one row each")
 
 
-@torch.no_grad()
 def save_reconstructions(model, processor, faces: list[Image.Image], path: Path, seed: int = 0) -> None:
     """
     Writes one row a face: the original, what the semantic mask leaves visible, and the reconstruction (predicted
@@ -64,11 +61,16 @@ def save_reconstructions(model, processor, faces: list[Image.Image], path: Path,
         model: SimFLEForPreTraining with its local branch; used in eval mode. faces: RGB images, any size.
         path: a .png. seed: of the groups that mask.
     """
+    import torch
+
+    from training.pretraining.batches import draw_masks  # imports torch: `--help` does not wait for it
+
     config, was_training = model.config, model.training
     size, patch = config.facemae_image_size, config.facemae_patch_size
     pixel_values = processor(faces, size=size, return_tensors="pt").pixel_values
     masks = {name: drawn.to(model.device) for name, drawn in draw_masks(config, len(faces), seed, 0, 0, 0).items()}
-    output = model.eval()(pixel_values.to(model.device), **masks)
+    with torch.no_grad():
+        output = model.eval()(pixel_values.to(model.device), **masks)
     model.train(was_training)
     predicted = model.unpatchify(output.logits.cpu(), pixel_values)
     removed = output.mask.cpu().unflatten(1, (size // patch, -1))[:, None]  # (B, 1, grid, grid)
