@@ -201,7 +201,6 @@ def test_the_target_encoder(flags, faces, pretrained, classifier, tmp_path):
         (["--seeds", "0,0"], "--seeds 0 0 names one twice"),
         (["--sweep_learning_rates", -1, "--cache_features"], r"--sweep_learning_rates -1.0 must be in \[0"),
         (["--cache_features", "false", "--sweep_weight_decays", 0.1], "--sweep_weight_decays needs --cache_features"),
-        (["--streaming", "true"], "--streaming and --num_images are of pretraining from a stream"),
         (["--num_train_epochs", 0], r"--num_train_epochs 0 must be in \[1"),
         (
             ["--eval_split", "test"],
@@ -218,7 +217,7 @@ def test_bad_values(more, sentence, flags, faces, tmp_path):
 
 @pytest.mark.parametrize("name", ["runs/simfel", "too/many/parts"])
 def test_a_misspelt_model_is_one_sentence_and_leaves_no_folder(name, faces, tmp_path):
-    with pytest.raises(ValueError, match=f"^--model {name} is no folder here,? and"):
+    with pytest.raises(ValueError, match=f"^--model {name} is no local folder,? and"):
         call("--model", name, "--dataset", faces, "--output_dir", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
