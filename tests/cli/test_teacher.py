@@ -62,7 +62,7 @@ def test_a_run_goes_on_with_the_teacher_that_it_had(flags, teacher, tmp_path):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--teacher", "no/such model"], "--teacher no/such model is no folder here"),
+        (["--teacher", "no/such model"], "--teacher no/such model is no local folder"),
         (["--teacher_weight", 2], r"--teacher_weight 2\.0 must be in \[0, 1\]"),
         (
             ["--do_grayscale", "true", "--image_mean", 0.5, "--image_std", 0.25],
