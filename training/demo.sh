@@ -59,10 +59,9 @@ run python training/pretrain.py --dataset "$output/faces" --model_config $model_
 
 step "Linear probe of the pretrained encoder, then of an untrained one"
 run python training/linear_probe.py --model "$output/simfle" --dataset "$output/faces" --cache_features \
-    --per_device_train_batch_size 256 --view_size 64 --num_workers 1 --output_dir "$output/probe_pretrained"
+    --view_size 64 --num_workers 1 --output_dir "$output/probe_pretrained"
 run python training/linear_probe.py --model_config $model_config --estimate_batch_norm --dataset "$output/faces" \
-    --cache_features --per_device_train_batch_size 256 --view_size 64 --num_workers 1 \
-    --output_dir "$output/probe_untrained"
+    --cache_features --view_size 64 --num_workers 1 --output_dir "$output/probe_untrained"
 run python training/report.py "$output/probe_pretrained" "$output/probe_untrained" \
     --compare "$output/probe_untrained" "$output/probe_pretrained"
 
