@@ -1,5 +1,6 @@
 """What a pretraining run shares with the checkpoint that it goes on from, and what may have changed since."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def fixed_settings(accelerator, config, processor, faces, run: PretrainingArgume
             " --per_device_train_batch_size."
         )
     return {
-        "config": {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"},
+        "config": describe_config(config),
         "dataset_fingerprint": faces.fingerprint(),
         PICTURE_SIZES: faces.picture_sizes(),
         "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
@@ -32,6 +33,11 @@ def fixed_settings(accelerator, config, processor, faces, run: PretrainingArgume
     }
 
 
+def describe_config(config) -> dict:
+    """The fields of a SimFLEConfig, as JSON values."""
+    return {name: value for name, value in config.to_diff_dict().items() if name != "transformers_version"}
+
+
 def resume(training: TrainingRun, model, optimizer, max_bad_images: int) -> tuple[int, list]:
     """
     Loads the checkpoint, if there is one, and prints what has changed since.
@@ -39,7 +45,8 @@ def resume(training: TrainingRun, model, optimizer, max_bad_images: int) -> tupl
     Returns:
         The step to go on from, counted in this run's batches, and the keys of the bad images so far.
     """
-    state = training.load(model, optimizer, max_bad_images, free=("mixed_precision",))
+    defaults = {"config": json.loads(json.dumps(describe_config(type(model.config)())))}
+    state = training.load(model, optimizer, max_bad_images, free=("mixed_precision",), defaults=defaults)
     if not state:
         return 0, []
     fixed, say = training.fixed, training.accelerator.print

@@ -125,7 +125,7 @@ def load_checkpoint(
         expected: what the run must share with the checkpoint, by name. On another number of processes the batch of a
             process, or that of all, must be the same.
         max_bad_images: how many images may have another size than they had: files that broke since.
-        defaults: values of what older checkpoints do not name.
+        defaults: values of what older checkpoints do not name, also inside of a mapping such as the config.
     Returns:
         The checkpoint's state, `step` among it.
     Raises:
@@ -140,7 +140,8 @@ def load_checkpoint(
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
     check_image_sizes(folder, state.get(PICTURE_SIZES), expected.get(PICTURE_SIZES), max_bad_images)
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
-        found = state.get(name, (defaults or {}).get(name))
+        default = (defaults or {}).get(name)
+        found, value = (with_defaults(settings, default) for settings in (state.get(name, default), value))
         if name not in free and found != value:
             name, found, value = first_difference(name, found, value)
             raise InputError(f"{folder} was made with {name} {found!r}, not {value!r}; use the same to resume.")
@@ -151,6 +152,11 @@ def load_checkpoint(
         buffer = torch.empty_like(parameters[name], requires_grad=False)
         optimizer.state[parameters[name]]["momentum_buffer"] = buffer.copy_(tensor)
     return state
+
+
+def with_defaults(value, default):
+    """A mapping with the defaults of what it leaves out; other values as they are."""
+    return {**default, **value} if isinstance(value, dict) and isinstance(default, dict) else value
 
 
 def check_image_sizes(folder: Path, before: list | None, now: list | None, max_bad_images: int) -> None:

@@ -115,6 +115,8 @@ def test_the_field_of_a_config_that_differs_is_named(run, tmp_path):
         load_checkpoint(folder, model, optimizer, {"config": {"a": 1, "sizes": [16]}})
     with pytest.raises(ValueError, match=r"was made with config\.masking '\(the default\)', not 'random'"):
         load_checkpoint(folder, model, optimizer, {"config": {"a": 1, "sizes": [8], "masking": "random"}})
+    newer = {"config": {"a": 1, "sizes": [8], "temperature": 1.0}}  # a field that came later, at its default
+    load_checkpoint(folder, model, optimizer, newer, defaults={"config": {"temperature": 1.0}})
 
 
 def test_metrics_log_drops_what_lies_beyond_the_checkpoint(tmp_path):
