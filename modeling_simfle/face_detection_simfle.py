@@ -263,10 +263,10 @@ def faces_of(faces: np.ndarray) -> list[dict]:
 
 def face_of(answer) -> dict:
     """One answer of a callable detector as a face. Raises ValueError: it is no box."""
-    face = dict(answer) if isinstance(answer, Mapping) else {"box": list(answer)[:4], "score": [*answer, None][4]}
-    box = face.get("box")
     names = ("xmin", "ymin", "xmax", "ymax")
     try:
+        face = answer if isinstance(answer, Mapping) else {"box": answer[:4], "score": [*answer[4:], None][0]}
+        box = face["box"]
         numbers = [float(box[name]) for name in names] if isinstance(box, Mapping) else [float(n) for n in box]
         score = face.get("detection_score", face.get("score"))
         points = face.get("landmarks")
