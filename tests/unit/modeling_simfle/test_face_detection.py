@@ -58,6 +58,12 @@ def test_a_look_at_the_whole_image_gives_the_images_pixels(size):
     assert found[0, :2] + found[0, 2:4] == pytest.approx(spot[2:], abs=max(width, height) / SIDE + 1)
 
 
+def test_a_small_image_is_not_enlarged():
+    seen = []
+    look(photograph(100, 50, (0, 0, 100, 50)), lambda small: seen.append(small) or bright_spot(small))
+    assert bright_spot(seen[0])[0, :4].tolist() == [270, 295, 100, 50]
+
+
 @pytest.mark.parametrize("size", [(100, 100), (1000, 500), (37, 211)])
 def test_the_look_with_a_border_repeats_the_edge_for_a_quarter_of_each_side(size):
     image, seen = photograph(*size, (0, 0, size[0], size[1])), []
@@ -119,12 +125,21 @@ def test_suppression_keeps_the_best_of_faces_that_overlap_by_more_than_three_ten
     assert suppress(np.zeros((0, 15)), np.zeros(0, dtype=bool)).tolist() == []
 
 
-def test_the_border_is_looked_at_only_where_no_face_was_found():
+def test_the_border_is_looked_at_where_no_face_was_found():
     looks = []
     look_everywhere(photograph(200, 200, (50, 50, 90, 90)), lambda seen: looks.append(seen) or bright_spot(seen), 48)
     assert len(looks) == 1
     look_everywhere(photograph(200, 200), lambda seen: looks.append(seen) or bright_spot(seen), 48)
     assert len(looks) == 3
+
+
+def test_the_border_is_looked_at_too_where_a_face_is_larger_than_yunet_sees_well():
+    looks = []
+    for side, count in ((390, 1), (410, 2)):
+        looks.clear()
+        image = photograph(640, 640, (100, 100, 100 + side, 100 + side))
+        look_everywhere(image, lambda seen: looks.append(seen) or bright_spot(seen), 48)
+        assert len(looks) == count
 
 
 def test_the_square_has_the_larger_side_and_the_boxs_centre():
