@@ -4,11 +4,12 @@ Finding faces in a photograph, and cutting them out as the training faces are fr
 
 A *look* is one run of the detector (YuNet), which always sees 640 x 640 pixels. `find_looks` says what it sees:
 
-    whole   the image, scaled by s = 640 / max(W, H)
+    whole   the image, scaled by s = min(1, 640 / max(W, H)): YuNet frames a small picture of one face worse enlarged
     tiles   only if a face of min_face_size would be smaller than 20 px in `whole` (min_face_size * s < 20): the image,
             scaled by t = 20 / min_face_size, in overlapping tiles of 640 px (`tile_starts`)
-    border  only if neither found a face: the image, scaled by 426 / max(W, H), with its edge repeated for a quarter of
-            its new width left and right, and of its new height above and below
+    border  only if no face was found, or `whole` shows one of more than 400 px (width or height): the image, scaled by
+            min(1, 426 / max(W, H)), with its edge repeated for a quarter of its new width left and right, and of its
+            new height above and below
 
 Content smaller than 640 x 640 lies in the middle (`centred`), on black. The detector suppresses overlapping faces
 within a look; `suppress` does so over all looks. Rounding is half up everywhere (`round_half_up`, `Math.round` in a
@@ -37,6 +38,7 @@ from .hub_folder_simfle import file_sha256
 SIDE = 640  # of what the detector sees
 SIDE_WITHIN_BORDER = 426  # of the image in the look with a border: 426 + 2 * 107 = 640
 SMALLEST_SEEN = 20  # pixels of a face in a look, from which the detector finds it reliably
+LARGEST_SEEN = 400  # pixels of a face in a look, up to which its box is right: YuNet cuts larger faces short
 LEAST_OVERLAP = 128  # pixels that two neighbouring tiles share
 LARGEST_IOU = 0.3  # of two faces that both stay
 DETECTOR_FILE = "face_detection_yunet_2023mar.onnx"
@@ -76,7 +78,7 @@ def tile_starts(length: int) -> list[int]:
 
 def needs_tiles(width: int, height: int, min_face_size: int) -> bool:
     """Whether a face of min_face_size is too small to be found in the whole image, scaled to 640."""
-    return min_face_size * SIDE / max(width, height) < SMALLEST_SEEN
+    return min_face_size * min(1, SIDE / max(width, height)) < SMALLEST_SEEN
 
 
 def suppress(faces: np.ndarray, cut: np.ndarray) -> np.ndarray:
@@ -160,7 +162,7 @@ def in_the_middle(image: Image.Image) -> Image.Image:
 
 def look(image: Image.Image, detect: Callable, with_border: bool = False) -> np.ndarray:
     """Faces (N, 15) in the whole image, in its pixels; with_border: in the image within its repeated edge."""
-    scale = (SIDE_WITHIN_BORDER if with_border else SIDE) / max(image.size)
+    scale = min(1, (SIDE_WITHIN_BORDER if with_border else SIDE) / max(image.size))
     width, height = (scaled_length(n, scale) for n in image.size)
     small = image.resize((width, height), Image.Resampling.BILINEAR)
     border_x, border_y = (round_half_up(n / 4) if with_border else 0 for n in small.size)
@@ -233,12 +235,13 @@ def look_everywhere(image: Image.Image, detect: Callable, min_face_size: int) ->
     """Faces (N, 15) in all the looks at an image that are due, overlapping ones suppressed."""
     faces = look(image, detect)
     cut = np.zeros(len(faces), dtype=bool)
+    shows_large = bool((faces[:, 2:4] * min(1, SIDE / max(image.size)) > LARGEST_SEEN).any())
     if needs_tiles(*image.size, min_face_size):
         in_tiles, cut_by_tiles = look_at_tiles(image, detect, min_face_size)
         faces, cut = np.concatenate([faces, in_tiles]), np.concatenate([cut, cut_by_tiles])
-    if not len(faces):
-        faces = look(image, detect, with_border=True)
-        cut = np.zeros(len(faces), dtype=bool)
+    if shows_large or not len(faces):
+        with_border = look(image, detect, with_border=True)
+        faces, cut = np.concatenate([faces, with_border]), np.concatenate([cut, np.zeros(len(with_border), dtype=bool)])
     return faces[suppress(faces, cut)]
 
 
@@ -263,10 +266,10 @@ def faces_of(faces: np.ndarray) -> list[dict]:
 
 def face_of(answer) -> dict:
     """One answer of a callable detector as a face. Raises ValueError: it is no box."""
-    face = dict(answer) if isinstance(answer, Mapping) else {"box": list(answer)[:4], "score": [*answer, None][4]}
-    box = face.get("box")
     names = ("xmin", "ymin", "xmax", "ymax")
     try:
+        face = answer if isinstance(answer, Mapping) else {"box": answer[:4], "score": [*answer[4:], None][0]}
+        box = face["box"]
         numbers = [float(box[name]) for name in names] if isinstance(box, Mapping) else [float(n) for n in box]
         score = face.get("detection_score", face.get("score"))
         points = face.get("landmarks")

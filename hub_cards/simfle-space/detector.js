@@ -11,6 +11,7 @@ const THRESHOLD = 0.7; // least score
 const LARGEST_IOU = 0.3; // intersection over union of two faces that both stay
 const MIN_FACE_SIZE = 48; // pixels of the image
 const SMALLEST_SEEN = 20; // pixels of a look
+const LARGEST_SEEN = 400; // pixels of a look: YuNet cuts larger faces short
 const LEAST_OVERLAP = 128; // pixels that neighbouring tiles share
 
 const scaledLength = (length, scale) => Math.max(1, Math.round(length * scale));
@@ -23,11 +24,13 @@ export class FaceDetector {
 
   /** The faces of an image, the largest first. Before each tile `onTile(number, count)` is waited for. */
   async detectFaces(image, onTile) {
-    let faces = await this.look(image);
+    const faces = await this.look(image);
+    const scale = Math.min(1, SIDE / Math.max(image.width, image.height));
+    const showsLarge = faces.some((face) => Math.max(face.width, face.height) * scale > LARGEST_SEEN);
     if ((MIN_FACE_SIZE * SIDE) / Math.max(image.width, image.height) < SMALLEST_SEEN) {
       faces.push(...(await this.lookAtTiles(image, onTile)));
     }
-    if (faces.length === 0) faces = await this.look(image, true);
+    if (showsLarge || faces.length === 0) faces.push(...(await this.look(image, true)));
     const smallest = (Math.min(MIN_FACE_SIZE, image.width, image.height) * 2) / 3;
     return suppress(faces)
       .map(toWholePixels)
@@ -35,9 +38,9 @@ export class FaceDetector {
       .sort((a, b) => area(b.box) - area(a.box));
   }
 
-  /** Faces of the whole image, scaled to fit; with a border, of the image within its repeated edge. */
+  /** Faces of the whole image, scaled down to fit; with a border, of the image within its repeated edge. */
   async look(image, withBorder = false) {
-    const scale = (withBorder ? SIDE_WITHIN_BORDER : SIDE) / Math.max(image.width, image.height);
+    const scale = Math.min(1, (withBorder ? SIDE_WITHIN_BORDER : SIDE) / Math.max(image.width, image.height));
     const [width, height] = [scaledLength(image.width, scale), scaledLength(image.height, scale)];
     const [x, y] = withBorder ? [Math.round(width / 4), Math.round(height / 4)] : [0, 0];
     const small = cut(resize(image, width, height), -x, -y, width + 2 * x, height + 2 * y);
