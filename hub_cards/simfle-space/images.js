@@ -31,6 +31,7 @@ export function readPixels(source, width, height) {
 
 /** A rectangle of the image; what lies outside the image repeats its edge. */
 export function cut(image, left, top, width, height) {
+  if (left === 0 && top === 0 && width === image.width && height === image.height) return image;
   const pixels = new Uint32Array(image.data.buffer); // one number a pixel
   const data = new Uint8ClampedArray(4 * width * height);
   const out = new Uint32Array(data.buffer);
