@@ -4,9 +4,8 @@ Publishes a model or a static Space on the Hub: the folder of a finished run, or
     python training/publish.py FOLDER --repo_id org/name            stages and checks; sends nothing
     python training/publish.py FOLDER --repo_id org/name --push     sends it in one commit, and compares every hash
 
-Only the files that training/publishing/staging.py lists leave; the others are named. A model's card and code are made
-anew on the way. The token comes from HF_TOKEN or `hf auth login`. After a failure the repository is as it was, and the
-same command again finishes it.
+Only the files that training/publishing/staging.py lists leave. A model's card and code are made anew on the way. The
+token comes from HF_TOKEN or `hf auth login`. After a failure the same command again finishes it.
 """
 
 from pathlib import Path

@@ -4,9 +4,8 @@ Makes of a finished run, or of an export, the folder that is published: float16 
     python training/release.py RUN hub_cards/NAME --recipe training/recipes/card_NAME.yaml --dataset FACES
     python training/release.py EXPORT hub_cards/NAME-plain ...
 
-The saved weights of a classifier are measured on --eval_split of --dataset, a validation split, or were measured before
-by evaluate_classifier.py (--metrics FILE). An encoder (--encoder_only, of any run) may bring the metrics of a linear
-probe of it, in the probe's folder. The card takes no licence that is looser than those of the weights' sources.
+The saved weights of a classifier are measured on --eval_split of --dataset, a validation split. An encoder
+(--encoder_only) may bring the metrics of its linear probe. No licence may be looser than those of the sources.
 """
 
 from pathlib import Path

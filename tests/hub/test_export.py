@@ -19,6 +19,7 @@ from tests.new_process import ROOT, run_alone
 from training import export
 from training.data.drawn_faces import draw_face
 from training.data.expressions import EXPRESSIONS
+from training.exporting.exports import FILES
 from training.exporting.onnx_files import (
     check_against_eager,
     load_plain_folder,
@@ -125,7 +126,7 @@ def test_plain_folder_needs_no_custom_code(folders, tmp_path):
 def test_files_of_the_export(folders):
     _, plain, exports = folders
     found = {path.relative_to(plain).as_posix() for path in plain.rglob("*") if path.is_file()}
-    assert found == {"config.json", "preprocessor_config.json", "exports.json", *export.FILES.values()}
+    assert found == {"config.json", "preprocessor_config.json", "exports.json", *FILES.values()}
     assert sorted(path.name for path in plain.parent.iterdir()) == ["plain", "simfle"]  # no temporary folder left
     config = json.loads((plain / "config.json").read_text())
     assert config["architectures"] == ["ResNetForImageClassification"]
@@ -139,7 +140,7 @@ def test_files_of_the_export(folders):
     assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float16}
     model, _ = load_plain_folder(plain)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    for name, file in export.FILES.items():
+    for name, file in FILES.items():
         assert exports[name]["size_bytes"] == (plain / file).stat().st_size
         assert exports[name]["sha256"] == hashlib.sha256((plain / file).read_bytes()).hexdigest()
         assert str(ROOT).encode() not in (plain / file).read_bytes()
@@ -241,7 +242,7 @@ def test_exports_json_has_every_figure(folders):
     simfle, plain, exports = folders
     figures = ["size_bytes", "agreement", "largest_probability_difference", "accuracy"]
     figures += [f"{kind}_batch_{n}" for kind in ("milliseconds", "ratio_to_eager") for n in (1, 32)]
-    for name in export.FILES:
+    for name in FILES:
         assert all(exports[name][figure] >= 0 for figure in figures), name
     assert exports["eager"]["ratio_to_eager_batch_1"] == 1
     assert exports["plain_against_simfle"]["largest_probability_difference"] < SAME_BUT_ROUNDED

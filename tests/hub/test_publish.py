@@ -95,6 +95,7 @@ def test_a_pretraining_run_is_published_as_it_is(client, pretrained, capsys):
     assert set(client.files(REPO)) == SENT - {"confusion_matrix.png"} | {".gitattributes"}
 
 
+@pytest.mark.slow
 def test_killed_in_an_upload_and_finished_by_a_second_run(hub, here, finished_run, tmp_path):
     hub.faults["stall"] = weights_oid(finished_run)
     light = (

@@ -14,7 +14,7 @@ from modeling_simfle.hub_folder_simfle import CODE_FILES
 from tests.hub.published_folders import call, read
 from training import linear_probe, release
 from training.data.drawn_faces import write_image_folder
-from training.export import FILES
+from training.exporting.exports import FILES
 
 METRICS = "metrics.json"
 

@@ -191,7 +191,7 @@ class CalibrationBatches:
         return None if batch is None else {"pixel_values": batch.numpy()}
 
 
-def write_int8(file: Path, quantized: Path, batches: Iterable[torch.Tensor], method: str, reduce_range: bool) -> None:
+def write_int8(file: Path, quantized: Path, batches: Iterable[torch.Tensor], reduce_range: bool) -> None:
     """
     Static quantisation by ONNX Runtime: 8-bit weights by channel, activations' ranges from calibration pictures.
 
@@ -200,19 +200,13 @@ def write_int8(file: Path, quantized: Path, batches: Iterable[torch.Tensor], met
     float32.
 
     Args:
-        file, quantized: the ONNX file to read and the one to write. batches: pixel_values (B, 3, S, S), each of the
-            same B under "entropy" and "percentile". method: "minmax", "entropy" or "percentile".
+        file, quantized: the ONNX file to read and the one to write. batches: pixel_values (B, 3, S, S), all of one B.
         reduce_range: 7-bit weights: on x86 processors without VNNI sums of two products may pass 16 bits otherwise.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
     with tempfile.TemporaryDirectory() as folder:
         prepared = os.path.join(folder, "prepared.onnx")
         quant_pre_process(file, prepared)
@@ -227,5 +221,5 @@ def write_int8(file: Path, quantized: Path, batches: Iterable[torch.Tensor], met
             reduce_range=reduce_range,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=methods[method],
+            calibrate_method=CalibrationMethod.Percentile,
         )

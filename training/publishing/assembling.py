@@ -11,11 +11,11 @@ from pathlib import Path
 from training.data.faces import DatasetArguments
 from training.publishing.card import CardArguments
 from training.publishing.checks import check_folder
-from training.publishing.record import CONFIG, EXPORTED, EXPORTS, METRICS, NOTES, PROCESSOR, count_choices, read_record
+from training.publishing.record import CONFIG, EXPORTED, EXPORTS, METRICS, NOTES, PROCESSOR, read_record
 from training.publishing.staging import complete
 from training.runtime.arguments import check_range
 from training.runtime.errors import InputError
-from training.runtime.lineage import read_json, read_lineage
+from training.runtime.lineage import count_choices, read_json, read_lineage, with_choices
 from training.runtime.public_paths import public
 from training.runtime.run_folder import write_json
 
@@ -63,10 +63,12 @@ def release(run: Path, output: Path, data: DatasetArguments, card: CardArguments
         metrics, lineage = measure(run, folder, data, arguments), [*record.lineage]
         metrics.pop("weights_sha256", None)  # of a probe's classifier
         if metrics:
-            lineage[-1] = count_more_choices(lineage[-1], metrics, arguments)
+            if metrics["method"] == "linear probe":  # its choices make no weights of the encoder
+                metrics["choices"] += arguments.more_choices
+            else:
+                lineage[-1] = with_choices(lineage[-1], metrics, arguments.more_choices)
             number, elsewhere = count_choices(lineage, metrics)
-            extra = arguments.more_choices if metrics["method"] == "linear probe" else 0  # not in the lineage
-            metrics |= {"choices": metrics.get("choices", 0) + number + extra, "choices_elsewhere": elsewhere}
+            metrics |= {"choices": metrics.get("choices", 0) + number, "choices_elsewhere": elsewhere}
             metrics |= {"model": name, "command": metrics["command"].replace(str(folder), name)}
             write_json(folder / METRICS, public(metrics))
         if card.notes:
@@ -97,13 +99,14 @@ def measure(run: Path, folder: Path, data: DatasetArguments, arguments: ReleaseA
     """
     from modeling_simfle.hub_folder_simfle import weights_sha256
     from training.models.evaluation import EvaluationArguments, evaluate
+    from training.models.probed_encoder import check_probe
 
     is_classifier = read_json(folder / CONFIG)["architectures"][0].endswith("ForImageClassification")
     if arguments.metrics:
         path = Path(arguments.metrics).expanduser()
         metrics = read_json(path)
         if not is_classifier:
-            check_probe(path, metrics, run, folder)
+            check_probe(path, run, folder)
             return {**metrics, "command": read_lineage(path.parent)[-1].get("command", "")}
         if metrics.get("weights_sha256") != weights_sha256(folder):
             raise InputError(
@@ -130,39 +133,3 @@ def evaluation_command(used: dict, folder: Path, split: str) -> str:
         if name != "num_workers" and used.get(name, default) not in (default, None):
             words += [f"--{name}", str(used[name])]
     return shlex.join([*words, "--eval_split", split, "--output_dir", f"runs/evaluation_{folder.name}"])
-
-
-def count_more_choices(own: dict, metrics: dict, arguments: ReleaseArguments) -> dict:
-    """The last entry of a lineage with --more_choices in it; the choices of an encoder's probe make no weights."""
-    if not arguments.more_choices or metrics["method"] == "linear probe":
-        return own
-    dataset, results = public(metrics.get("dataset") or {}), own.get("results") or {}
-    more = {"number": arguments.more_choices, "split": metrics["split"]}
-    more |= {name: dataset.get(name) for name in ("source", "fingerprint")}
-    return {**own, "results": {**results, "choices": [*results.get("choices", []), more]}}
-
-
-def check_probe(path: Path, metrics: dict, run: Path, folder: Path) -> None:
-    """
-    Compares the encoder of a probe's classifier, which lies beside its metrics, with the run's and with the saved one.
-
-    Raises:
-        InputError: no linear probe's folder, or a probe of the target, of BatchNorm estimated anew, or of another
-            encoder.
-    """
-    import torch
-
-    from modeling_simfle import SimFLEModel
-    from training.models.output_store import weights_hash
-
-    if metrics.get("method") != "linear probe" or not (path.with_name("run.json")).is_file():
-        raise InputError(f"{path} does not lie in the folder of a linear probe; give that of one of {run}.")
-    used = read_json(path.with_name("run.json"))["arguments"]
-    if used.get("which") == "target" or used.get("estimate_batch_norm"):
-        changed = "the target encoder" if used.get("which") == "target" else "BatchNorm estimated anew"
-        raise InputError(f"{path} was measured with {changed}, which is not published; probe {run} without that.")
-    probed, *ours = (
-        weights_hash(SimFLEModel.from_pretrained(place, dtype=torch.float32)) for place in (path.parent, run, folder)
-    )
-    if probed not in ours:
-        raise InputError(f"{path} was measured on another encoder than that of {run}; probe that one.")

@@ -114,7 +114,7 @@ def card_data(record: Record, given: dict, stated: dict, repo_id: str | None):
         datasets=given.get("datasets") or [*filter(None, dict.fromkeys(map(dataset_id, record.trainings)))] or None,
         metrics=["accuracy", "recall", "f1"] if record.is_measured else None,
         base_model=base_model,
-        model_name=name_of(record, repo_id),
+        model_name=(repo_id or record.name).rpartition("/")[2],
         eval_results=eval_results(record) or None,
         widget=[{"src": EXAMPLE, "example_title": "A face drawn by code"}],
     )
@@ -149,10 +149,6 @@ def task_of(record: Record) -> str:
     return "image-classification" if record.is_classifier else "image-feature-extraction"
 
 
-def name_of(record: Record, repo_id: str | None) -> str:
-    return repo_id.rpartition("/")[2] if repo_id else record.name
-
-
 def dataset_id(training: dict) -> str | None:
     """The Hub id of a training's data, or the format of a known set; None for other folders and files."""
     data = training.get("data") or {}
@@ -171,7 +167,7 @@ def card_values(record: Record, given: dict, stated: dict, repo_id: str | None) 
     return {
         **{name: getattr(record, name) for name in ("is_classifier", "is_plain", "is_measured", "metrics", "exports")},
         **{"config": config, "preprocessing": record.preprocessing, "notes": record.notes, "exported": EXPORTED},
-        "name": name_of(record, repo_id),
+        "name": (repo_id or record.name).rpartition("/")[2],
         "architecture": config["architectures"][0],
         "classes": list((config.get("id2label") or {}).values()),
         "method": record.last_training.get("method", "unknown"),

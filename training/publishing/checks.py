@@ -1,7 +1,6 @@
 """What must hold of a folder before it is published: its files by their bytes, its weights, labels, code and card."""
 
 import json
-import re
 from pathlib import Path
 
 from training.publishing.card import eval_results, task_of
@@ -136,13 +135,14 @@ def check_card(record: Record, folder: Path) -> None:
             model-index that is not what metrics.json says, an example that is missing.
     """
     import yaml
-    from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard, metadata_load
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
     path = folder / CARD
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         data = ModelCard(text, ignore_metadata_errors=True).data.to_dict()
+        index = (metadata_load(path) or {}).get("model-index") or []
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise InputError(f"The YAML of {path} cannot be read: {' '.join(str(error).split())}") from error
     needed = ["license", "library_name", "pipeline_tag", "tags"]
@@ -154,21 +154,12 @@ def check_card(record: Record, folder: Path) -> None:
             raise InputError(f"The YAML of {path} has {name}: {data[name]}; {expected} was expected.")
     check_license(data, record)
     check_license_file(folder, data)
-    index = [{"results": row["results"]} for row in raw_yaml(text).get("model-index") or []]  # names may differ
     results = eval_results(record)
-    if index != [{"results": row["results"]} for row in eval_results_to_model_index("", results) if results]:
+    expected = eval_results_to_model_index("", results) if results else []
+    if [row["results"] for row in index] != [row["results"] for row in expected]:  # names may differ
         raise InputError(f"The model-index of {path} is not what metrics.json says; release the run again.")
     if EXAMPLE in text and not (folder / EXAMPLE).is_file():
         raise InputError(f"{path} shows {EXAMPLE}, which is not there.")
-
-
-def raw_yaml(text: str) -> dict:
-    """The YAML at the top of a card, as it is written; {} where there is none."""
-    import yaml
-
-    head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    content = yaml.safe_load(head[1]) if head else {}
-    return content if isinstance(content, dict) else {}
 
 
 def check_paths(folder: Path) -> None:

@@ -1,5 +1,5 @@
 """
-From a folder to the Hub: stage, check and, where asked for, send in one commit and compare every hash there.
+From a folder to the Hub: stage, check, send in one commit and compare every hash there.
 
 Until the commit a failure leaves the branch as it was. A repository or branch that did not exist is made first.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from training.models.fresh_process import compare_in_new_process
 from training.publishing.checks import check_folder
-from training.publishing.staging import OF_EARLIER_WEIGHTS, is_space, stage_model, stage_space
+from training.publishing.staging import OF_EARLIER_WEIGHTS, space_sdk, stage_model, stage_space
 from training.runtime.errors import InputError
 from training.runtime.lineage import stated_license
 
@@ -24,7 +24,6 @@ ADVICE = {  # by HTTP status, for people
     412: "someone else changed the repository meanwhile; look at it, then run this again",
 }
 NOT_SENT = "nothing was published; run it again: what was sent is not sent again."
-# The rules of git check-ref-format --branch.
 BRANCH = re.compile(r"(?!/|-|\.|@$|.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)))[^\s~^:?*\[\\\x00-\x1f\x7f]+(?<![/.])")
 SECRET = re.compile(r"hf_\w+|(?<=\?)\S+")  # tokens, and the signatures in the addresses of uploads
 
@@ -85,7 +84,7 @@ def publish_folder(folder: Path, arguments: PublishArguments) -> str | None:
     with tempfile.TemporaryDirectory(prefix="simfle_publish") as root:
         target = Path(root) / arguments.repo_id.split("/")[1]
         try:
-            if is_space(folder):
+            if space_sdk(folder):
                 print_files(target, stage_space(folder, target))
                 print("checked: no token, no model file, no path of this machine")
             else:
@@ -133,7 +132,7 @@ def upload(folder: Path, arguments: PublishArguments, total: str) -> str:
 
     logging.set_verbosity_error()  # the warnings of a second try show addresses with their signatures
     api, repo_id, revision = HfApi(token=read_token(), library_name="simfle"), arguments.repo_id, arguments.revision
-    kind = "space" if is_space(folder) else "model"
+    kind = "space" if space_sdk(folder) else "model"
     with as_sentence(repo_id, NOT_SENT):
         api.whoami()  # a token that is refused is named before anything is made
         sdk = {"space_sdk": "static"} if kind == "space" else {}
@@ -167,7 +166,7 @@ def verify(folder: Path, arguments: PublishArguments, sha: str) -> None:
     """Compares the hashes in the Hub's tree with the files. Raises InputError: a file that is not the one sent."""
     from huggingface_hub import HfApi, RepoFile
 
-    api, kind = HfApi(token=read_token(), library_name="simfle"), "space" if is_space(folder) else "model"
+    api, kind = HfApi(token=read_token(), library_name="simfle"), "space" if space_sdk(folder) else "model"
     with as_sentence(arguments.repo_id, f"it is published as {sha}, but could not be compared."):
         rows = list(api.list_repo_tree(arguments.repo_id, recursive=True, revision=sha, repo_type=kind))
     there = {row.path: row for row in rows if isinstance(row, RepoFile)}

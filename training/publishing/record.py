@@ -19,7 +19,6 @@ CONFIG, PROCESSOR, CARD, METRICS, EXPORTS = (
     *("metrics.json", "exports.json"),
 )
 NOTES, LICENSE_FILE, EXAMPLE = "card_notes.md", "LICENSE", "example_face.png"
-NO_TRAINING = (None, "export")  # methods of entries that train nothing
 EXPORTED = {"eager": "PyTorch, plain ResNet folder", "onnx": "ONNX", "int8": "ONNX, int8"}  # rows of exports.json
 
 
@@ -53,7 +52,7 @@ class Record:
 
     @property
     def trainings(self) -> list[dict]:
-        return [entry for entry in self.lineage if entry.get("method") not in NO_TRAINING]
+        return [entry for entry in self.lineage if entry.get("method") not in (None, "export")]
 
     @property
     def last_training(self) -> dict:
@@ -84,7 +83,7 @@ def read_record(folder: Path) -> Record:
         raise InputError(f"{folder / METRICS} lacks {', '.join(missing)}; evaluate the model again.")
     lineage = read_lineage(folder)
     own = lineage[-1]
-    if not own.get("method") and not is_published(metrics):
+    if not own.get("method") and "lineage" not in metrics:
         raise InputError(
             f"{folder} has no lineage in run.json, metrics.json or exports.json; give the folder of a finished run."
         )
@@ -94,28 +93,3 @@ def read_record(folder: Path) -> Record:
     notes = (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).is_file() else ""
     preprocessing = read_json(folder / PROCESSOR)
     return Record(folder.resolve().name, config, preprocessing, public(metrics), public(exports), lineage, notes)
-
-
-def is_published(metrics: dict) -> bool:
-    """Whether a metrics.json is that of a folder which `release.py` made."""
-    return bool(metrics.get("lineage") and metrics.get("weights_sha256"))
-
-
-def count_choices(lineage: list[dict], metrics: dict) -> tuple[int, list[dict]]:
-    """
-    Choices that made the weights, by whether they were made on the faces that were measured.
-
-    Faces are the same by their fingerprint, or by split and source where a fingerprint is missing.
-    Returns:
-        The number on the measured split, and the entries {"number", "split", "source", "fingerprint"} of other splits.
-    """
-    dataset = public(metrics.get("dataset") or {})
-    here, elsewhere = 0, []
-    for choices in (c for entry in lineage for c in (entry.get("results") or {}).get("choices", [])):
-        is_known = choices.get("fingerprint") and dataset.get("fingerprint")
-        names = (choices.get("split"), choices.get("source")) == (metrics.get("split"), dataset.get("source"))
-        if choices["fingerprint"] == dataset["fingerprint"] if is_known else names:
-            here += choices["number"]
-        else:
-            elsewhere.append(choices)
-    return here, elsewhere

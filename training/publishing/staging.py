@@ -12,7 +12,7 @@ from pathlib import Path
 
 from training.publishing import record as names
 from training.publishing.card import write_card
-from training.publishing.checks import INDEX, WEIGHTS, check_card, raw_yaml
+from training.publishing.checks import INDEX, WEIGHTS, check_card
 from training.publishing.record import CARD, CONFIG, METRICS, read_record
 from training.runtime.errors import InputError
 from training.runtime.file_kinds import TOKEN
@@ -42,10 +42,11 @@ MODEL_FILES = set(".safetensors .onnx .bin .pt .pth .tar .pkl .ckpt .h5 .msgpack
 OWN_FOLDER = re.compile(r"/(?:home|Users)/[^/\s\"'`]+/|(?<![\w/])/(?:root|work)/\w|[A-Za-z]:\\+Users", re.IGNORECASE)
 
 
-def is_space(folder: Path) -> bool:
-    """Whether the README.md of a folder says that it is a Space of the Hub."""
+def space_sdk(folder: Path) -> str | None:
+    """The sdk that the YAML of a Space's README.md names; None for a model."""
     text = (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else ""
-    return "sdk" in raw_yaml(text)
+    found = re.match(r"---\s*\n(?:(?!---).*\n)*?sdk:\s*(\S+)", text)
+    return found and found[1]
 
 
 def copy_listed(folder: Path, target: Path, is_listed) -> list[str]:
@@ -153,8 +154,7 @@ def stage_space(folder: Path, target: Path) -> list[str]:
     Raises:
         InputError: a Space that runs code on the Hub, a model file, a link, a token, or a path of this machine.
     """
-    sdk = raw_yaml((folder / CARD).read_text(encoding="utf-8")).get("sdk")
-    if sdk != "static":
+    if (sdk := space_sdk(folder)) != "static":
         raise InputError(f"{folder / CARD} has sdk: {sdk}; only static Spaces are published from here.")
     left_out = copy_listed(folder, target, is_of_page)
     for path in sorted(p for p in target.rglob("*") if p.is_file()):

@@ -177,6 +177,36 @@ def pretraining_results(log: list[dict], global_batch_size: int, num_images: int
     return {"hours": seconds / 3600, "epochs": epochs, "losses": losses}
 
 
+def count_choices(lineage: list[dict], metrics: dict) -> tuple[int, list[dict]]:
+    """
+    Choices that made the weights, by whether they were made on the faces that were measured.
+
+    Faces are the same by their fingerprint, or by split and source where a fingerprint is missing.
+    Returns:
+        The number on the measured split, and the entries {"number", "split", "source", "fingerprint"} of other splits.
+    """
+    dataset = public(metrics.get("dataset") or {})
+    here, elsewhere = 0, []
+    for choices in (c for entry in lineage for c in (entry.get("results") or {}).get("choices", [])):
+        is_known = choices.get("fingerprint") and dataset.get("fingerprint")
+        names = (choices.get("split"), choices.get("source")) == (metrics.get("split"), dataset.get("source"))
+        if choices["fingerprint"] == dataset["fingerprint"] if is_known else names:
+            here += choices["number"]
+        else:
+            elsewhere.append(choices)
+    return here, elsewhere
+
+
+def with_choices(own: dict, metrics: dict, number: int) -> dict:
+    """An entry of a lineage with `number` further choices, made on the faces that a metrics.json names."""
+    if not number:
+        return own
+    dataset, results = public(metrics.get("dataset") or {}), own.get("results") or {}
+    more = {"number": number, "split": metrics["split"]}
+    more |= {name: dataset.get(name) for name in ("source", "fingerprint")}
+    return {**own, "results": {**results, "choices": [*results.get("choices", []), more]}}
+
+
 def read_json(path: Path, optional: bool = False) -> dict:
     """The mapping in a JSON file; {} for an optional file that is missing. Raises InputError otherwise."""
     if not path.is_file():
