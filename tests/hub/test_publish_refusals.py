@@ -113,9 +113,6 @@ def test_a_folder_that_does_not_load_or_says_something_else(finished_run, tmp_pa
     model = SimFLEForImageClassification.from_pretrained(finished_run)
     model.classifier.bias.data += 1
     model.save_pretrained(staged)
-    with pytest.raises(ValueError, match=r"does not load in a new process .* whose hash stands in metrics\.json"):
-        compare_in_new_process(finished_run, staged)
-    (staged / "metrics.json").unlink()
     with pytest.raises(ValueError, match="gives other outputs in a new process than the folder does here"):
         compare_in_new_process(finished_run, staged)
     (staged / "facemae_simfle.py").unlink()
