@@ -55,6 +55,7 @@ class FaceExpressionPipeline(ChunkPipeline):
     _load_image_processor = True
     _load_feature_extractor = False
     _load_tokenizer = False
+    _load_video_processor = False  # Transformers 5.24 would ask at the terminal whether the folder's code may run
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

@@ -175,9 +175,13 @@ def test_the_whole_photograph_through_image_classification_is_what_it_was(photo)
     assert whole[0]["label"] == "anger" and whole[0]["score"] == pytest.approx(0.44, abs=0.02)
 
 
-def test_by_name_with_the_package_it_needs_trust_or_the_class():
+def test_by_name_with_the_package_it_needs_trust_or_the_class(monkeypatch):
     with pytest.raises(ValueError, match="trust_remote_code=True"):
         pipeline(TASK, model=str(FOLDER))
+    asked = []
+    monkeypatch.setattr("builtins.input", asked.append)
+    assert type(pipeline(TASK, model=str(FOLDER), pipeline_class=FaceExpressionPipeline)) is FaceExpressionPipeline
+    assert not asked  # whether the folder's code may run
 
 
 def test_top_k_features_and_calibration(classify, photo):
