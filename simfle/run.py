@@ -8,7 +8,7 @@ Everything is a generator, so that memory does not grow with the number of input
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from PIL import Image
 
@@ -28,6 +28,7 @@ OPTIONS = (
     "already_cropped detection_threshold min_face_size max_faces margin align calibrated face_detector"
     " frames_per_second smooth"
 ).split()
+MOST_WORKERS = 8  # threads that look for faces; each look that waits keeps its image
 FRAMES_KEPT = 8  # frames in memory that wait for their faces, where they are drawn on
 
 
@@ -45,8 +46,9 @@ def run(arguments: Namespace, classifier) -> int:
     results = Results(arguments, classifier.classes, writer, record)
     try:
         results.take_over()
-        with progress_bar(arguments, inputs) as advance:
-            for look, faces in classify_looks(arguments, inputs, record, classifier):
+        stream = classify_looks(arguments, inputs, record, classifier)
+        with progress_bar(arguments, inputs) as advance, closing(stream):
+            for look, faces in stream:
                 results.add(look, faces)
                 advance(look)
         results.finish()
@@ -66,9 +68,9 @@ def classify_looks(arguments: Namespace, inputs: Inputs, record, classifier) -> 
     def prepare(look: Look) -> list:
         return prepare_look(look, classifier, keep_frames)
 
-    cores = count_cores()
+    workers = min(count_cores(), MOST_WORKERS)
     looks = draw_looks(inputs, record, arguments.frames_per_second)
-    prepared = prepare_ahead(looks, prepare, cores, 4 * cores)
+    prepared = prepare_ahead(looks, prepare, workers, 2 * workers)
     longest_wait = FRAMES_KEPT if keep_frames else 4 * arguments.batch_size
     for look, faces, outputs in classify_in_batches(prepared, classifier.predict, arguments.batch_size, longest_wait):
         yield look, classifier.describe(faces, outputs)

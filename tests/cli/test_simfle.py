@@ -161,6 +161,25 @@ def test_options_of_the_pipeline_reach_it(command, photos, tmp_path, flags, face
     assert len([row for row in read_rows(tmp_path / "f.jsonl") if row["label"]]) == faces
 
 
+def test_calibrated_probabilities(command, tmp_path):
+    Image.new("L", (48, 48), 128).save(tmp_path / "gray.png")
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in MODEL.iterdir():
+        if file.name != "config.json":
+            (model / file.name).symlink_to(file)
+    config = {**json.loads((MODEL / "config.json").read_text()), "temperature": 4.0}
+    (model / "config.json").write_text(json.dumps(config))
+    rows = []
+    for flags in ([], ["--calibrated"]):
+        output = tmp_path / f"{len(flags)}.jsonl"
+        command(tmp_path / "gray.png", "--already_cropped", "--output", output, *flags, model=model)
+        (row,) = read_rows(output)
+        rows.append(np.array([row[name] for name in config["label2id"]]))
+    expected = rows[0] ** (1 / 4)
+    assert rows[1] == pytest.approx(expected / expected.sum(), abs=1e-3)
+
+
 def test_a_video_of_three_people_one_of_whom_leaves(command, astronaut, tmp_path):
     face = astronaut.crop((150, 30, 300, 200)).resize((180, 204))
     writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 5, (640, 480))
