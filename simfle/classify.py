@@ -10,8 +10,9 @@ from argparse import Namespace
 import torch
 import transformers
 from PIL import Image
+from transformers.image_utils import SizeDict
 
-from modeling_simfle import FaceExpressionPipeline
+from modeling_simfle import FaceExpressionPipeline, SimFLEImageProcessor
 from modeling_simfle.face_detection_simfle import detector_file, opencv
 from simfle.errors import InputError
 from simfle.models import load_classifier
@@ -54,6 +55,24 @@ class FaceClassifier:
         return self.pipeline.postprocess(outputs, top_k=None, calibrated=self.calibrated) if outputs else []
 
 
+class DirectProcessor:
+    """
+    One face at a time through `SimFLEImageProcessor.process_image`, with the processor's own options.
+
+    A call of the processor checks its options anew (Transformers 5.24), which takes as long as the pixels do.
+    """
+
+    def __init__(self, processor: SimFLEImageProcessor):
+        self.process_image = processor.process_image
+        names = ("do_resize", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
+        self.options = {name: getattr(processor, name) for name in (*names, "do_convert_rgb", "do_grayscale")}
+        self.options["size"] = SizeDict(height=processor.size["height"], width=processor.size["width"])
+
+    def __call__(self, image: Image.Image, return_tensors: str) -> dict:
+        """`pixel_values` (1, 3, S, S) float32."""
+        return {"pixel_values": torch.from_numpy(self.process_image(image, **self.options))[None]}
+
+
 def load_face_classifier(arguments: Namespace) -> FaceClassifier:
     """
     Args:
@@ -73,6 +92,8 @@ def load_face_classifier(arguments: Namespace) -> FaceClassifier:
     except (ValueError, RuntimeError, AssertionError) as error:  # torch raises the last for a build without CUDA
         where = f"--device {device}: " if device else ""
         raise InputError(f"{where}{' '.join(str(error).split())[:300]}") from error
+    if isinstance(processor, SimFLEImageProcessor):
+        faces.image_processor = DirectProcessor(processor)
     return FaceClassifier(faces, weights_hash, arguments.calibrated)
 
 

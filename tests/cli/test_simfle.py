@@ -17,12 +17,13 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from PIL import Image
 
-from modeling_simfle import FaceExpressionPipeline
+from modeling_simfle import FaceExpressionPipeline, SimFLEImageProcessor
 from simfle.__main__ import main
 from simfle.arguments import parse_arguments
-from simfle.classify import load_face_classifier
+from simfle.classify import DirectProcessor, load_face_classifier
 from simfle.run import run
 from simfle.writers import read_rows
 from tests.new_process import ROOT
@@ -329,3 +330,13 @@ def test_stopped_in_the_middle_and_resumed_it_is_the_same(command, photos, tmp_p
     assert list(read_rows(output)) == list(read_rows(whole))
     if ending == ".csv":
         assert output.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("folder", [MODEL, PLAIN])
+def test_faces_become_the_processors_own_pixels(astronaut, folder):
+    processor = SimFLEImageProcessor.from_pretrained(folder)
+    for face in (astronaut.crop(FACE), astronaut.crop(FACE).resize((48, 48))):
+        ours, theirs = (
+            call(face, return_tensors="pt")["pixel_values"] for call in (DirectProcessor(processor), processor)
+        )
+        assert torch.equal(ours, theirs)
