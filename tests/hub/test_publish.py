@@ -210,7 +210,9 @@ def test_a_file_that_is_another_one_on_the_hub(hub, here, finished_run, monkeypa
 
     def spoilt(self, repo_id, revision):
         repository = hub.repositories[repo_id]
-        repository.commits[repository.sha(revision)]["config.json"] += b"?"
+        files = repository.commits[repository.sha(revision)]
+        if "config.json" in files:  # not before the upload
+            files["config.json"] += b"?"
         tree(self, repo_id, revision)
 
     monkeypatch.setattr(Handler, "tree", spoilt)
