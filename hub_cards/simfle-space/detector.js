@@ -27,9 +27,7 @@ export class FaceDetector {
     const faces = await this.look(image);
     const scale = Math.min(1, SIDE / Math.max(image.width, image.height));
     const showsLarge = faces.some((face) => Math.max(face.width, face.height) * scale > LARGEST_SEEN);
-    if ((MIN_FACE_SIZE * SIDE) / Math.max(image.width, image.height) < SMALLEST_SEEN) {
-      faces.push(...(await this.lookAtTiles(image, onTile)));
-    }
+    if (MIN_FACE_SIZE * scale < SMALLEST_SEEN) faces.push(...(await this.lookAtTiles(image, onTile)));
     if (showsLarge || faces.length === 0) faces.push(...(await this.look(image, true)));
     const smallest = (Math.min(MIN_FACE_SIZE, image.width, image.height) * 2) / 3;
     return suppress(faces)

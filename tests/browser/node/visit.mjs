@@ -158,6 +158,8 @@ async function shapes(page) {
     await page.emulateMedia({ colorScheme, reducedMotion: colorScheme === 'dark' ? 'reduce' : 'no-preference' });
     for (const width of [360, 1280, 1920]) {
       await page.setViewportSize({ width, height: 900 });
+      await page.waitForFunction((width) => innerWidth === width, width);
+      await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
       found[`${colorScheme} ${width}`] = await page.evaluate(() => ({
         content: document.documentElement.scrollWidth,
         picture: document.getElementById('picture').clientWidth,
