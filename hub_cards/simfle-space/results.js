@@ -24,7 +24,7 @@ export function drawPicture(canvas, { source, image, faces, chosen }, width, uni
   canvas.width = Math.max(1, Math.round(width));
   canvas.height = Math.max(1, Math.round(image.height * scale));
   const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = "medium";
   context.drawImage(source, 0, 0, canvas.width, canvas.height);
   Object.assign(context, { font: `600 ${unit}px system-ui, sans-serif`, textBaseline: "middle" });
   const order = faces.map((_, index) => index).sort((a, b) => (a === chosen) - (b === chosen)); // the chosen one on top
