@@ -2,7 +2,7 @@
 """`FaceExpressionPipeline`: a photograph in, faces and their expressions out."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from PIL import Image
@@ -38,7 +38,8 @@ class FaceExpressionPipeline(ChunkPipeline):
         min_face_size: larger side of the smallest face to look for, in pixels, 10 or more; 48. Smaller is slower in
             large images.
         max_faces: at most so many faces an image, the largest; None for all.
-        margin: widens the crop by this share of its side on each side; 0.0, as the training faces are framed.
+        margin: widens the crop by this share of its side on each side, from -0.3 (narrower); 0.0, as the training
+            faces are framed.
         align: rotate each face until its eyes are level; False.
         already_cropped: each image is one face; nothing is detected, and `box` is the whole image. False.
         return_features: adds `features`, the pooled features of the face, as a list of floats; False.
@@ -51,11 +52,13 @@ class FaceExpressionPipeline(ChunkPipeline):
         ValueError: an option or an image that cannot be used. ImportError: OpenCV is not installed.
     """
 
-    _load_processor = False
-    _load_image_processor = True
-    _load_feature_extractor = False
-    _load_tokenizer = False
-    _load_video_processor = False  # Transformers 5.24 would ask at the terminal whether the folder's code may run
+    # Transformers types these as None, and means None, True or False.
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = True  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
+    # Transformers 5.24 would load one, and ask at the terminal whether the folder's code may run.
+    _load_video_processor = False  # type: ignore[assignment]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -79,7 +82,9 @@ class FaceExpressionPipeline(ChunkPipeline):
         self, image, margin=0.0, align=False, already_cropped=False, on_error="raise", **looking
     ) -> Iterator[dict]:
         """Yields the model's input of each face: one chunk a face, and one without a face where there is none."""
-        error, faces = None, []
+        faces: list = []
+        crops: Iterable = []
+        error = None
         try:
             image = read_image(image)
         except ValueError as failure:
@@ -145,8 +150,8 @@ def check_options(options: Mapping) -> None:
     threshold, margin = options.get("detection_threshold", 0.7), options.get("margin", 0.0)
     if not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
         refuse("detection_threshold", "a number above 0, up to 1")
-    if not isinstance(margin, (int, float)) or not 0 <= margin <= 10:
-        refuse("margin", "a number from 0 to 10")
+    if not isinstance(margin, (int, float)) or not -0.3 <= margin <= 10:
+        refuse("margin", "a number from -0.3 to 10")
     if options.get("on_error", "raise") not in ("raise", "skip"):
         refuse("on_error", '"raise" or "skip"')
     detector = options.get("face_detector")

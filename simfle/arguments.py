@@ -100,7 +100,7 @@ def _add_detection(add) -> None:
         help="larger side of the smallest face to look for, pixels (default 48)",
     )
     add("--max_faces", type=number(1, whole=True), help="keep at most so many faces of an image, the largest")
-    add("--margin", type=number(0, 10), help="widen the crop by this share of its side, all around (default 0)")
+    add("--margin", type=number(-0.3, 10), help="widen the crop by this share of its side, all around (default 0)")
     add("--align", action="store_true", help="rotate each face until its eyes are level")
     add("--calibrated", action="store_true", help="apply the temperature that the model's config.json holds")
     add("--face_detector", metavar="FILE.onnx", type=path, help="the weights of a YuNet face detector")

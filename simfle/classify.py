@@ -93,7 +93,7 @@ def load_face_classifier(arguments: Namespace) -> FaceClassifier:
         where = f"--device {device}: " if device else ""
         raise InputError(f"{where}{' '.join(str(error).split())[:300]}") from error
     if isinstance(processor, SimFLEImageProcessor):
-        faces.image_processor = DirectProcessor(processor)
+        faces.image_processor = DirectProcessor(processor)  # type: ignore[assignment]
     return FaceClassifier(faces, weights_hash, arguments.calibrated)
 
 

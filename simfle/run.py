@@ -7,7 +7,7 @@ Everything is a generator, so that memory does not grow with the number of input
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 
 from PIL import Image
@@ -61,7 +61,7 @@ def run(arguments: Namespace, classifier) -> int:
     return 0 if results.read_files else 1
 
 
-def classify_looks(arguments: Namespace, inputs: Inputs, record, classifier) -> Iterator[tuple]:
+def classify_looks(arguments: Namespace, inputs: Inputs, record, classifier) -> Generator[tuple, None, None]:
     """(look, its faces) of everything that is not done yet, in order."""
     keep_frames = bool(arguments.annotate)
 

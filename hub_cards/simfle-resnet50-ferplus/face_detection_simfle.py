@@ -126,8 +126,8 @@ def cut_out(image: Image.Image, left: int, top: int, width: int, height: int) ->
         return image.crop((left, top, left + width, top + height))
     columns = np.arange(left, left + width).clip(0, image.width - 1)
     rows = np.arange(top, top + height).clip(0, image.height - 1)
-    inside = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    pixels = np.asarray(image.crop(tuple(map(int, inside))))  # (H, W, 3)
+    inside = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    pixels = np.asarray(image.crop(inside))  # (H, W, 3)
     return Image.fromarray(pixels[rows - rows[0]][:, columns - columns[0]])
 
 
@@ -174,7 +174,7 @@ def look(image: Image.Image, detect: Callable, with_border: bool = False) -> np.
 def look_at_tiles(image: Image.Image, detect: Callable, min_face_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Faces (N, 15) in the tiles of an image, in its pixels, and whether a tile cuts them (N,)."""
     scale = SMALLEST_SEEN / min_face_size
-    scaled = image.resize(tuple(scaled_length(n, scale) for n in image.size), Image.Resampling.BILINEAR)
+    scaled = image.resize([scaled_length(n, scale) for n in image.size], Image.Resampling.BILINEAR)
     width, height = min(SIDE, scaled.width), min(SIDE, scaled.height)
     faces, cuts = [], []
     for top in tile_starts(scaled.height):

@@ -1,20 +1,28 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """evaluate_classifier.py from the command line, over our models and over others'."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, Features, Value
+from datasets import Image as ImageFeature
 from PIL import Image
+from skimage.data import astronaut
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 from transformers.models.convnext import ConvNextImageProcessorPil
 from transformers.models.vit import ViTImageProcessorPil
 
+from modeling_simfle.pipeline_simfle import FaceExpressionPipeline
+from tests.new_process import ROOT
+from tests.real_data import FOLDER, needs_real_faces
 from training import evaluate_classifier
 from training.data.expressions import EXPRESSIONS
 from training.measuring.classification import KEYS, read_predictions
 from training.models.label_map import class_probabilities, map_outputs, measured_classes
+from training.models.loading import load_classifier
 
 THEIRS = ("angry", "Disgust", "FEAR", "happy", "sad", "surprised", "neutral")  # no contempt
 
@@ -218,3 +226,86 @@ def test_code_beside_a_model_runs_only_when_trusted(vit, flags, tmp_path):
         call("--model", folder, *flags, "--output_dir", tmp_path / "no")
     call("--model", folder, "--trust_remote_code", *flags, "--output_dir", tmp_path / "yes")
     assert read(tmp_path / "yes")["num_images"] == 16
+
+
+PUBLISHED = ROOT / "hub_cards" / "simfle-resnet18-ferplus"
+
+
+def write_photographs(path):
+    """
+    A Parquet file of six photographs with names as labels: the astronaut, she small beside herself large, her face as
+    a tight crop, a photograph without a face, one with another label, and one without a label.
+    """
+    photo = Image.fromarray(astronaut())
+    two = Image.new("RGB", (900, 512), "gray")
+    two.paste(photo.resize((200, 200)), (0, 0))
+    two.paste(photo, (300, 0))
+    tight, empty = photo.crop((175, 60, 275, 180)), Image.new("RGB", (300, 200), "gray")
+    labels = ["happiness", "happiness", "Happy", "neutral", "anger", None]
+    cells = []
+    for image in (photo, two, tight, empty, photo, photo):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        cells.append({"bytes": buffer.getvalue(), "path": None})
+    features = Features({"image": ImageFeature(), "mood": Value("string")})
+    Dataset.from_dict({"image": cells, "mood": labels}, features=features).to_parquet(str(path))
+    return path, [photo, two, tight, empty]
+
+
+def test_photographs_behind_the_detector(tmp_path, capsys):
+    path, photographs = write_photographs(tmp_path / "photographs.parquet")
+    flags = ["--model", PUBLISHED, "--dataset", path, "--label_column", "mood", "--num_workers", 1]
+    flags += ["--detect", "--classes", "happiness", "neutral", "--output_dir"]
+    call(*flags, tmp_path / "run")
+    assert "no face was found in 1 of them; these count as wrong" in capsys.readouterr().out
+    metrics, predictions = read(tmp_path / "run"), read_predictions(tmp_path / "run" / "predictions.csv")
+    assert (metrics["num_images"], metrics["num_images_without_face"], metrics["num_bad_images"]) == (4, 1, 0)
+    assert metrics["accuracy"] == 0.75
+    assert metrics["class_names"] == [*EXPRESSIONS, "no face found"]
+    assert metrics["mean_class_accuracy"] == 0.5  # of happiness, 1, and of neutral, 0
+    model, processor, _ = load_classifier(str(PUBLISHED))
+    classify = FaceExpressionPipeline(model=model, image_processor=processor)
+    for photograph, prediction in zip(photographs, predictions["prediction"], strict=True):
+        faces = classify(photograph)
+        assert (faces[0]["label"] if faces else "no face found") == metrics["class_names"][prediction]
+    call(*flags, tmp_path / "narrow", "--margin", -0.2)
+    assert read(tmp_path / "narrow")["margin"] == -0.2
+    assert "happiness, neutral alone" in metrics["protocol"]
+
+
+def test_the_rows_of_some_classes_keep_their_numbers(vit, tmp_path):
+    path, _ = write_photographs(tmp_path / "photographs.parquet")
+    flags = ["--model", vit, "--dataset", path, "--label_column", "mood", "--num_workers", 0, "--output_dir"]
+    with pytest.raises(ValueError, match="1 of the 6 rows have no 'mood'"):
+        call(*flags, tmp_path / "all")
+    call(*flags, tmp_path / "run", "--classes", "neutral", "angry")
+    metrics = read(tmp_path / "run")
+    assert (metrics["num_images"], "num_images_without_face" in metrics) == (2, False)
+    assert read_predictions(tmp_path / "run" / "predictions.csv")["index"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "more,sentence",
+    [
+        (["--classes", "fear", "boredom"], "no image of .* is of class fear, boredom; its classes are neutral, "),
+        (["--margin", 0.1], "--margin widens the crop that --detect makes"),
+        (["--detect", "--margin", -0.4], r"--margin -0\.4 must be in \[-0\.3, 10\]"),
+    ],
+)
+def test_bad_flags_of_detection(vit, more, sentence, tmp_path):
+    path, _ = write_photographs(tmp_path / "photographs.parquet")
+    flags = ["--dataset", path, "--label_column", "mood", "--output_dir", tmp_path / "run"]
+    with pytest.raises(ValueError, match=sentence):
+        call("--model", vit, *flags, *more)
+
+
+@needs_real_faces
+@pytest.mark.slow
+@pytest.mark.parametrize("name,rows,least,most_missed", [("news_faces", 713, 0.92, 5), ("colour_faces", 473, 0.90, 1)])
+def test_photographs_of_the_press(name, rows, least, most_missed, tmp_path):
+    flags = ["--label_column", "weak_label", "--classes", "neutral", "happiness", "--detect", "--output_dir", tmp_path]
+    call("--model", PUBLISHED, "--dataset", FOLDER / name, "--data_format", "parquet", *flags)
+    metrics = read(tmp_path)
+    assert metrics["num_images"] == rows
+    assert metrics["accuracy"] >= least
+    assert metrics["num_images_without_face"] <= most_missed

@@ -278,7 +278,7 @@ def test_ones_own_detector(classify, photo):
         {"detection_threshold": "high"},
         {"min_face_size": 3},
         {"max_faces": 0},
-        {"margin": -0.1},
+        {"margin": -0.31},
         {"on_error": "ignore"},
         {"top_k": 0},
         {"face_detector": "nowhere.onnx"},

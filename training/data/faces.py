@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from training.data import tables
+from training.data.expressions import find_class
 from training.data.face_squares import crop_box
 from training.data.formats import guess_format, load_data_set
 from training.data.image_files import list_images
@@ -157,13 +158,21 @@ def evenly(length: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, length - 1, min(length, count)).astype(int)).tolist()
 
 
-def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_labels: bool, whole: bool = False) -> Faces:
+def open_faces(
+    arguments: DatasetArguments,
+    dataset: str,
+    split: str,
+    with_labels: bool,
+    whole: bool = False,
+    classes: list[str] | None = None,
+) -> Faces:
     """
     Opens one split of a data set.
 
     Args:
         dataset: folder, file or Hub id. split: its split. with_labels: whether labels are needed.
         whole: take class folders without splits whole, as split "all", instead of dividing them by the fixed tenth.
+        classes: with labels, keep the images of these classes alone. A table may then have rows without a label.
     Raises:
         InputError, FileNotFoundError: one sentence saying what was expected and what was found.
     """
@@ -180,7 +189,7 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
             rows = tables.load_hub(dataset, split, arguments.image_column)
         else:
             rows = tables.load_files(path, split, arguments.image_column)
-        faces = table_faces(rows, arguments, with_labels)
+        faces = table_faces(rows, arguments, with_labels, may_lack_labels=bool(classes))
     else:
         if data_format == "imagefolder":
             split = "all" if whole and with_labels and path.is_dir() and not split_folders(path) else split
@@ -192,7 +201,18 @@ def open_faces(arguments: DatasetArguments, dataset: str, split: str, with_label
     faces.source, faces.split = dataset, split
     if not len(faces):
         raise InputError(f"{dataset} has no image in split {split!r}; a folder of images or Parquet was expected.")
-    return faces
+    return keep_classes(faces, classes) if classes else faces
+
+
+def keep_classes(faces: Faces, classes: list[str]) -> Faces:
+    """The faces of some classes, named in any spelling. Raises InputError: a name that is no class of an image."""
+    names = [find_class(name, faces.class_names) for name in classes]
+    present = [faces.class_names[i] for i in np.unique(faces.labels)]
+    if missing := [given for given, name in zip(classes, names, strict=True) if name not in present]:
+        raise InputError(
+            f"no image of {faces.source} is of class {', '.join(missing)}; its classes are {', '.join(present)}."
+        )
+    return faces.select(np.flatnonzero(np.isin(faces.labels, [faces.class_names.index(name) for name in names])))
 
 
 def row_faces(rows, with_labels: bool) -> Faces:
@@ -212,13 +232,23 @@ def row_faces(rows, with_labels: bool) -> Faces:
     return Faces(images, "image", tuple(rows.features["label"].names), labels, soft_labels, repeats, box_column)
 
 
-def table_faces(rows, arguments: DatasetArguments, with_labels: bool) -> Faces:
-    """Rows of a table as Faces, by `--image_column` and `--label_column`; other columns stay in `rows`."""
+def table_faces(rows, arguments: DatasetArguments, with_labels: bool, may_lack_labels: bool = False) -> Faces:
+    """
+    Rows of a table as Faces, by `--image_column` and `--label_column`; other columns stay in `rows`.
+
+    Args:
+        may_lack_labels: leave out the rows without a label, instead of refusing them.
+    """
     columns = {"image_column": arguments.image_column}
     tables.check_columns(rows, columns | ({"label_column": arguments.label_column} if with_labels else {}))
     if not with_labels:
         return Faces(rows, arguments.image_column)
-    return Faces(rows, arguments.image_column, *tables.read_labels(rows, arguments.label_column))
+    row_numbers = None
+    if may_lack_labels:
+        row_numbers = tables.labelled_rows(rows, arguments.label_column)
+        rows = rows.select(row_numbers)
+    labels = tables.read_labels(rows, arguments.label_column)
+    return Faces(rows, arguments.image_column, *labels, row_numbers=row_numbers)
 
 
 def image_faces(paths: list[Path]) -> Faces:

@@ -53,6 +53,22 @@ def check_columns(rows, columns: dict[str, str]) -> None:
             raise InputError(f"There is no column {column!r}; found {present}; name one by --{flag}.")
 
 
+def labelled_rows(rows, column: str) -> np.ndarray:
+    """The numbers of the rows that have a label."""
+    return np.flatnonzero([not lacks_label(value) for value in check_labels(rows, column)])
+
+
+def check_labels(rows, column: str) -> list:
+    """The values of a column of names, numbers or class labels. Raises InputError: a column of something else."""
+    values = rows[column][:]
+    if not all(isinstance(value, str | int | float | None) for value in values):
+        raise InputError(
+            f"Column {column!r} holds {rows.features[column]}, which is not one class per row; name another by"
+            " --label_column."
+        )
+    return values
+
+
 def read_labels(rows, column: str) -> tuple[tuple[str, ...], np.ndarray]:
     """
     Class names and labels (N,) int64 of a column of names, numbers or class labels.
@@ -60,12 +76,7 @@ def read_labels(rows, column: str) -> tuple[tuple[str, ...], np.ndarray]:
     Raises:
         InputError: a column of something else, or a row without a label.
     """
-    feature, values = rows.features[column], rows[column][:]
-    names = getattr(feature, "names", None)
-    if not all(isinstance(value, str | int | float | None) for value in values):
-        raise InputError(
-            f"Column {column!r} holds {feature}, which is not one class per row; name another by --label_column."
-        )
+    values, names = check_labels(rows, column), getattr(rows.features[column], "names", None)
     missing = sum(map(lacks_label, values))
     if missing:
         raise InputError(f"{missing:,} of the {len(values):,} rows have no {column!r} (none, or -1); leave them out.")

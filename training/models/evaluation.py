@@ -35,11 +35,25 @@ class EvaluationArguments:
     label_map: str | None = field(
         default=None, metadata={"help": "JSON file that maps the model's labels to class names."}
     )
+    classes: list[str] | None = field(
+        default=None,
+        metadata={"help": "Keep the images of these classes, and leave out the others and those without a label."},
+    )
+    detect: bool = field(
+        default=False,
+        metadata={"help": "Classify each picture's largest face. A picture without a face found counts as wrong."},
+    )
+    margin: float = field(
+        default=0.0, metadata={"help": "Widen the crop of --detect by this share of its side on each side, from -0.3."}
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code in the model's folder."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Number of faces in a forward pass."})
 
     def __post_init__(self):
         check_range("per_device_eval_batch_size", self.per_device_eval_batch_size, 1)
+        check_range("margin", self.margin, -0.3, 10)
+        if self.margin and not self.detect:
+            raise InputError("--margin widens the crop that --detect makes; give --detect too, or leave it out.")
         if self.model:
             check_model(self.model)
 
@@ -56,7 +70,8 @@ def evaluate(data: DatasetArguments, evaluation: EvaluationArguments) -> dict:
     label_map = read_label_map(evaluation.label_map)
     output_dir = prepare_output_dir(evaluation.output_dir, resume=False)
     dataset, split = evaluation.eval_dataset or data.dataset, evaluation.eval_split or "validation"
-    faces = open_faces(data, dataset, split, with_labels=True, whole=evaluation.eval_split is None)
+    whole = evaluation.eval_split is None
+    faces = open_faces(data, dataset, split, with_labels=True, whole=whole, classes=evaluation.classes)
     return measure_classifier(data, evaluation, faces, label_map, output_dir)
 
 
@@ -78,6 +93,7 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
         write_metrics,
         write_predictions,
     )
+    from training.models.found_faces import NO_FACE
 
     model, processor, device = load_classifier(evaluation.model, evaluation.trust_remote_code)
     outputs = map_outputs(model.config.id2label, faces.class_names, label_map)
@@ -86,12 +102,18 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
     lacking = describe_lacking_classes(labels, outputs, names)
     kept, logits, run_measures = compute_logits(model, processor, device, faces, (data, evaluation))
     labels, probabilities = labels[kept], class_probabilities(logits, outputs, names)
+    if evaluation.detect:
+        found = run_measures.pop("found")
+        run_measures |= {"num_images_without_face": int((~found).sum()), "margin": evaluation.margin}
+        if not found.all():  # a last class of predictions, which no image has as its label
+            names = [*names, NO_FACE]
+            probabilities = np.column_stack([probabilities * found[:, None], ~found])
     predictions = probabilities.argmax(1)
     metrics = write_metrics(
         output_dir / "metrics.json",
         classification_measures(labels, predictions, names, probabilities),
         split=faces.split,
-        protocol=f"evaluation of a saved classifier, one pass over the split, nothing chosen{lacking}",
+        protocol=f"{describe_pass(evaluation)}, nothing chosen{lacking}",
         processor=processor,
         model=evaluation.model,
         seed=training_seed(Path(evaluation.model)),
@@ -105,11 +127,21 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
         **run_measures,
         **measures_without_repeats(labels, predictions, faces.repeats_training, kept),
     )
-    write_predictions(output_dir / "predictions.csv", kept, labels, predictions)
+    rows = [faces.row(index) for index in kept]
+    write_predictions(output_dir / "predictions.csv", rows, labels, predictions)
     title, matrix = f"{len(kept)} images, accuracy {100 * metrics['accuracy']:.1f} %", metrics["confusion_matrix"]
     draw_confusion_matrix(output_dir / "confusion_matrix.png", matrix, names, title)
     print_measures(metrics)
+    if evaluation.detect:
+        print(f"no face was found in {metrics['num_images_without_face']} of them; these count as wrong")
     return metrics
+
+
+def describe_pass(evaluation: EvaluationArguments) -> str:
+    """What was evaluated, for metrics.json."""
+    detected = "; the largest face that the detector finds, no face counts as wrong" if evaluation.detect else ""
+    chosen = f"; images of {', '.join(evaluation.classes)} alone" if evaluation.classes else ""
+    return f"evaluation of a saved classifier, one pass over the split{chosen}{detected}"
 
 
 def describe_lacking_classes(labels: np.ndarray, outputs: list[str | None], names: list[str]) -> str:
@@ -139,21 +171,27 @@ def compute_logits(model, processor, device, faces, arguments: tuple):
     Args:
         arguments: DatasetArguments and EvaluationArguments.
     Returns:
-        Indices (N,) and logits (N, outputs) of the readable faces, numpy; images_per_second and num_bad_images.
+        Indices (N,) and logits (N, outputs) of the readable faces, numpy; images_per_second and num_bad_images, and
+        with --detect `found` (N,), whether there is a face.
     """
+    from training.models.found_faces import LargestFace, logits_of, logits_of_found
     from training.models.outputs import ImagePass, compute_outputs
 
     data, evaluation = arguments
     bad_images, started = BadImages(data.max_bad_images), time.perf_counter()
-    kept, logits = compute_outputs(
-        lambda pixel_values: model(pixel_values=pixel_values).logits,
+    function = logits_of_found if evaluation.detect else logits_of
+    kept, outputs = compute_outputs(
+        lambda pixel_values: function(model, pixel_values),
         faces,
-        processor,
+        LargestFace(processor, evaluation.margin) if evaluation.detect else processor,
         ImagePass(evaluation.per_device_eval_batch_size, data.num_workers, bad_images, device),
         title="evaluating",
     )
-    seconds = time.perf_counter() - started
-    return kept, logits.numpy(), {"images_per_second": len(kept) / seconds, "num_bad_images": len(bad_images.known)}
+    seconds, logits = time.perf_counter() - started, outputs.numpy()
+    measures = {"images_per_second": len(kept) / seconds, "num_bad_images": len(bad_images.known)}
+    if evaluation.detect:
+        measures["found"], logits = logits[:, 0] == 1, logits[:, 1:]
+    return kept, logits, measures
 
 
 def training_seed(folder: Path) -> int | None:
