@@ -10,7 +10,7 @@ Small trees of drawn faces in every layout that the loaders read, as the sets' o
     write_sfew(root)                Train/ and Val/ by class
     write_class_folders(root)       train/, validation/ and test/ by class
 
-Each returns root. A class has NUM_TRAIN pictures for training, of which a fixed tenth is the validation split where
+Each returns root. A class has NUM_TRAIN images for training, of which a fixed tenth is the validation split where
 the owners give none, and NUM_TEST each for validation (where the owners give one) and test. The owners' numbers are
 written down here once more, not taken from the loaders.
 """
@@ -49,7 +49,7 @@ SFEW = {
     "sadness": "Sad",
     "surprise": "Surprise",
 }
-# Where a face lies in a larger picture of SCENE_SIZE, gray (GROUND) around it.
+# Where a face lies in a larger image of SCENE_SIZE, gray (GROUND) around it.
 SCENE_SIZE, FACE_CORNER, GROUND = (100, 90), (30, 20), (90, 90, 90)
 
 
@@ -61,7 +61,7 @@ def drawn(part: str, expression: str, number: int):
 
 
 def scene(face):
-    """The face in a larger picture, and its landmarks there, (68, 2) pixels."""
+    """The face in a larger image, and its landmarks there, (68, 2) pixels."""
     picture = Image.new("RGB", SCENE_SIZE, GROUND)
     picture.paste(face.image, FACE_CORNER)
     return picture, face.landmarks * SIZE + FACE_CORNER
@@ -79,7 +79,7 @@ def faces_of(part: str, expressions=EIGHT):
 
 
 def write_affectnet_lists(root: Path) -> Path:
-    """Pictures larger than their face boxes, one row of each raw label without expression; no header in validation."""
+    """Images larger than their face boxes, one row of each raw label without expression; no header in validation."""
     header = ["subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks"]
     header += ["expression", "valence", "arousal"]
     images, lists = root / "Manually_Annotated_Images", root / "Manually_Annotated_file_lists"
@@ -112,7 +112,7 @@ def write_affectnet_sets(root: Path) -> Path:
 
 
 def write_rafdb(root: Path, images: str = "aligned") -> Path:
-    """images: "aligned" (faces), or "original" (larger pictures, with five landmarks each)."""
+    """images: "aligned" (faces), or "original" (larger images, with five landmarks each)."""
     lines = []
     for part, digits in (("train", 5), ("test", 4)):
         for index, (expression, _, face) in enumerate(faces_of(part, SEVEN), 1):

@@ -70,7 +70,7 @@ def build(line: CommandLine, accelerator, folder, splits):
 
 def record(line: CommandLine, tuning):
     """The record of the run, for run.json."""
-    from training.data.description import describe_data
+    from training.data.formats import describe_data
     from training.runtime.accelerator import describe_accelerator
     from training.runtime.run_record import make_record
 

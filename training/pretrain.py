@@ -96,11 +96,11 @@ class Inputs:
 
     def record(self, training):
         """The record of the run, for run.json."""
-        from training.data.description import describe_data
-        from training.runtime.checkpoints import PICTURE_SIZES
+        from training.data.formats import describe_data
+        from training.runtime.checkpoints import IMAGE_SIZES
         from training.runtime.run_record import make_record
 
-        settings = {name: value for name, value in training.fixed.items() if name != PICTURE_SIZES}
+        settings = {name: value for name, value in training.fixed.items() if name != IMAGE_SIZES}
         settings |= {"num_images": len(self.faces), "device": training.accelerator.device.type}
         about = describe_data(self.data.data_format, self.faces)
         return make_record(self.line, "pretraining", about, [self.model.model], settings)

@@ -1,5 +1,5 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""prepare_faces.py over every layout: what is cut, going on after a stop, bad pictures, the report."""
+"""prepare_faces.py over every layout: what is cut, going on after a stop, bad images, the report."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_affectnet_is_aligned_by_its_landmarks(tmp_path):
     assert np.abs(made - without).mean() > 10
 
 
-def test_a_picture_that_a_list_names_twice_is_written_once(tmp_path, capsys):
+def test_a_image_that_a_list_names_twice_is_written_once(tmp_path, capsys):
     root = layouts.write_affectnet_lists(tmp_path / "set")
     file = root / "Manually_Annotated_file_lists" / "training.csv"
     lines = file.read_text().splitlines()
@@ -77,7 +77,7 @@ def test_a_picture_that_a_list_names_twice_is_written_once(tmp_path, capsys):
     prepare(root, tmp_path / "out")
     pictures = sorted((tmp_path / "out").rglob("*.png"))
     assert f"{len(pictures)} images written, 0 there already, 0 bad" in capsys.readouterr().out
-    lines[1] = lines[1].replace("/", "_", 1)  # another picture, of which the same file would be made
+    lines[1] = lines[1].replace("/", "_", 1)  # another image, of which the same file would be made
     (root / "Manually_Annotated_Images" / lines[1].split(",")[0]).write_bytes(pictures[0].read_bytes())
     file.write_text("\n".join([*file.read_text().splitlines(), lines[1]]) + "\n")
     with pytest.raises(ValueError, match="2 images would be written to"):
@@ -100,7 +100,7 @@ def test_a_stopped_run_goes_on_and_leaves_what_is_there(tmp_path, capsys):
         prepare(root, tmp_path / "out", "--margin", 0.5)
 
 
-def test_bad_pictures_are_named_and_counted(tmp_path, capsys):
+def test_bad_images_are_named_and_counted(tmp_path, capsys):
     root = layouts.write_affectnet_lists(tmp_path / "set")
     bad = sorted((root / "Manually_Annotated_Images").rglob("*train_fear*.jpg"))[:2]
     for path in bad:
@@ -117,7 +117,7 @@ def test_bad_pictures_are_named_and_counted(tmp_path, capsys):
     )
 
 
-def test_a_face_outside_of_its_picture_is_a_bad_picture(tmp_path, capsys):
+def test_a_face_outside_of_its_image_is_a_bad_image(tmp_path, capsys):
     root = layouts.write_rafdb(tmp_path / "set", "original")
     Image.new("RGB", (10, 10)).save(root / "Image" / "original" / "test_0001.jpg")
     prepare(root, tmp_path / "out", "--max_bad_images", 1, "--splits", "test")

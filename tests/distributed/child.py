@@ -4,6 +4,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 import psutil
@@ -43,15 +44,15 @@ def main() -> int | None:
                     process.send_signal(signal.Signals[fault.removeprefix("everybody_")])
         step(self, number, request)
 
-    decode = image_store.Decoded.__getitem__
+    decode = image_store.decode
 
-    def slow_decode(self, index):
-        if torch.utils.data.get_worker_info() is not None:
+    def slow_decode(*where):
+        if threading.current_thread() is not threading.main_thread():
             time.sleep(0.5)
-        return decode(self, index)
+        return decode(*where)
 
     if fault == "slow_store":
-        image_store.Decoded.__getitem__ = slow_decode
+        image_store.decode, image_store.CHUNK = slow_decode, 2
     pretraining_loop.PretrainingLoop.step = faulty_step
     return pretrain.main(flags)
 

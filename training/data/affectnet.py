@@ -1,20 +1,18 @@
 """
 AffectNet, from either of its owners' layouts.
 
-The owners' numbers: 0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt. 8 none, 9
-uncertain and 10 no-face are left out, and 7 contempt too for seven classes.
+Images labelled none, uncertain and no-face are left out; seven classes leave contempt out too.
 """
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
 
 from training.data.expressions import EXPRESSIONS
 from training.data.facts import DatasetFacts
-from training.data.owners_files import check_files, expect, owners_places, place_of, read_number, values_of
-from training.data.rows import split_rows
-from training.data.splits import SPLITS
+from training.data.rows import check_files, expect, label_of, rows_of_splits, values_of
 from training.runtime.errors import InputError
 
 FACTS = DatasetFacts(
@@ -33,19 +31,12 @@ FACTS = DatasetFacts(
   year    = {2019}
 }""",
 )
-NUMBERING = {
-    "0": "neutral",
-    "1": "happiness",
-    "2": "sadness",
-    "3": "surprise",
-    "4": "fear",
-    "5": "disgust",
-    "6": "anger",
-    "7": "contempt",
-    "8": "none",
-    "9": "uncertain",
-    "10": "no-face",
-}
+# By the owners' numbers.
+NAMES = (
+    *("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"),
+    *("none", "uncertain", "no-face"),
+)
+NUMBERING = {str(number): name for number, name in enumerate(NAMES)}
 LISTS, IMAGES = "Manually_Annotated_file_lists", "Manually_Annotated_Images"
 SETS = ("train_set", "val_set")
 COLUMNS = (
@@ -61,52 +52,38 @@ def looks_like(path: Path) -> bool:
 
 def load(folder: Path, splits=None, with_labels: bool = True, num_classes: int = 8, details: bool = True):
     """
-    AffectNet from its lists (Manually_Annotated_file_lists/{training,validation}.csv with Manually_Annotated_Images/,
-    images cropped to the owners' face boxes) or from its later {train,val}_set/{images,annotations}.
+    AffectNet from its lists (Manually_Annotated_file_lists/{training,validation}.csv with Manually_Annotated_Images/
+    and the owners' face boxes) or from its later {train,val}_set/{images,annotations}.
 
     Args:
         splits: names, None for all. with_labels: false takes the owners' whole train part as train.
         num_classes: 8, or 7 without contempt.
-        details: read landmarks (68, 2; pixels of the image file), valence and arousal too, which is slow.
+        details: read the landmarks (68, 2; pixels of the image file) too, which is slow.
     Returns:
-        `DatasetDict` of image, name, label, box (lists only), and the details.
+        `DatasetDict` of image, name, label, box (lists only), and landmarks.
     Raises:
         InputError, FileNotFoundError: what was expected and what was found.
     """
-    import datasets
-
-    if num_classes not in (7, 8):
-        raise InputError(f"num_classes={num_classes} must be 8 or 7.")
-    folder, class_names = Path(folder), EXPRESSIONS[:num_classes]
+    class_names = EXPRESSIONS[:num_classes]
     has_lists = (folder / LISTS).is_dir()
     has_sets = any((folder / part).is_dir() for part in SETS)
     expect(has_lists or has_sets, folder, "AffectNet's Manually_Annotated_file_lists, or train_set and val_set,")
-    rows, columns = datasets.DatasetDict(), {}
-    for split in splits or SPLITS:
-        is_test = split == "test"
-        if is_test not in columns:
-            if has_lists:
-                part = list_columns(folder, "validation" if is_test else "training", class_names, details)
-            else:
-                part = set_columns(folder / SETS[is_test], class_names, with_labels, details)
-            columns[is_test] = part
-        rows[split] = split_rows(columns[is_test], split, class_names, with_labels)
-    return rows
+
+    def read_part(is_test: bool) -> dict[str, list]:
+        if has_lists:
+            return list_columns(folder, "validation.csv" if is_test else "training.csv", class_names, details)
+        return set_columns(folder / SETS[is_test], class_names, with_labels, details)
+
+    return rows_of_splits(read_part, splits, class_names, with_labels)
 
 
-def list_columns(folder: Path, owners_part: str, class_names, details: bool) -> dict[str, list]:
-    """
-    Columns of Manually_Annotated_file_lists/<owners_part>.csv, for `split_rows`.
-
-    Args:
-        owners_part: "training" or "validation". details: see `load`.
-    """
-    file, images = folder / LISTS / f"{owners_part}.csv", folder / IMAGES
-    expect(file.is_file(), folder, f"{LISTS}/{file.name}")
+def list_columns(folder: Path, name: str, class_names, details: bool) -> dict[str, list]:
+    """The columns of one of the lists, for `split_rows`; see `load`."""
+    file, images = folder / LISTS / name, folder / IMAGES
+    expect(file.is_file(), folder, f"{LISTS}/{name}")
     expect(images.is_dir(), folder, IMAGES)
-    places = owners_places(NUMBERING, class_names)
     columns: dict[str, list] = {key: [] for key in ("path", "name", "label", "box")}
-    columns |= {key: [] for key in ("landmarks", "valence", "arousal") if details}
+    columns |= {"landmarks": []} if details else {}
     with open(file, newline="", encoding="utf-8-sig") as lines, values_of(file):
         for number, row in enumerate(csv.reader(lines), 1):
             if not row or row[0] == COLUMNS[0]:  # some lists have a header, others none
@@ -114,23 +91,20 @@ def list_columns(folder: Path, owners_part: str, class_names, details: bool) -> 
             where = f"{file} line {number}"
             if len(row) != len(COLUMNS):
                 raise InputError(f"{where} has {len(row)} columns; {', '.join(COLUMNS)} were expected.")
-            columns["label"].append(place_of(row[6], NUMBERING, places, where))
+            columns["label"].append(label_of(row[6], NUMBERING, class_names, where))
             columns["name"].append(row[0])
             columns["path"].append(str(images / row[0]))
-            left, top, width, height = (round(read_number(value, where)) for value in row[1:5])
+            left, top, width, height = (round(value) for value in read_numbers(row[1:5], where))
             columns["box"].append([left, top, left + width, top + height])
             if details:
-                points = [read_number(value, where) for value in row[5].split(";")]
-                columns["landmarks"].append(landmark_points(points, where))
-                columns["valence"].append(read_number(row[7], where))
-                columns["arousal"].append(read_number(row[8], where))
+                columns["landmarks"].append(landmark_points(read_numbers(row[5].split(";"), where), where))
     check_files(columns["path"], file)
     return columns
 
 
 def set_columns(part: Path, class_names, with_labels: bool, details: bool) -> dict[str, list]:
     """
-    Columns of <part>/images with <part>/annotations/N_exp.npy, N_val.npy, N_aro.npy, N_lnd.npy, for `split_rows`.
+    Columns of <part>/images with <part>/annotations/N_exp.npy and N_lnd.npy, for `split_rows`.
 
     Args:
         with_labels: false reads no annotation. details: see `load`.
@@ -147,32 +121,20 @@ def set_columns(part: Path, class_names, with_labels: bool, details: bool) -> di
     if not with_labels:
         return columns
     expect(annotations.is_dir(), part, "annotations")
-    check_annotations(paths, annotations)
-    places = owners_places(NUMBERING, class_names)
-    stems = [annotations / path.stem for path in paths]
-    columns["label"] = [
-        place_of(str(read_npy(f"{stem}_exp.npy").item()), NUMBERING, places, f"{stem}_exp.npy") for stem in stems
-    ]
-    if details:
-        for key, ending in (("valence", "val"), ("arousal", "aro")):
-            columns[key] = [float(read_npy(f"{stem}_{ending}.npy").item()) for stem in stems]
-        columns["landmarks"] = [
-            landmark_points(read_npy(f"{stem}_lnd.npy").ravel(), f"{stem}_lnd.npy") for stem in stems
-        ]
-    return columns
-
-
-def check_annotations(paths: list[Path], annotations: Path) -> None:
-    """Raises FileNotFoundError: an image without its annotation, or an annotation without its image."""
-    images = annotations.with_name("images")
-    check_files([str(annotations / f"{path.stem}_exp.npy") for path in paths], images)
-    unpacked, annotated = {path.stem for path in paths}, sorted(annotations.glob("*_exp.npy"))
-    lost = [path.name for path in annotated if path.name.removesuffix("_exp.npy") not in unpacked]
+    labels = [str(annotations / f"{path.stem}_exp.npy") for path in paths]
+    check_files(labels, images)
+    annotated = sorted(annotations.glob("*_exp.npy"))
+    lost = [path.name for path in annotated if str(path) not in set(labels)] if len(annotated) > len(labels) else []
     if lost:
         raise FileNotFoundError(
             f"{len(lost):,} of the {len(annotated):,} images that {annotations} names are missing from {images}, the"
             f" first that of {lost[0]}; unpack the set again."
         )
+    columns["label"] = [label_of(str(read_npy(file).item()), NUMBERING, class_names, file) for file in labels]
+    if details:
+        points = [file.replace("_exp.npy", "_lnd.npy") for file in labels]
+        columns["landmarks"] = [landmark_points(read_npy(file).ravel(), file) for file in points]
+    return columns
 
 
 def read_npy(file: str) -> np.ndarray:
@@ -181,6 +143,18 @@ def read_npy(file: str) -> np.ndarray:
         return np.load(file)
     except (ValueError, EOFError) as error:
         raise InputError(f"{file} is not an array file ({error}); unpack the set again.") from error
+
+
+def read_numbers(values: list[str], where: str) -> list[float]:
+    """Raises InputError naming the place where a text is not a finite number."""
+    for value in values:
+        try:
+            is_number = math.isfinite(float(value))
+        except ValueError:
+            is_number = False
+        if not is_number:
+            raise InputError(f"{where}: {value!r} is not a number.")
+    return [float(value) for value in values]
 
 
 def landmark_points(numbers, where: str) -> np.ndarray:

@@ -13,13 +13,7 @@ from training.data.rows import rows_of_paths, split_rows
 from training.data.splits import SPLITS, held_out, split_folder, split_folders, split_of
 from training.runtime.errors import InputError
 
-FACTS = None  # of anybody's images
 WHOLE = "test"  # how `split_rows` takes every image
-
-
-def looks_like(path: Path) -> bool:
-    """Whether it is a folder."""
-    return path.is_dir()
 
 
 def load(folder: Path, splits=None, with_labels: bool = True):
@@ -35,22 +29,19 @@ def load(folder: Path, splits=None, with_labels: bool = True):
     """
     import datasets
 
-    folder = Path(folder)
     if not with_labels:
         return datasets.DatasetDict({s: rows_of_paths(list_images(split_folder(folder, s))) for s in splits or SPLITS})
     has_tenth = lacks_validation(folder)
     wanted = splits or [name for name in SPLITS if name in split_folders(folder) or (has_tenth and name != "test")]
     parts = {split: labelled_part(folder, split) for split in wanted}
-    paths = {place: list_images(place) for place, _ in parts.values()}
-    for place, images in paths.items():
-        check_classes(place, images)
-    names = sorted({path.relative_to(place).parts[0] for place, images in paths.items() for path in images})
+    images = {place: images_by_class(place) for place, _ in parts.values()}
+    names = sorted({path.parts[0] for paths in images.values() for path in paths})
     rows = datasets.DatasetDict()
     for split, (place, part) in parts.items():
-        class_names, labels = map_labels([path.relative_to(place).parts[0] for path in paths[place]], names)
+        class_names, labels = map_labels([path.parts[0] for path in images[place]], names)
         columns = {
-            "path": [str(path) for path in paths[place]],
-            "name": ["/".join(path.relative_to(place).parts[1:]) for path in paths[place]],
+            "path": [str(place / path) for path in images[place]],
+            "name": ["/".join(path.parts[1:]) for path in images[place]],
             "label": labels.tolist(),
         }
         if part != WHOLE:
@@ -61,14 +52,16 @@ def load(folder: Path, splits=None, with_labels: bool = True):
     return rows
 
 
-def check_classes(place: Path, images: list[Path]) -> None:
-    """Raises InputError: no image in a class folder, or an image outside of the class folders."""
-    strays = [path for path in images if path.parent == place]
+def images_by_class(place: Path) -> list[Path]:
+    """Images as <class>/...; raises InputError: no image, or an image outside of the class folders."""
+    images = [path.relative_to(place) for path in list_images(place)]
+    strays = [path for path in images if len(path.parts) == 1]
     if strays or not images:
         raise InputError(
             f"{place} is not a folder of class folders: found {len(class_folders(place))} folders and"
             f" {len(strays)} loose images; put each image into a folder named after its class."
         )
+    return images
 
 
 def lacks_validation(folder: Path) -> bool:
@@ -101,22 +94,19 @@ def say_tenth(place: Path, names: list[str], labels, class_names, needed: bool) 
     Prints, once, how a folder's images are divided; nothing where the tenth is empty.
 
     Args:
-        names: of the image files. labels: (N,). needed: whether the tenth is asked for.
-    Raises:
-        InputError: the tenth is asked for, and it is empty.
+        names: of the image files. labels: (N,). needed: whether the tenth is asked for; an empty one is an InputError.
     """
-    held = {int(label) for name, label in zip(names, labels) if held_out(name)}
-    count = sum(map(held_out, names))
-    if needed and not count:
+    held = [int(label) for name, label in zip(names, labels) if held_out(name)]
+    if needed and not held:
         raise InputError(
             f"{place} has no validation split, and the fixed tenth of its {len(names)} images (by a hash of the"
             " name below its class folder) is empty; give a folder with train/<class>/ and validation/<class>/."
         )
-    if not count:
+    if not held:
         return
-    lacking = [class_names[label] for label in sorted(set(map(int, labels)) - held)]
+    lacking = [class_names[label] for label in sorted(set(map(int, labels)) - set(held))]
     clause = f"; warning: the tenth has none of {', '.join(lacking)}" if lacking else ""
     say_once(
-        f"{place} has no validation split: {count} of its {len(names)} images, a fixed tenth by file name, are"
-        f" validation, the other {len(names) - count} train{clause}"
+        f"{place} has no validation split: {len(held)} of its {len(names)} images, a fixed tenth by file name, are"
+        f" validation, the other {len(names) - len(held)} train{clause}"
     )

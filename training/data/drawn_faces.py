@@ -203,20 +203,13 @@ def make_dataset(num_images: int, seed: int, size: int = 96):
     """A `datasets.Dataset` with image, label (ClassLabel) and landmarks (68, 2)."""
     import datasets
 
-    faces = list(draw_faces(num_images, seed, size))
-    features = datasets.Features(
-        {
-            "image": datasets.Image(),
-            "label": datasets.ClassLabel(names=list(EXPRESSIONS)),
-            "landmarks": datasets.Array2D((68, 2), "float32"),
-        }
-    )
-    columns = {
-        "image": [face.image for face in faces],
-        "label": [face.label for face in faces],
-        "landmarks": [face.landmarks for face in faces],
+    kinds = {
+        "image": datasets.Image(),
+        "label": datasets.ClassLabel(names=list(EXPRESSIONS)),
+        "landmarks": datasets.Array2D((68, 2), "float32"),
     }
-    return datasets.Dataset.from_dict(columns, features=features)
+    faces = [{name: getattr(face, name) for name in kinds} for face in draw_faces(num_images, seed, size)]
+    return datasets.Dataset.from_list(faces, features=datasets.Features(kinds))
 
 
 def write_image_folder(folder: str | Path, num_images: int, seed: int, size: int = 96) -> None:

@@ -7,6 +7,8 @@ An image stays encoded until it is asked for. An image that cannot be decoded ra
 import functools
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,14 +20,13 @@ from training.data.expressions import find_class
 from training.data.face_squares import crop_box
 from training.data.formats import guess_format, load_data_set
 from training.data.image_files import list_images
-from training.data.images import BadImage, read_image
+from training.data.images import NOWHERE, BadImage, read_image
 from training.data.rows import rows_of_paths
 from training.data.splits import split_folders, split_of, split_of_file
 from training.runtime.arguments import check_range
 from training.runtime.errors import InputError
 
 FINGERPRINTED = 1000  # most images of a data set that its fingerprint reads
-NOWHERE = {"bytes": None, "path": None}  # the cell of a missing image
 
 
 @dataclass
@@ -128,13 +129,13 @@ class Faces:
 
     def sample(self, count: int) -> list:
         """Up to `count` images, evenly spaced. Unreadable images are left out; they are named where they are used."""
-        images = []
-        for index in evenly(len(self), count):
-            try:
-                images.append(self.image(index))
-            except BadImage:
-                continue
-        return images
+        return list(self.readable(evenly(len(self), count)))
+
+    def readable(self, indices: Iterable) -> Iterator:
+        """The images at `indices` that can be read."""
+        for index in indices:
+            with suppress(BadImage):
+                yield self.image(index)
 
     def fingerprint(self) -> str:
         """A hash of the number of images and of up to 1,000 of them: tells whether a run resumes on its own data."""
@@ -146,7 +147,7 @@ class Faces:
                 digest.update(str(self.images[index][self.box_column]).encode())
         return digest.hexdigest()[:16]
 
-    def picture_sizes(self) -> list[int]:
+    def image_sizes(self) -> list[int]:
         """Bytes of the files that the fingerprint knows by name alone, -1 where missing; [] for images in a table."""
         cells = (self.cell(index) for index in evenly(len(self), FINGERPRINTED))
         paths = [cell["path"] for cell in cells if cell["bytes"] is None and cell["path"]]
@@ -186,16 +187,14 @@ def open_faces(
         split = split_of_file(path) or split
     if data_format in ("parquet", "hub"):
         if data_format == "hub":
-            rows = tables.load_hub(dataset, split, arguments.image_column)
+            rows = tables.encoded_images(tables.load_hub(dataset, split), arguments.image_column)
         else:
             rows = tables.load_files(path, split, arguments.image_column)
         faces = table_faces(rows, arguments, with_labels, may_lack_labels=bool(classes))
     else:
+        name = split_of(split) or split
         if data_format == "imagefolder":
-            split = "all" if whole and with_labels and path.is_dir() and not split_folders(path) else split
-            name = split
-        else:
-            name = split_of(split) or split
+            name = split = "all" if whole and with_labels and path.is_dir() and not split_folders(path) else split
         options = {"protocol": arguments.ferplus_protocol, "details": False}
         faces = row_faces(load_data_set(data_format, path, [name], with_labels, **options)[name], with_labels)
     faces.source, faces.split = dataset, split
@@ -219,17 +218,16 @@ def row_faces(rows, with_labels: bool) -> Faces:
     """Rows of `load_data_set` as Faces."""
     import datasets
 
-    rows = rows.with_format(None)
     box_column = "box" if "box" in rows.column_names else None
     images = rows.select_columns(["image", *filter(None, [box_column])])
-    images = images.cast_column("image", datasets.Image(decode=False))
-    if not with_labels:
-        return Faces(images, "image", box_column=box_column)
-    labels, soft_labels, repeats = (
-        np.array(rows[name][:], kind) if name in rows.column_names else None
-        for name, kind in (("label", np.int64), ("soft_label", np.float32), ("repeats_training", np.bool_))
-    )
-    return Faces(images, "image", tuple(rows.features["label"].names), labels, soft_labels, repeats, box_column)
+    faces = Faces(images.cast_column("image", datasets.Image(decode=False)), "image", box_column=box_column)
+    if with_labels:
+        faces.class_names, faces.labels = tuple(rows.features["label"].names), np.array(rows["label"][:], np.int64)
+        if "soft_label" in rows.column_names:
+            faces.soft_labels = np.array(rows["soft_label"][:], np.float32)
+        if "repeats_training" in rows.column_names:
+            faces.repeats_training = np.array(rows["repeats_training"][:], np.bool_)
+    return faces
 
 
 def table_faces(rows, arguments: DatasetArguments, with_labels: bool, may_lack_labels: bool = False) -> Faces:
@@ -239,16 +237,14 @@ def table_faces(rows, arguments: DatasetArguments, with_labels: bool, may_lack_l
     Args:
         may_lack_labels: leave out the rows without a label, instead of refusing them.
     """
-    columns = {"image_column": arguments.image_column}
-    tables.check_columns(rows, columns | ({"label_column": arguments.label_column} if with_labels else {}))
-    if not with_labels:
-        return Faces(rows, arguments.image_column)
-    row_numbers = None
-    if may_lack_labels:
-        row_numbers = tables.labelled_rows(rows, arguments.label_column)
-        rows = rows.select(row_numbers)
-    labels = tables.read_labels(rows, arguments.label_column)
-    return Faces(rows, arguments.image_column, *labels, row_numbers=row_numbers)
+    tables.check_column(rows, "image_column", arguments.image_column)
+    faces = Faces(rows, arguments.image_column)
+    if with_labels:
+        tables.check_column(rows, "label_column", arguments.label_column)
+        if may_lack_labels:
+            faces = faces.select(tables.labelled_rows(rows, arguments.label_column))
+        faces.class_names, faces.labels = tables.read_labels(faces.rows, arguments.label_column)
+    return faces
 
 
 def image_faces(paths: list[Path]) -> Faces:
@@ -259,6 +255,4 @@ def image_faces(paths: list[Path]) -> Faces:
     files = [file for path in paths for file in (list_images(path) if path.is_dir() else [path])]
     if not files:
         raise InputError(f"{', '.join(map(str, paths))} holds no image file.")
-    faces = Faces(rows_of_paths(files), "image")
-    faces.source = ", ".join(map(str, paths))
-    return faces
+    return Faces(rows_of_paths(files), "image", source=", ".join(map(str, paths)))

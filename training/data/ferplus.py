@@ -1,27 +1,25 @@
 """
 FER+, from its owners' two .csv files or in Parquet form.
 
-Train follows the majority or the probability protocol (`training.data.ferplus_votes`); validation and test always
-follow the majority protocol.
+Train follows the majority or the probability protocol of its authors, which turn the votes of ten taggers into labels;
+validation and test always follow the majority protocol.
+
+Source: Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016, arXiv 1608.01041, and the authors' published reader of the set.
 """
 
-import csv
 import math
 import sys
-from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from training.data.expressions import EXPRESSIONS
 from training.data.facts import DatasetFacts
-from training.data.ferplus_votes import FERPLUS_TAGS, ferplus_majority, ferplus_probability, ferplus_votes
-from training.data.owners_files import values_of
-from training.data.parquet_files import has_struct, load_parquet, parquet_files
-from training.data.repeated_images import image_hash, is_among
+from training.data.images import image_hash, is_among
+from training.data.tables import encoded_images, has_struct, load_shards, parquet_files
 from training.runtime.errors import InputError
 
+FERPLUS_TAGS = (*EXPRESSIONS, "unknown", "not_face")
 FILES = ("fer2013.csv", "fer2013new.csv")
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 # The images of the whole set, and those with a majority.
@@ -88,9 +86,6 @@ def load(folder: Path, splits=None, with_labels: bool = True, protocol: str = "m
     """
     import datasets
 
-    folder = Path(folder)
-    if protocol not in ("majority", "probability"):
-        raise InputError(f"protocol={protocol!r} is not known; use majority or probability.")
     if any((folder / name).is_file() for name in FILES):
         parts = read_csv_files(folder, splits)
     else:
@@ -117,7 +112,7 @@ def add_labels(rows, split: str, protocol: str):
     """The rows with label and soft_label, and which of them the protocol keeps (N,); checks a whole set's count."""
     import datasets
 
-    votes = ferplus_votes(rows)
+    votes = np.array([[vote[tag] for tag in FERPLUS_TAGS] for vote in rows["votes"]], np.int64).reshape(-1, 10)
     keep, label, soft_label = (ferplus_majority if protocol == "majority" else ferplus_probability)(votes)
     size, majority = FULL_COUNTS[split]
     if len(rows) == size:
@@ -137,26 +132,20 @@ def add_labels(rows, split: str, protocol: str):
 def read_parquet_files(folder: Path, splits) -> dict:
     """Rows with image (not decoded) and votes by split: the splits asked for, and train and validation beside them."""
     if folder.is_file():
-        split = splits[0] if splits else folder.stem
-        found = {split: read_parquet(folder)}
-        folder, splits = folder.parent, [split]
+        file, folder = folder, folder.parent
+        splits = splits or [file.stem]
+        files = {split: folder / f"{split}.parquet" for split in USAGES} | {splits[0]: file}
     else:
-        wanted = splits or [split for split in USAGES if (folder / f"{split}.parquet").exists()] or ["train"]
-        found = {split: read_parquet(folder / f"{split}.parquet") for split in wanted}
-    for split in ("train", "validation"):
-        if split not in found and (folder / f"{split}.parquet").exists():
-            found[split] = read_parquet(folder / f"{split}.parquet")
-    return found
-
-
-def read_parquet(path: Path):
-    """One Parquet file as a `datasets.Dataset` whose images stay encoded."""
-    if not path.is_file():
+        files = {split: folder / f"{split}.parquet" for split in USAGES}
+    wanted = splits or [split for split, file in files.items() if file.exists()] or ["train"]
+    wanted = {*wanted, *(split for split in ("train", "validation") if files[split].exists())}
+    missing = [files[split] for split in wanted if not files[split].is_file()]
+    if missing:
         raise FileNotFoundError(
-            f"{path} is missing; FER+ has {' and '.join(FILES)}, or in Parquet form train.parquet and"
+            f"{missing[0]} is missing; FER+ has {' and '.join(FILES)}, or in Parquet form train.parquet and"
             " validation.parquet."
         )
-    return load_parquet([path], "image")
+    return {split: encoded_images(load_shards([files[split]]), "image", folder) for split in wanted}
 
 
 def read_csv_files(folder: Path, splits) -> dict:
@@ -166,29 +155,24 @@ def read_csv_files(folder: Path, splits) -> dict:
     """
     import datasets
 
-    wanted = {*(splits or USAGES), "train", "validation"}
-    split_of = {usage: split for split, usage in USAGES.items() if split in wanted}
-    columns: dict = {split: {"image": [], "votes": [], "name": []} for split in wanted}
-    images, votes = (read_csv(folder / name) for name in FILES)
-    for number, (image, vote) in enumerate(zip_longest(images, votes), 2):
-        if image is None or vote is None:
-            short, long = FILES if image is None else FILES[::-1]
-            raise InputError(
-                f"{folder}: {short} ends before line {number}, which {long} has, and they line up row by row; unpack or"
-                " download the shorter one again."
-            )
-        where, usage = f"{folder / FILES[0]} line {number}", image["Usage"]
-        if usage not in USAGES.values() or vote["Usage"] != usage:
-            raise InputError(
-                f"{where}: Usage is {usage!r}, and {vote['Usage']!r} in {FILES[1]}; both must be one of"
-                f" {', '.join(USAGES.values())}."
-            )
-        if usage in split_of and vote["Image name"].strip():
-            name = vote["Image name"].strip()
-            part = columns[split_of[usage]]
-            part["image"].append({"bytes": pgm(image["pixels"], where), "path": name})
-            part["votes"].append(read_votes(vote, f"{folder / FILES[1]} line {number}"))
-            part["name"].append(name)
+    columns = [*FERPLUS_TAGS[:-1], "NF"]
+    images, votes = read_csv(folder / FILES[0], ["pixels"]), read_csv(folder / FILES[1], ["Image name", *columns])
+    if len(images) != len(votes):
+        short, long = FILES if len(images) < len(votes) else FILES[::-1]
+        raise InputError(
+            f"{folder}: {short} ends before line {min(len(images), len(votes)) + 2}, which {long} has, and they line up"
+            " row by row; unpack or download the shorter one again."
+        )
+    usage, names = images["Usage"], votes["Image name"].str.strip()
+    for number in np.flatnonzero((usage != votes["Usage"]) | ~usage.isin(USAGES.values())):
+        raise InputError(
+            f"{folder / FILES[0]} line {number + 2}: Usage is {usage[number]!r}, and {votes['Usage'][number]!r} in"
+            f" {FILES[1]}; both must be one of {', '.join(USAGES.values())}."
+        )
+    is_count = votes[columns].apply(lambda column: column.str.fullmatch(r" *\d+ *")).all(axis=1)
+    for number in np.flatnonzero(~is_count):
+        raise InputError(f"{folder / FILES[1]} line {number + 2}: the ten counts of votes are not all whole numbers.")
+    counts = votes[columns].astype(int).set_axis(FERPLUS_TAGS, axis=1)
     features = datasets.Features(
         {
             "image": datasets.Image(decode=False),
@@ -196,43 +180,96 @@ def read_csv_files(folder: Path, splits) -> dict:
             "name": datasets.Value("string"),
         }
     )
-    return {split: datasets.Dataset.from_dict(part, features=features) for split, part in columns.items()}
+    parts = {}
+    for split in {*(splits or USAGES), "train", "validation"}:
+        chosen = np.flatnonzero((usage == USAGES[split]) & (names != ""))
+        cells = [pgm(images["pixels"][i], f"{folder / FILES[0]} line {i + 2}") for i in chosen]
+        part = {
+            "image": [{"bytes": cell, "path": name} for cell, name in zip(cells, names[chosen])],
+            "votes": counts.iloc[chosen].to_dict("records"),
+            "name": names[chosen].tolist(),
+        }
+        parts[split] = datasets.Dataset.from_dict(part, features=features)
+    return parts
 
 
-def read_csv(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of one of the two files, by column name."""
+def read_csv(path: Path, needed: list[str]):
+    """One of the two files as a `pandas.DataFrame` of texts, with the columns `needed` and Usage."""
+    import pandas
+
     if not path.is_file():
         other = FILES[1 - FILES.index(path.name)]
         raise FileNotFoundError(f"{path} is missing; FER+ needs it beside {other}, whose rows line up with it.")
-    with open(path, newline="", encoding="utf-8-sig") as file, values_of(path):
-        reader = csv.DictReader(file)
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-        needed = (
-            {"Usage", "pixels"} if path.name == FILES[0] else {"Usage", "Image name", *EXPRESSIONS, "unknown", "NF"}
-        )
-        missing = sorted(needed - set(reader.fieldnames))
-        if missing:
-            raise InputError(f"{path} has no column {', '.join(missing)}; found {', '.join(reader.fieldnames)}.")
-        for row in reader:
-            if any(row[name] is None for name in needed):
-                raise InputError(f"{path} line {reader.line_num} ends early; unpack or download it again.")
-            yield row
-
-
-def read_votes(row: dict[str, str], where: str) -> dict[str, int]:
     try:
-        return {tag: int(row["NF" if tag == "not_face" else tag]) for tag in FERPLUS_TAGS}
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: the ten counts of votes are not all whole numbers ({error}).") from error
+        table = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except ValueError as error:  # of pandas' parser, or not UTF-8
+        raise InputError(f"{path} cannot be read ({error}); take the list as its owners gave it.") from error
+    table.columns = table.columns.str.strip()
+    missing = sorted({"Usage", *needed} - set(table.columns))
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}; found {', '.join(table.columns)}.")
+    return table
 
 
 def pgm(pixels: str, where: str) -> bytes:
     """Space-separated gray values of a square, 0 to 255, as a PGM file."""
     try:
         values = bytes(map(int, pixels.split()))
-    except (AttributeError, ValueError) as error:
+    except ValueError as error:
         raise InputError(f"{where}: the pixels are not numbers from 0 to 255 ({error}).") from error
     side = math.isqrt(len(values))
     if not values or side * side != len(values):
         raise InputError(f"{where}: {len(values)} pixels are no square; 48 x 48 = 2304 were expected.")
     return b"P5 %d %d 255\n" % (side, side) + values
+
+
+def ferplus_majority(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    The majority protocol: votes of one are dropped; the largest remaining must exceed half of what remains; winners
+    unknown and not_face are left out.
+
+    Args:
+        votes: (N, 10), FERPLUS_TAGS' order.
+    Returns:
+        keep (N,) bool; label (N,) int64 in EXPRESSIONS' order (only where kept); soft_label (N, 8) float32, the eight
+        expressions' remaining votes, normalised.
+    """
+    remaining = np.where(votes > 1, votes, 0)
+    label = remaining.argmax(1)
+    keep = (remaining.max(1) * 2 > remaining.sum(1)) & (label < len(EXPRESSIONS))
+    expressions = remaining[:, : len(EXPRESSIONS)].astype(np.float32)
+    soft_label = expressions / np.maximum(expressions.sum(1, keepdims=True), 1)
+    return keep, label, soft_label
+
+
+def ferplus_probability(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    The probability protocol, which its authors train on: the leading expressions' shares (`leading_votes`).
+
+    Args and returns as `ferplus_majority`; label is the largest share's, soft_label the shares.
+    """
+    leading = np.array([leading_votes(row) for row in np.where(votes > 1, votes, 0).tolist()], np.float32)
+    leading = leading.reshape(-1, len(EXPRESSIONS))
+    total = leading.sum(1, keepdims=True)
+    return total[:, 0] > 0, leading.argmax(1), leading / np.maximum(total, 1)
+
+
+def leading_votes(remaining: list[int]) -> list[int]:
+    """
+    One image's eight counts, without all but its leading expressions; zeros where it is left out.
+
+    Counts are taken from the largest down, equal ones together, until three quarters of the votes or three expressions
+    are reached; unknown or not_face end it when it is their turn. Left out: half of the votes or less, or more than
+    three expressions.
+    """
+    left, taken = list(remaining), [0] * len(EXPRESSIONS)
+    total = sum(remaining)
+    while sum(taken) < 0.75 * total and sum(map(bool, taken)) < 3:
+        top = max(left)
+        winners = [tag for tag, count in enumerate(left) if count == top]
+        for tag in (tag for tag in winners if tag < len(EXPRESSIONS)):
+            taken[tag], left[tag] = top, 0
+        if winners[-1] >= len(EXPRESSIONS):
+            break
+    too_few, too_many = 2 * sum(taken) <= total, sum(map(bool, taken)) > 3
+    return [0] * len(EXPRESSIONS) if too_few or too_many else taken

@@ -50,7 +50,6 @@ DATA_SETS = {
     "rafdb": DataSet(rafdb, takes=("details",)),
     "sfew": DataSet(sfew),
 }
-CLASS_FOLDERS = DataSet(class_folders)  # format imagefolder, which every folder looks like: tried after Parquet
 
 
 def guess_format(path: Path, dataset: str) -> str:
@@ -82,13 +81,14 @@ def load_data_set(name: str, folder: Path, splits=None, with_labels: bool = True
     Raises:
         InputError: a split that the owners do not have, or a format that is not a set of images.
     """
-    data_set = CLASS_FOLDERS if name == "imagefolder" else DATA_SETS.get(name)
-    if data_set is None:
+    if name == "imagefolder":
+        return class_folders.load(folder, splits, with_labels)
+    if name not in DATA_SETS:
         raise InputError(f"{folder} looks like {name}; a data set as its owners pack it, or class folders, is needed.")
-    if splits and name != "imagefolder":
-        unknown = [split for split in splits if split_of(split) is None]
-        if unknown:
-            raise InputError(f"{folder} has no split {unknown[0]!r}; found {', '.join(SPLITS)}.")
+    data_set = DATA_SETS[name]
+    for split in splits or []:
+        if split_of(split) is None:
+            raise InputError(f"{folder} has no split {split!r}; found {', '.join(SPLITS)}.")
     chosen = {option: options[option] for option in data_set.takes if option in options}
     return data_set.module.load(folder, splits, with_labels, **data_set.fixed, **chosen)
 
@@ -96,3 +96,19 @@ def load_data_set(name: str, folder: Path, splits=None, with_labels: bool = True
 def facts_of(data_format: str) -> DatasetFacts | None:
     """The facts of a --data_format. None for class folders, tables and Hub data sets of anybody."""
     return DATA_SETS[data_format].module.FACTS if data_format in DATA_SETS else None
+
+
+def describe_data(data_format: str, faces) -> dict:
+    """
+    What run.json says about the faces that a training learns from (training.data.faces.Faces).
+
+    Returns:
+        {"format", "name", "split", "fingerprint", "num_images"}, and "terms" where they are known.
+    """
+    if data_format == "auto":
+        is_stream = hasattr(faces, "files")
+        data_format = "stream" if is_stream else guess_format(Path(faces.source).expanduser(), faces.source)
+    about = {"format": data_format, "name": faces.source, "split": faces.split}
+    about |= {"fingerprint": faces.fingerprint(), "num_images": len(faces)}
+    facts = facts_of(data_format)
+    return {**about, "terms": facts.terms} if facts else about

@@ -24,28 +24,28 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         InputError: a file name that is not UTF-8, as an archive from another system leaves it: no table can hold it.
     """
-    extensions = image_endings()
     images: list[Path] = []
     skipped: set[str] = set()
-
-    def enter(place: str, above: frozenset) -> None:
-        within = above | {os.path.realpath(place)}
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if is_housekeeping(entry.name):
-                    skipped.update([entry.name] if entry.is_dir() else [])
-                elif entry.is_dir():
-                    if not entry.is_symlink() or os.path.realpath(entry.path) not in within:
-                        enter(entry.path, within)
-                elif os.path.splitext(entry.name)[1].lower() in extensions and (entry.is_symlink() or entry.is_file()):
-                    images.append(Path(entry.path))
-
-    enter(str(folder), frozenset())
+    for place, folders, files in os.walk(folder, onerror=raise_again, followlinks=True):
+        skipped.update(filter(is_housekeeping, folders))
+        folders[:] = [name for name in folders if not is_housekeeping(name) and not is_circle(Path(place, name))]
+        names = [name for name in files if not is_housekeeping(name)]
+        images += [Path(place, name) for name in names if os.path.splitext(name)[1].lower() in image_endings()]
     if skipped:
         say_once(f"{folder}: images below {', '.join(sorted(skipped))} are skipped")
     if strange := [path for path in images if not is_unicode(str(path))]:
         raise InputError(f"{os.fsencode(strange[0])!r} is not a name in UTF-8; rename {len(strange)} files like it.")
     return sorted(images)
+
+
+def raise_again(error: OSError) -> None:
+    """For os.walk, which leaves out a folder that it may not read."""
+    raise error
+
+
+def is_circle(path: Path) -> bool:
+    """Whether a path is a link to a folder that contains it."""
+    return path.is_symlink() and os.path.realpath(path) in {os.path.realpath(parent) for parent in path.parents}
 
 
 def is_unicode(name: str) -> bool:

@@ -10,23 +10,24 @@ The key covers the data set and the longest side, so that no other data set gets
 import hashlib
 import json
 import os
-import platform
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from training.data.faces import NOWHERE, Faces, evenly
-from training.data.images import BadImage
-from training.runtime.processes import any_process, ignore_stop_signals
+from training.data.faces import Faces, evenly
+from training.data.images import NOWHERE, BadImage
+from training.runtime.processes import any_process
 
+CHUNK = 128  # images decoded at once
 ABANDONED = 24 * 3600  # seconds without a write
 
 
@@ -67,20 +68,12 @@ class StoredFaces:
         return torch.from_numpy(np.array(self.file)).view(len(self), *self.sizes[0], 3).to(device)
 
 
-class Decoded(Dataset):
-    """Items: pixels (h, w, 3) uint8, and the problem, "" where the image can be read."""
-
-    def __init__(self, faces: Faces, image_side: int):
-        self.faces, self.image_side = faces, image_side
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
-        try:
-            return self.faces.pixels(index, self.image_side), ""
-        except BadImage as error:
-            return np.zeros((0, 0, 3), np.uint8), str(error)
+def decode(faces: Faces, index: int, image_side: int) -> tuple[np.ndarray, str]:
+    """Pixels (h, w, 3) uint8, and the problem, "" where the image can be read."""
+    try:
+        return faces.pixels(index, image_side), ""
+    except BadImage as error:
+        return np.zeros((0, 0, 3), np.uint8), str(error)
 
 
 def store_key(faces: Faces, image_side: int) -> str:
@@ -101,15 +94,15 @@ def store_faces_once(
     """
     `store_faces` by one process of each machine first (each machine may have its own cache), then by the others.
 
-    All processes meet every second of the decoding: decoding millions of images takes longer than the time after which
-    a silent process counts as dead.
+    All processes meet after every chunk of the decoding: decoding millions of images takes longer than the time after
+    which a silent process counts as dead.
     """
-    where, found = (faces, cache_dir, image_side, num_workers), None
+    where, stored = (faces, cache_dir, image_side, num_workers), None
     if accelerator.is_local_main_process:
-        found = store_faces(*where, beat=lambda: any_process(accelerator, True))
+        stored = store_faces(*where, beat=lambda: any_process(accelerator, True))
     while any(any_process(accelerator, False)):
         pass
-    return store_faces(*where) if found is None else found
+    return store_faces(*where) if stored is None else stored
 
 
 def store_faces(
@@ -120,7 +113,7 @@ def store_faces(
 
     Args:
         cache_dir: folder of the stores. image_side: longest side of a stored image, in pixels.
-        beat: called every second.
+        num_workers: threads that decode. beat: called after every chunk.
     """
     folder = cache_dir / store_key(faces, image_side)
     if folder.is_dir():
@@ -129,18 +122,17 @@ def store_faces(
         except (FileNotFoundError, ValueError, KeyError, IndexError) as error:  # after any other error the store stays
             print(f"--cache_images: {folder} is damaged ({error}) and is built again", file=sys.stderr)
             shutil.rmtree(folder, ignore_errors=True)
-    if not folder.is_dir():
-        needed = len(faces) * np.mean([Decoded(faces, image_side)[i][0].nbytes for i in evenly(len(faces), 64)])
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(cache_dir).free
-        if needed > 0.9 * free:
-            print(
-                f"--cache_images: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free in {cache_dir}; the"
-                " images are decoded every epoch instead.",
-                file=sys.stderr,
-            )
-            return faces
-        build_store(faces, folder, image_side, num_workers, beat)
+    needed = len(faces) * np.mean([decode(faces, index, image_side)[0].nbytes for index in evenly(len(faces), 64)])
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache_dir).free
+    if needed > 0.9 * free:
+        print(
+            f"--cache_images: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free in {cache_dir}; the"
+            " images are decoded every epoch instead.",
+            file=sys.stderr,
+        )
+        return faces
+    build_store(faces, folder, image_side, num_workers, beat)
     return StoredFaces(faces, folder)
 
 
@@ -152,34 +144,26 @@ def build_store(
         with suppress(FileNotFoundError):
             if time.time() - (left / "pixels.bin").stat().st_mtime > ABANDONED:
                 shutil.rmtree(left, ignore_errors=True)
-    temporary = folder.with_name(f"{folder.name}.{platform.node()}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # only its own: another run may be building beside it
-    temporary.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(".tmp", f"{folder.name}.", folder.parent))
+    temporary.chmod(0o755)
     sizes: list[tuple[int, ...]] = []
     problems: dict[int, str] = {}
-    loader = DataLoader(
-        Decoded(faces, image_side),
-        batch_size=16,
-        num_workers=num_workers,
-        collate_fn=list,
-        worker_init_fn=ignore_stop_signals,
-    )
+    numbers = range(len(faces))
     bar = tqdm(total=len(faces), desc="decoding", disable=not sys.stderr.isatty(), leave=False, unit="image")
-    last_beat = time.monotonic()
-    with open(temporary / "pixels.bin", "wb") as file:
-        for batch in loader:
-            if time.monotonic() - last_beat > 1:
-                beat()
-                last_beat = time.monotonic()
-            for pixels, problem in batch:
+    # Threads will do: Pillow decodes and resizes without the interpreter's lock.
+    with open(temporary / "pixels.bin", "wb") as file, ThreadPool(max(1, num_workers)) as pool, bar:
+        for start in numbers[::CHUNK]:
+            chunk = numbers[start : start + CHUNK]
+            for pixels, problem in pool.map(lambda index: decode(faces, index, image_side), chunk):
                 if problem:
                     problems[len(sizes)] = problem
                 sizes.append(pixels.shape[:2])
                 file.write(np.ascontiguousarray(pixels).data)
-            bar.update(len(batch))
+            bar.update(len(chunk))
+            beat()
         file.flush()
         os.fsync(file.fileno())
-    bar.close()
     if len(problems) == len(sizes):
         shutil.rmtree(temporary)
         raise BadImage(f"none of the {len(sizes)} images can be read; the first: {problems[0]}")

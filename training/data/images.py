@@ -1,21 +1,33 @@
-"""Images read from a cell of a table; unreadable images are counted, named and limited."""
+"""Images read from a cell of a table; equal images found by hashes; unreadable images counted, named and limited."""
 
+import hashlib
 import io
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+
 from training.runtime.errors import InputError
+
+NOWHERE = {"bytes": None, "path": None}  # the cell of a missing image
 
 
 class BadImage(InputError):
     """An image that cannot be decoded. The message names it and says why."""
 
 
-def read_image(cell: dict, name: str):
-    """A cell of an image column, {"bytes", "path"}, as an upright 8-bit RGB PIL image. Raises BadImage."""
+def read_image(cell: dict, name: str, convert: Callable | None = None):
+    """
+    A cell of an image column as an upright 8-bit RGB PIL image, or as what `convert` makes of the opened image.
+
+    Args:
+        cell: {"bytes", "path"}. name: of the image, for the error.
+    Raises:
+        BadImage: an image that is missing or broken.
+    """
     from PIL import Image
 
     from modeling_simfle.image_processing_simfle import BROKEN, to_rgb
@@ -24,15 +36,33 @@ def read_image(cell: dict, name: str):
         raise BadImage(f"{name} has no image")
     try:
         with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
-            return to_rgb(image)
+            return (convert or to_rgb)(image)
     except (*BROKEN, ValueError) as error:
         why = re.sub(r" at 0x[0-9a-f]+", "", str(error))  # the buffer's address: another one at every reading
         raise BadImage(f"{name} is not a readable image ({why})") from error
 
 
-def located(path: str | None, folder: Path) -> str | None:
+def image_hash(cell: dict | None) -> str | None:
+    """
+    A hash of the decoded gray pixels: equal images have equal hashes, whatever their encoding. None for an unreadable
+    image, which is named where it is used.
+    """
+    try:
+        pixels = read_image(cell or NOWHERE, "", lambda image: np.asarray(image.convert("L")))
+    except BadImage:
+        return None
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def is_among(hashes: list, others: list) -> np.ndarray:
+    """(N,) bool: whether each hash is one of the others'; None, of an unreadable image, is not."""
+    known = set(others) - {None}
+    return np.array([value in known for value in hashes], np.bool_)
+
+
+def located(path: str | None, folder: Path | None) -> str | None:
     """A relative path below `folder` where such a file exists; any other path unchanged."""
-    if path and not os.path.isabs(path) and (folder / path).is_file():
+    if path and folder and not os.path.isabs(path) and (folder / path).is_file():
         return str(folder / path)
     return path
 

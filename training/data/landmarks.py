@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from training.data.tables import check_column
 from training.runtime.errors import InputError
 
 NUM_POINTS = 68
@@ -29,10 +30,8 @@ def read_landmarks(faces, columns: LandmarkArguments) -> tuple[np.ndarray, np.nd
         InputError: a missing column, or a row that cannot be used, by its number.
     """
     where = f"{faces.source}, split {faces.split!r}"
-    for flag, column in (("landmark", columns.landmark_column), ("person", columns.person_column)):
-        if column not in faces.rows.column_names:
-            found = ", ".join(faces.rows.column_names)
-            raise InputError(f"{where} has no column {column!r}; found {found}; name one by --{flag}_column.")
+    for flag in ("landmark_column", "person_column"):
+        check_column(faces.rows, flag, getattr(columns, flag))
     points = [check_points(v, f"row {i} of {where}") for i, v in enumerate(faces.rows[columns.landmark_column])]
     people = list(faces.rows[columns.person_column])
     for index, person in enumerate(people):

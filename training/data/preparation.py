@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +64,13 @@ def prepare(arguments: PreparationArguments) -> None:
     report = Path(arguments.output_dir) / REPORT
     output_dir = prepare_output_dir(arguments.output_dir, resume=report.is_file())
     asked = {name: getattr(arguments, name) for name in FIXED_ON_RESUME}
-    check_resumed(report, asked)
+    before = json.loads(report.read_text(encoding="utf-8"))["asked"] if report.is_file() else asked
+    for name, value in asked.items():
+        if before[name] != value:
+            raise InputError(
+                f"--output_dir {output_dir} holds images made with --{name} {before[name]}, not {value}; give a new"
+                " folder."
+            )
     path = Path(arguments.dataset).expanduser()
     data_format: str = arguments.data_format
     if data_format == "auto":
@@ -83,29 +90,15 @@ def prepare(arguments: PreparationArguments) -> None:
 def say_what_is_lost(data_set) -> None:
     """Names what a folder of images cannot hold: FER+'s votes and its marks of repeated images."""
     for split, rows in data_set.items():
-        repeats = sum(rows["repeats_training"]) if "repeats_training" in rows.column_names else 0
-        if repeats:
+        if repeats := sum(rows["repeats_training"]) if "repeats_training" in rows.column_names else 0:
             print(
                 f"{split}: {repeats} of the {len(rows)} images equal a training image, which this folder does not say;"
                 " evaluate on the owners' files to have the accuracy without them",
                 file=sys.stderr,
             )
         if "soft_label" in rows.column_names:
-            print(
-                f"{split}: the votes are left behind; finetune's --labels soft needs the owners' files",
-                file=sys.stderr,
-            )
-
-
-def check_resumed(report: Path, asked: dict) -> None:
-    """Raises InputError where the folder holds images made with other arguments."""
-    before = json.loads(report.read_text(encoding="utf-8"))["asked"] if report.is_file() else asked
-    for name, value in asked.items():
-        if before[name] != value:
-            raise InputError(
-                f"--output_dir {report.parent} holds images made with --{name} {before[name]}, not {value}; give a"
-                " new folder."
-            )
+            lost = "the votes are left behind; finetune's --labels soft needs the owners' files"
+            print(f"{split}: {lost}", file=sys.stderr)
 
 
 def cut_faces(data_set, arguments: PreparationArguments, output_dir: Path) -> tuple[Counter, BadImages]:
@@ -115,20 +108,21 @@ def cut_faces(data_set, arguments: PreparationArguments, output_dir: Path) -> tu
 
     counts, bad_images = Counter[str](), BadImages(arguments.max_bad_images)
     total = sum(len(rows) for rows in data_set.values())
-    with tqdm(total=total, desc="cutting", disable=not sys.stderr.isatty(), unit="image") as bar:
+    bar = tqdm(total=total, desc="cutting", disable=not sys.stderr.isatty(), unit="image")
+    with bar, ThreadPool(arguments.num_workers) as pool:  # Pillow releases the interpreter's lock
         for split, rows in data_set.items():
-            rows = rows.with_format(None).cast_column("image", datasets.Image(decode=False))
+            rows = rows.cast_column("image", datasets.Image(decode=False))
             class_names = rows.features["label"].names
             for name in class_names:
                 (output_dir / split / name).mkdir(parents=True, exist_ok=True)
             targets = target_paths(rows, output_dir / split, class_names)
             first = {target: index for index, target in reversed(list(enumerate(targets)))}  # lists name some twice
-            waiting = sorted(index for target, index in first.items() if not target.is_file())
+            waiting = sorted((index, target) for target, index in first.items() if not target.is_file())
             counts["present"] += len(first) - len(waiting)
             bar.update(len(targets) - len(waiting))
             for start in range(0, len(waiting), CHUNK):
-                chunk = waiting[start : start + CHUNK]
-                problems = write_chunk(rows.select(chunk), [targets[index] for index in chunk], arguments)
+                chunk = [(rows, index, target, arguments) for index, target in waiting[start : start + CHUNK]]
+                problems = [problem for problem in pool.starmap(write_face, chunk) if problem]
                 bad_images.add({problem: problem for problem in problems})
                 counts["written"] += len(chunk) - len(problems)
                 bar.update(len(chunk))
@@ -148,21 +142,15 @@ def target_paths(rows, folder: Path, class_names: list[str]) -> list[Path]:
     return paths
 
 
-def write_chunk(rows, targets: list[Path], arguments: PreparationArguments) -> list[str]:
-    """Cuts and writes some rows, in threads (Pillow releases the GIL). Returns the sentences about bad images."""
-    from multiprocessing.pool import ThreadPool
-
-    def write(index: int) -> str:
-        try:
-            face = cut_face(rows[index], targets[index], arguments.size, arguments.margin)
-        except BadImage as error:
-            return str(error)
-        with replaced(targets[index]) as temporary:
-            face.save(temporary, format="PNG")
-        return ""
-
-    with ThreadPool(arguments.num_workers) as pool:
-        return [problem for problem in pool.map(write, range(len(targets))) if problem]
+def write_face(rows, index: int, target: Path, arguments: PreparationArguments) -> str:
+    """Cuts and writes one row's face. Returns the sentence about a bad image, "" for a good one."""
+    try:
+        face = cut_face(rows[index], target, arguments.size, arguments.margin)
+    except BadImage as error:
+        return str(error)
+    with replaced(target) as temporary:
+        face.save(temporary, format="PNG")
+    return ""
 
 
 def cut_face(row: dict, target: Path, size: int, margin: float):

@@ -1,18 +1,13 @@
-"""
-RAF-DB's basic set, from its owners' layout.
-
-The owners' numbers: 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral.
-"""
+"""RAF-DB's basic set, from its owners' layout."""
 
 from pathlib import Path
 
 import numpy as np
 
 from training.data.expressions import EXPRESSIONS
+from training.data.face_squares import square_of_landmarks
 from training.data.facts import DatasetFacts
-from training.data.owners_files import check_files, expect, owners_places, place_of, values_of
-from training.data.rows import split_rows
-from training.data.splits import SPLITS
+from training.data.rows import check_files, expect, label_of, rows_of_splits, values_of
 from training.runtime.errors import InputError
 
 FACTS = DatasetFacts(
@@ -29,15 +24,8 @@ FACTS = DatasetFacts(
   year      = {2017}
 }""",
 )
-NUMBERING = {
-    "1": "surprise",
-    "2": "fear",
-    "3": "disgust",
-    "4": "happiness",
-    "5": "sadness",
-    "6": "anger",
-    "7": "neutral",
-}
+NAMES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")  # the owners' 1 to 7
+NUMBERING = {str(number): name for number, name in enumerate(NAMES, 1)}
 
 
 def looks_like(path: Path) -> bool:
@@ -45,51 +33,46 @@ def looks_like(path: Path) -> bool:
     return path.is_dir() and (path / "EmoLabel").exists()
 
 
-def load(folder: Path, splits=None, with_labels: bool = True, details: bool = False, images: str | None = None):
+def load(folder: Path, splits=None, with_labels: bool = True, details: bool = False):
     """
     RAF-DB from EmoLabel/list_patition_label.txt (the owners' spelling) with Image/aligned, or with Image/original and
-    Annotation/manual, images cropped to a square about the five landmarks.
+    Annotation/manual, whose five landmarks give the face's box.
 
     Args:
         splits: names, None for all. with_labels: false takes the owners' whole train part as train.
-        details: prefer the original images, which have landmarks. images: "aligned" or "original"; None takes the
-            aligned images if they are there, and with `details` the original ones if they and their landmarks are.
+        details: prefer the original images with their landmarks to the aligned images, if both are there.
     Returns:
         `DatasetDict` of image, name, label, and of original images box and landmarks (5, 2).
     Raises:
         InputError, FileNotFoundError: what was expected and what was found.
     """
-    import datasets
-
-    folder, class_names = Path(folder), EXPRESSIONS[:7]
+    class_names = EXPRESSIONS[:7]
     file = folder / "EmoLabel" / "list_patition_label.txt"
     expect(file.is_file(), folder, "RAF-DB's EmoLabel/list_patition_label.txt")
-    images = images or choose_images(folder, details)
-    expect((folder / "Image" / images).is_dir(), folder, "RAF-DB's Image/aligned, or Image/original,")
-    parts, wanted = read_list(file, class_names), splits or SPLITS
-    for part in {owners_part(split) for split in wanted}:
-        add_images(folder, file, parts[part], images)
-    return datasets.DatasetDict(
-        {split: split_rows(parts[owners_part(split)], split, class_names, with_labels) for split in wanted}
-    )
+    aligned, original, landmarks = (folder / name for name in ("Image/aligned", "Image/original", "Annotation/manual"))
+    is_aligned = aligned.is_dir() and not (details and original.is_dir() and landmarks.is_dir())
+    expect(is_aligned or original.is_dir(), folder, "RAF-DB's Image/aligned, or Image/original,")
+    expect(is_aligned or landmarks.is_dir(), folder, "RAF-DB's Annotation/manual (for Image/original)")
+
+    def read_part(is_test: bool) -> dict[str, list]:
+        columns = read_list(file, "test" if is_test else "train", class_names)
+        stems = [name.rsplit(".", 1)[0] for name in columns["name"]]
+        if is_aligned:
+            columns["path"] = [str(aligned / f"{stem}_aligned.jpg") for stem in stems]
+            check_files(columns["path"], file)
+            return columns
+        columns["path"] = [str(original / name) for name in columns["name"]]
+        attributes = [landmarks / f"{stem}_manu_attri.txt" for stem in stems]
+        check_files([*columns["path"], *map(str, attributes)], file)
+        columns["landmarks"], columns["box"] = map(list, zip(*map(read_five_points, attributes), strict=True))
+        return columns
+
+    return rows_of_splits(read_part, splits, class_names, with_labels)
 
 
-def owners_part(split: str) -> str:
-    """The owners' part that a split comes from."""
-    return "test" if split == "test" else "train"
-
-
-def choose_images(folder: Path, details: bool) -> str:
-    """ "aligned" or "original"; see `load`."""
-    has_landmarks = (folder / "Image" / "original").is_dir() and (folder / "Annotation" / "manual").is_dir()
-    has_aligned = (folder / "Image" / "aligned").is_dir()
-    return "aligned" if has_aligned and not (details and has_landmarks) else "original"
-
-
-def read_list(file: Path, class_names) -> dict[str, dict[str, list]]:
-    """Columns `name` and `label` of the owners' train and test parts."""
-    places = owners_places(NUMBERING, class_names)
-    parts: dict[str, dict[str, list]] = {name: {"name": [], "label": []} for name in ("train", "test")}
+def read_list(file: Path, wanted: str, class_names) -> dict[str, list]:
+    """Columns `name` and `label` of the owners' part "train" or "test"."""
+    columns: dict[str, list] = {"name": [], "label": []}
     with values_of(file):
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     for number, line in enumerate(lines, 1):
@@ -97,39 +80,22 @@ def read_list(file: Path, class_names) -> dict[str, dict[str, list]]:
             continue
         where, words = f"{file} line {number}", line.split()
         part = words[0].split("_")[0]
-        if len(words) != 2 or part not in parts:
+        if len(words) != 2 or part not in ("train", "test"):
             raise InputError(f"{where}: {line!r} is not like 'train_00001.jpg 5' or 'test_0001.jpg 1'.")
-        parts[part]["name"].append(words[0])
-        parts[part]["label"].append(place_of(words[1], NUMBERING, places, where))
-    return parts
+        if part == wanted:
+            columns["name"].append(words[0])
+            columns["label"].append(label_of(words[1], NUMBERING, class_names, where))
+    return columns
 
 
-def add_images(folder: Path, file: Path, columns: dict[str, list], images: str) -> None:
-    """Adds path, and of original images landmarks and box, for the names of the list `file`."""
-    from training.data.face_squares import square_of_landmarks
-
-    stems = [name.rsplit(".", 1)[0] for name in columns["name"]]
-    if images == "aligned":
-        columns["path"] = [str(folder / "Image" / "aligned" / f"{stem}_aligned.jpg") for stem in stems]
-        check_files(columns["path"], file)
-        return
-    columns["path"] = [str(folder / "Image" / "original" / name) for name in columns["name"]]
-    attributes = [folder / "Annotation" / "manual" / f"{stem}_manu_attri.txt" for stem in stems]
-    expect((folder / "Annotation" / "manual").is_dir(), folder, "RAF-DB's Annotation/manual (for Image/original)")
-    check_files([*columns["path"], *map(str, attributes)], file)
-    columns["landmarks"] = [read_five_points(path) for path in attributes]
-    columns["box"] = []
-    for points, path in zip(columns["landmarks"], attributes):
-        try:
-            columns["box"].append(square_of_landmarks(points).box())
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-
-
-def read_five_points(path: Path) -> np.ndarray:
-    """The first five lines, x and y each, as (5, 2) float32 pixels. Raises InputError naming the file."""
+def read_five_points(path: Path) -> tuple[np.ndarray, list[int]]:
+    """The first five lines, x and y each, as (5, 2) float32 pixels, and the box of their face's square."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()[:5]
-        return np.array([[float(word) for word in line.split()] for line in lines], np.float32).reshape(5, 2)
+        points = np.array([[float(word) for word in line.split()] for line in lines], np.float32).reshape(5, 2)
     except ValueError as error:
         raise InputError(f"{path}: the first five lines are not x and y of five landmarks ({error}).") from error
+    try:
+        return points, square_of_landmarks(points).box()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -1,8 +1,13 @@
-"""Rows of images as a `datasets.Dataset`: of plain paths, or of one split of an owner's part with labels and boxes."""
+"""Rows of images as a `datasets.Dataset`, and the checked reading of the lists and labels in official layouts."""
 
+import csv
+import functools
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
-from training.data.splits import in_split
+from training.data.splits import SPLITS, held_out
+from training.runtime.errors import InputError
 
 
 def rows_of_paths(paths: list[Path]):
@@ -14,23 +19,38 @@ def rows_of_paths(paths: list[Path]):
     return datasets.Dataset.from_dict({"image": cells}, features=features)
 
 
-def split_rows(columns: dict[str, list], split: str, class_names, with_labels: bool, by_path: bool = False):
+def rows_of_splits(read_part: Callable[[bool], dict[str, list]], splits, class_names, with_labels: bool):
     """
-    The rows of one split as a `datasets.Dataset`; an image with a `box` comes cropped to it.
+    A `datasets.DatasetDict` of an official layout with a part for training and a part for testing.
 
     Args:
-        columns: lists of one owners' part: path, name, label (-1: none of the classes), and, where the owners give
-            them, box, landmarks, valence, arousal. class_names: in label order.
-        with_labels: false takes images without a label too, and gives no label column. by_path: whether the fixed tenth
-            goes by the whole name, and not by the file's name after the last slash.
+        read_part: reads the columns of the test part (True) or of the training part. splits: names, None for all.
     """
     import datasets
 
+    read_part = functools.cache(read_part)
+    rows = {s: split_rows(read_part(s == "test"), s, class_names, with_labels) for s in splits or SPLITS}
+    return datasets.DatasetDict(rows)
+
+
+def split_rows(columns: dict[str, list], split: str, class_names, with_labels: bool, by_path: bool = False):
+    """
+    The rows of one split as a `datasets.Dataset`.
+
+    Args:
+        columns: lists of one part: path, name, label (-1: none of the classes), and, where the owners give them,
+            landmarks and box: [left, top, right, bottom] of the face in the image, pixels. class_names: in label order.
+        with_labels: false takes images without a label and the whole training part, and gives no label column.
+        by_path: whether the fixed tenth goes by the whole name, and not by the file's name after the last slash.
+    """
+    import datasets
+
+    whole = split == "test" or (split == "train" and not with_labels)
     names = [name if by_path else name.rsplit("/", 1)[-1] for name in columns["name"]]
     indices = [
         i
         for i, (name, label) in enumerate(zip(names, columns["label"], strict=True))
-        if (label >= 0 or not with_labels) and in_split(name, split, with_labels)
+        if (label >= 0 or not with_labels) and (whole or held_out(name) == (split == "validation"))
     ]
     taken = {key: [values[i] for i in indices] for key, values in columns.items() if key != "label" or with_labels}
     taken = {"image": [{"bytes": None, "path": path} for path in taken.pop("path")]} | taken
@@ -41,17 +61,45 @@ def split_rows(columns: dict[str, list], split: str, class_names, with_labels: b
         "label": datasets.ClassLabel(names=list(class_names)),
         "box": datasets.Sequence(datasets.Value("int32"), length=4),
         "landmarks": datasets.Array2D((points, 2), "float32"),
-        "valence": datasets.Value("float32"),
-        "arousal": datasets.Value("float32"),
     }
-    rows = datasets.Dataset.from_dict(taken, features=datasets.Features({key: kinds[key] for key in taken}))
-    return rows.with_transform(crop_to_boxes) if "box" in taken else rows
+    return datasets.Dataset.from_dict(taken, features=datasets.Features({key: kinds[key] for key in taken}))
 
 
-def crop_to_boxes(batch: dict) -> dict:
-    """Rows as they are read, each image cropped to its box."""
-    from training.data.face_squares import crop_box
+def expect(is_there: bool, folder: Path, what: str) -> None:
+    """Raises FileNotFoundError saying what was expected and what the folder holds."""
+    if not is_there:
+        holds = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
+        raise FileNotFoundError(f"{folder}: {what} was expected; found {', '.join(holds) or 'nothing'}.")
 
-    if "image" in batch and "box" in batch:
-        batch["image"] = [crop_box(image, box) for image, box in zip(batch["image"], batch["box"])]
-    return batch
+
+def check_files(paths: list[str], listed_in: Path) -> None:
+    """Raises FileNotFoundError saying how many of the listed files are missing, and the first."""
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing):,} of the {len(paths):,} files that {listed_in} asks for are missing, the first"
+            f" {missing[0]}; unpack the set again."
+        )
+
+
+@contextmanager
+def values_of(file: Path):
+    """Errors of reading a damaged list inside this context become an InputError that names the file."""
+    try:
+        yield
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); take the list as its owners gave it.") from error
+
+
+def label_of(value: str, numbering: dict[str, str], class_names: tuple[str, ...], where: str) -> int:
+    """
+    The label of an owner's number: its place in `class_names`, -1 where it is none of the classes.
+
+    Args:
+        numbering: each of the owners' numbers, as it is written, to its name. where: the file and line, for the error.
+    """
+    name = numbering.get(value.strip())
+    if name is None:
+        known = ", ".join(f"{number} ({name})" for number, name in numbering.items())
+        raise InputError(f"{where}: the label {value!r} is none of {known}; take the list as its owners gave it.")
+    return class_names.index(name) if name in class_names else -1

@@ -5,9 +5,7 @@ from pathlib import Path
 from training.data.expressions import EXPRESSIONS, canonical_expression
 from training.data.facts import DatasetFacts
 from training.data.image_files import class_folders, list_images
-from training.data.owners_files import expect
-from training.data.rows import split_rows
-from training.data.splits import SPLITS
+from training.data.rows import expect, rows_of_splits
 from training.runtime.errors import InputError
 
 FACTS = DatasetFacts(
@@ -45,15 +43,13 @@ def load(folder: Path, splits=None, with_labels: bool = True):
     Raises:
         InputError, FileNotFoundError: what was expected and what was found.
     """
-    import datasets
+    class_names = EXPRESSIONS[:7]
 
-    folder, class_names, rows = Path(folder), EXPRESSIONS[:7], datasets.DatasetDict()
-    for split in splits or SPLITS:
-        part = folder / ("Val" if split == "test" else "Train")
+    def read_part(is_test: bool) -> dict[str, list]:
+        part = folder / ("Val" if is_test else "Train")
         expect(part.is_dir(), folder, f"SFEW's {part.name}")
         present = class_folders(part)
-        missing = [name for name in FOLDERS if name not in present and part.name == "Train"]
-        if missing or not set(present) <= set(FOLDERS):
+        if not set(present) <= set(FOLDERS) or (set(FOLDERS) - set(present) and not is_test):
             raise InputError(
                 f"{part}: the folders {', '.join(FOLDERS)} were expected; found {', '.join(present) or 'none'}."
             )
@@ -62,11 +58,10 @@ def load(folder: Path, splits=None, with_labels: bool = True):
         strays = [path.name for path, name in zip(paths, classes) if name not in present]
         if strays and with_labels:
             raise InputError(f"{part}: {len(strays)} images lie in no class folder, the first {strays[0]}.")
-        labels = [-1 if name not in present else class_names.index(canonical_expression(name)) for name in classes]
-        columns: dict[str, list] = {
+        return {
             "path": list(map(str, paths)),
             "name": [path.name for path in paths],
-            "label": labels,
+            "label": [class_names.index(canonical_expression(name)) if name in present else -1 for name in classes],
         }
-        rows[split] = split_rows(columns, split, class_names, with_labels)
-    return rows
+
+    return rows_of_splits(read_part, splits, class_names, with_labels)

@@ -8,9 +8,9 @@ import numpy as np
 
 from training.data.expressions import match_labels
 from training.data.faces import FINGERPRINTED, DatasetArguments, Faces, evenly, open_faces
-from training.data.parquet_files import parquet_files
-from training.data.repeated_images import image_hash, is_among
+from training.data.images import image_hash, is_among
 from training.data.splits import split_folders, split_of, split_of_file
+from training.data.tables import parquet_files
 from training.runtime.errors import InputError
 
 
@@ -96,13 +96,11 @@ def image_files(faces: Faces) -> set[str]:
 
 def same_faces(one: Faces, other: Faces) -> bool:
     """Whether fingerprints and contents are equal: files go into a fingerprint by their names alone."""
-    if one.fingerprint() != other.fingerprint():
-        return False
-    return all(encoded(one, index) == encoded(other, index) for index in evenly(len(one), FINGERPRINTED))
 
+    def content(faces: Faces, index: int) -> bytes:
+        cell = faces.cell(index)
+        return cell["bytes"] or (Path(cell["path"]).read_bytes() if cell["path"] else b"")
 
-def encoded(faces: Faces, index: int) -> bytes:
-    cell = faces.cell(index)
-    if cell["bytes"] is None and not cell["path"]:
-        return b""
-    return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+    return one.fingerprint() == other.fingerprint() and all(
+        content(one, index) == content(other, index) for index in evenly(len(one), FINGERPRINTED)
+    )

@@ -21,13 +21,6 @@ def held_out(name: str) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10 == 0
 
 
-def in_split(name: str, split: str, with_labels: bool) -> bool:
-    """
-    Whether an image belongs to `split`, of the owners' part that the split comes from. Without labels, train is whole.
-    """
-    return split == "test" or (split == "train" and not with_labels) or held_out(name) == (split == "validation")
-
-
 def split_of(name: str) -> str | None:
     """Our name of the split with this name in any usual spelling; None where there is none."""
     return next((split for split, names in SPLIT_SYNONYMS.items() if name.lower() in names), None)

@@ -6,8 +6,8 @@ step from it. Whatever the number of shards and processes, no image comes twice 
 step is left out. Each process reads the stream once; its workers decode.
 """
 
-import glob
 import hashlib
+import itertools
 import os
 import tarfile
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from torch.utils.data import Sampler
 
-from training.data.faces import NOWHERE, DatasetArguments, Faces
-from training.data.images import BadImage, located, read_image
-from training.data.parquet_files import parquet_files
+from training.data import tables
+from training.data.faces import DatasetArguments, Faces
+from training.data.images import NOWHERE, BadImage, located, read_image
 from training.data.splits import split_files
 from training.runtime.errors import InputError
 
@@ -38,19 +38,21 @@ class StreamedFaces(Faces):
     def __len__(self) -> int:
         return self.num_images
 
-    def cells(self) -> Iterator[dict]:
-        """The images in the stream's own order."""
-        return (row[self.image_column] or NOWHERE for row in whole_shards(self.rows, self.source))
+    def cells(self, rows=None) -> Iterator[dict]:
+        """The images of the rows, in the stream's own order if they are not given."""
+        return (
+            row[self.image_column] or NOWHERE for row in whole_shards(self.rows if rows is None else rows, self.source)
+        )
 
     def shuffled_cells(self, seed: int, epoch: int, buffer_size: int) -> Iterator[dict]:
         shuffled = self.rows.shuffle(seed=seed, buffer_size=buffer_size)
         shuffled.set_epoch(epoch)
-        return (row[self.image_column] or NOWHERE for row in whole_shards(shuffled, self.source))
+        return self.cells(shuffled)
 
     def image(self, cell):
         try:
-            folder = os.path.dirname(self.files[0])  # of the shards; see `located`
-            return read_image({**cell, "path": located(cell["path"], Path(folder))}, self.name(cell))
+            folder = Path(self.files[0]).parent  # of the shards; see `located`
+            return read_image({**cell, "path": located(cell["path"], folder)}, self.name(cell))
         except BadImage as error:  # the hash tells it from other images of the same name, or without a name
             raise BadImage(f"{error} [sha256 {hashlib.sha256(cell['bytes'] or b'').hexdigest()[:12]}]") from error
 
@@ -59,18 +61,10 @@ class StreamedFaces(Faces):
 
     def sample(self, count: int) -> list:
         """The first images that can be read."""
-        images: list = []
-        for cell in self.cells():
-            try:
-                images.append(self.image(cell))
-            except BadImage:
-                continue
-            if len(images) == count:
-                break
-        return images
+        return list(itertools.islice(self.readable(self.cells()), count))
 
-    def picture_sizes(self) -> list[int]:
-        return []
+    def image_sizes(self) -> list[int]:
+        return []  # the fingerprint knows the shards' sizes
 
     def fingerprint(self) -> str:
         """A hash of the shards' names and sizes."""
@@ -106,25 +100,15 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str, num_image
             f"--streaming reads Parquet or WebDataset shards, not --data_format {arguments.data_format}; leave one out."
         )
     import datasets
-    from datasets.exceptions import DatasetsError
 
     path = Path(dataset).expanduser()
-    files = shards(path, split)
+    files = find_shards(path, split)
     if files:
-        kind = "parquet" if files[0].endswith(".parquet") else "webdataset"
-        patterns = [glob.escape(file) for file in files]
-        try:
-            rows = datasets.load_dataset(kind, data_files={"rows": patterns}, split="rows", streaming=True)
-        except (tarfile.TarError, ValueError) as error:  # it looks into the first one
-            raise InputError(f"{dataset}: a shard is cut off or damaged ({error}); get it again.") from error
+        rows = tables.load_shards(files, "parquet" if files[0].suffix == ".parquet" else "webdataset", streaming=True)
     elif path.exists():
         raise InputError(f"--streaming: {dataset} holds no .parquet or .tar shards; give a folder that does.")
     else:
-        try:
-            rows = datasets.load_dataset(dataset, split=split, streaming=True)
-        except (OSError, ValueError, DatasetsError) as error:  # no network, no such data set, no such split
-            why = error.__cause__ or error
-            raise InputError(f"{dataset} is no local folder, and the Hub gave no split {split!r}: {why}") from error
+        rows = tables.load_hub(dataset, split, streaming=True)
     columns: dict = rows.features or next(whole_shards(rows, dataset), {})
     if "votes" in columns and arguments.data_format == "auto":
         raise InputError(
@@ -138,20 +122,20 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str, num_image
     if (num_images := num_images or count_rows(files, rows, split)) is None:
         raise InputError(f"--streaming: {dataset} does not say how many images it has; give --num_images.")
     rows = rows.select_columns(column).cast_column(column, datasets.Image(decode=False))
-    return StreamedFaces(rows, column, num_images, files or [dataset], dataset, split)
+    return StreamedFaces(rows, column, num_images, list(map(str, files)) or [dataset], dataset, split)
 
 
-def shards(path: Path, split: str) -> list[str]:
+def find_shards(path: Path, split: str) -> list[Path]:
     """The shards of a split: those whose names begin with it, or all shards where no name does."""
     if path.is_file():
-        return [str(path)]
-    found = parquet_files(path) or sorted([*path.glob("*.tar"), *path.glob("data/*.tar")])
-    return [str(file) for file in split_files(found, split)] if found else []
+        return [path]
+    shards = tables.parquet_files(path) or sorted([*path.glob("*.tar"), *path.glob("data/*.tar")])
+    return split_files(shards, split) if shards else []
 
 
-def count_rows(files: list[str], rows, split: str) -> int | None:
+def count_rows(files: list[Path], rows, split: str) -> int | None:
     """The number of rows by Parquet's metadata, or by the Hub; None where neither says it."""
-    if files and files[0].endswith(".parquet"):
+    if files and files[0].suffix == ".parquet":
         import pyarrow.parquet
 
         return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
@@ -161,9 +145,10 @@ def count_rows(files: list[str], rows, split: str) -> int | None:
 
 class StreamSampler(Sampler):
     """
-    The (epoch, position, cell) keys of each micro-batch of one process: StepSampler's order of a stream.
+    The (epoch, position, cell) keys of each micro-batch of one process, from a stream.
 
-    Args: as StepSampler's; buffer_size: images among which the next is drawn.
+    Args:
+        steps: the StepSampler whose steps are taken. buffer_size: images among which the next is drawn.
     """
 
     def __init__(self, faces: StreamedFaces, steps, buffer_size: int):
@@ -186,19 +171,14 @@ class StreamSampler(Sampler):
             if step // steps.steps_per_epoch != epoch:
                 epoch = step // steps.steps_per_epoch
                 cells = self.faces.shuffled_cells(steps.seed, epoch, self.buffer_size)
-                for _ in range(position):  # skip the images that a resumed run has seen
-                    next(cells, None)
+                cells = itertools.islice(cells, position, None)  # without the images that a resumed run has seen
             for micro in range(steps.accumulation):
                 first = position + micro * process_batch
-                taken = self.take(cells, process_batch, first + process_batch)
+                taken = list(itertools.islice(cells, process_batch))
+                if len(taken) < process_batch:
+                    raise InputError(
+                        f"{self.faces.source} ended after {first + len(taken)} images, before the {len(self.faces)}"
+                        " that --num_images or its metadata promised."
+                    )
                 mine = range(steps.rank * steps.batch_size, (steps.rank + 1) * steps.batch_size)
                 yield [(epoch, first + place, taken[place]) for place in mine]
-
-    def take(self, cells: Iterator[dict], count: int, seen: int) -> list[dict]:
-        taken = [cell for _, cell in zip(range(count), cells, strict=False)]
-        if len(taken) < count:
-            raise InputError(
-                f"{self.faces.source} ended after {seen - count + len(taken)} images, before the {len(self.faces)} that"
-                " --num_images or its metadata promised."
-            )
-        return taken

@@ -1,14 +1,23 @@
-"""Tables of images: Parquet files, and data sets of the Hub."""
+"""Tables of images: Parquet files, WebDataset shards, and data sets of the Hub. Images stay encoded."""
 
+import glob
 import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
 
 from training.data.expressions import map_labels
-from training.data.parquet_files import encoded_images, load_parquet, parquet_files
+from training.data.images import located
 from training.data.splits import split_files
 from training.runtime.errors import InputError
+
+LOCATED = "located image"  # a column's name for a moment
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The files right in the folder and in its data/, where the Hub keeps them."""
+    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
 
 
 def looks_like_parquet(path: Path) -> bool:
@@ -23,34 +32,90 @@ def looks_like_hub_id(name: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not name.startswith(".")
 
 
+def has_struct(file: Path, column: str, fields) -> bool:
+    """Whether a Parquet file has a column of structs with these fields. Raises InputError: a file of another kind."""
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.read_schema(file)
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{file} is not a Parquet file ({error}); get it again.") from error
+    kind = schema.field(column).type if column in schema.names else None
+    return kind is not None and pyarrow.types.is_struct(kind) and set(fields) <= {field.name for field in kind}
+
+
 def load_files(path: Path, split: str, image_column: str):
-    """One split of a Parquet file or a folder of Parquet files as a `datasets.Dataset`, images not decoded."""
+    """One split of a Parquet file or a folder of Parquet files as a `datasets.Dataset`."""
     files = [path] if path.is_file() else parquet_files(path)
     if not files:
         raise InputError(f"{path} holds no .parquet file.")
-    return load_parquet(split_files(files, split) if path.is_dir() else files, image_column)
+    files = split_files(files, split) if path.is_dir() else files
+    return encoded_images(load_shards(files), image_column, files[0].parent)
 
 
-def load_hub(dataset: str, split: str, image_column: str):
-    """One split of a data set of the Hub as a `datasets.Dataset`, images not decoded."""
+def load_shards(files: list[Path], kind: str = "parquet", streaming: bool = False):
+    """The rows of files, as they are. Raises InputError: damaged files, or files without a row."""
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    patterns = [glob.escape(str(file)) for file in files]
+    try:
+        return datasets.load_dataset(kind, data_files={"rows": patterns}, split="rows", streaming=streaming)
+    except (DatasetsError, tarfile.TarError, ValueError) as error:
+        names, why = ", ".join(map(str, files)), error.__cause__ or error
+        raise InputError(f"{names} cannot be read, or holds no row ({why}); get the damaged file again.") from error
+
+
+def load_hub(dataset: str, split: str, streaming: bool = False):
+    """One split of a data set of the Hub, as it is."""
     import datasets
     from datasets.exceptions import DatasetsError
 
     try:
-        rows = datasets.load_dataset(dataset, split=split)
+        return datasets.load_dataset(dataset, split=split, streaming=streaming)
     except (OSError, ValueError, DatasetsError) as error:  # no network, no such data set, no such split
         raise InputError(
-            f"{dataset} is no local folder, and the Hub did not give split {split!r}: {error.__cause__ or error}"
+            f"{dataset} is no local folder, and the Hub gave no split {split!r}: {error.__cause__ or error}"
         ) from error
-    return encoded_images(rows, image_column) if image_column in rows.column_names else rows
 
 
-def check_columns(rows, columns: dict[str, str]) -> None:
-    """Raises InputError naming a missing column. columns: name by flag, as in {"image_column": "image"}."""
-    for flag, column in columns.items():
-        if column not in rows.column_names:
-            present = ", ".join(rows.column_names)
-            raise InputError(f"There is no column {column!r}; found {present}; name one by --{flag}.")
+def encoded_images(rows, column: str, folder: Path | None = None):
+    """
+    The rows with a column of images that are not decoded; a table without the column as it is.
+
+    Args:
+        folder: of the table. A relative path of an image file is looked for here first, then from the working folder.
+    Raises:
+        InputError: a column of something else.
+    """
+    import datasets
+    import pyarrow
+    import pyarrow.compute
+
+    if column not in rows.column_names:
+        return rows
+    feature = datasets.Image(decode=False)
+    try:
+        rows = rows.cast_column(column, feature)
+    except pyarrow.ArrowNotImplementedError as error:
+        kind = rows.features[column]
+        raise InputError(f"Column {column!r} holds {kind}, no images; name another by --image_column.") from error
+    cells = rows.data.column(column).combine_chunks()
+    is_file, paths = pyarrow.compute.is_null(cells.field("bytes")).to_pylist(), cells.field("path").to_pylist()
+    located_paths = [located(path, folder) if outside else path for path, outside in zip(paths, is_file, strict=True)]
+    if located_paths == paths:
+        return rows
+    arrays = [cells.field("bytes"), pyarrow.array(located_paths, pyarrow.string())]
+    cells = pyarrow.StructArray.from_arrays(arrays, ["bytes", "path"])
+    rows = rows.add_column(LOCATED, cells, feature=feature).remove_columns(column)
+    return rows.rename_column(LOCATED, column)
+
+
+def check_column(rows, flag: str, column: str) -> None:
+    """Raises InputError: a table without the column that a flag names."""
+    if column not in rows.column_names:
+        found = ", ".join(rows.column_names)
+        raise InputError(f"The table has no column {column!r}; found {found}; name one by --{flag}.")
 
 
 def labelled_rows(rows, column: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from training.finetuning.arguments import FREE_ON_RESUME, FineTuningArguments
 from training.finetuning.batches import make_targets
 from training.models.loading import load_encoder
 from training.models.output_store import weights_hash
-from training.runtime.checkpoints import PICTURE_SIZES
+from training.runtime.checkpoints import IMAGE_SIZES
 from training.runtime.errors import InputError
 
 
@@ -55,7 +55,7 @@ def fixed_settings(accelerator, arguments: dict, faces: LabelledFaces, run: Fine
         "dataset_fingerprint": faces.train.fingerprint(),
         "eval_dataset_fingerprint": faces.evaluation.fingerprint(),
         "labels_fingerprint": hashlib.sha256(labels).hexdigest()[:16],
-        PICTURE_SIZES: faces.train.picture_sizes() + faces.evaluation.picture_sizes(),
+        IMAGE_SIZES: faces.train.image_sizes() + faces.evaluation.image_sizes(),
         "num_processes": accelerator.num_processes,
         "global_batch_size": batch_size,
         "teacher_sha256": weights_hash(teacher) if teacher is not None else None,

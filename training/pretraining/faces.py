@@ -6,6 +6,7 @@ import numpy as np
 
 from training.data.expressions import match_labels
 from training.data.faces import DatasetArguments, evenly, open_faces
+from training.data.split_checks import check_several_classes
 from training.data.streams import open_stream
 from training.pretraining.arguments import PretrainingArguments
 
@@ -24,6 +25,7 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
     if run.monitor_dataset != data.dataset:  # it may have another format
         data = replace(data, data_format="auto")
     bank = open_faces(data, run.monitor_dataset, "train", with_labels=True)
+    check_several_classes(bank)
     queries = open_faces(data, run.monitor_dataset, "validation", with_labels=True)
     queries.labels = match_labels(queries.class_names, queries.labels, bank.class_names)
     return bank.select(np.array(evenly(len(bank), run.monitor_images))), queries

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from training.pretraining.arguments import FIXED_ON_RESUME, PretrainingArguments
-from training.runtime.checkpoints import PICTURE_SIZES
+from training.runtime.checkpoints import IMAGE_SIZES
 from training.runtime.errors import InputError
 from training.runtime.training_run import TrainingRun
 
@@ -22,7 +22,7 @@ def fixed_settings(accelerator, config, processor, faces, run: PretrainingArgume
     return {
         "config": describe_config(config),
         "dataset_fingerprint": faces.fingerprint(),
-        PICTURE_SIZES: faces.picture_sizes(),
+        IMAGE_SIZES: faces.image_sizes(),
         "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
         **{name: getattr(run, name) for name in FIXED_ON_RESUME},
         "gradient_accumulation_steps": accumulation,

@@ -188,7 +188,7 @@ class FrozenEncoder:
 
     def write_run(self, folder: Path, method: str, **settings) -> None:
         """Writes run.json when a run starts, with the lineage of its weights. settings: of this run, such as `seed`."""
-        from training.data.description import describe_data
+        from training.data.formats import describe_data
         from training.runtime.lineage import make_lineage
         from training.runtime.run_folder import versions, write_json
 

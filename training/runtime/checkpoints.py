@@ -18,7 +18,7 @@ from training.runtime.errors import InputError
 from training.runtime.run_folder import flush, share_weights, write_json
 
 CHECKPOINTS = "checkpoints"
-PICTURE_SIZES = "picture_sizes"  # of a checkpoint; see `Faces.picture_sizes`
+IMAGE_SIZES = "picture_sizes"  # of a checkpoint, under the name that it always had; see `Faces.image_sizes`
 DEFAULT = "(the default)"  # of a field that a config leaves out
 # What makes the batch of a process.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
@@ -135,10 +135,10 @@ def load_checkpoint(
     from safetensors.torch import load_file
 
     state = json.loads((folder / "training_state.json").read_text(encoding="utf-8"))
-    free = {"num_processes", "global_batch_size", PICTURE_SIZES}
+    free = {"num_processes", "global_batch_size", IMAGE_SIZES}
     if state.get("num_processes") != expected.get("num_processes"):
         free |= set(BATCH) if state.get("global_batch_size") == expected["global_batch_size"] else set()
-    check_image_sizes(folder, state.get(PICTURE_SIZES), expected.get(PICTURE_SIZES), max_bad_images)
+    check_image_sizes(folder, state.get(IMAGE_SIZES), expected.get(IMAGE_SIZES), max_bad_images)
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
         default = (defaults or {}).get(name)
         found, value = (with_defaults(settings, default) for settings in (state.get(name, default), value))

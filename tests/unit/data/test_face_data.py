@@ -15,7 +15,7 @@ from tests import official_layouts as layouts
 from training.data.drawn_faces import make_dataset, write_image_folder
 from training.data.expressions import EXPRESSIONS
 from training.data.faces import DatasetArguments, image_faces, open_faces
-from training.data.ferplus_votes import FERPLUS_TAGS
+from training.data.ferplus import FERPLUS_TAGS
 from training.data.formats import guess_format
 from training.data.images import BadImage
 from training.data.split_checks import check_apart, open_both
@@ -149,7 +149,7 @@ def test_parquet_with_labels(tmp_path):
 def test_ferplus_parquet_is_recognised_and_its_repeats_are_left_out(tmp_path):
     write_ferplus(tmp_path)
     assert guess_format(tmp_path, str(tmp_path)) == "ferplus"
-    assert len(faces_of(tmp_path, with_labels=False)) == 11  # row 0 equals a validation picture
+    assert len(faces_of(tmp_path, with_labels=False)) == 11  # row 0 equals a validation image
     train, validation = faces_of(tmp_path), faces_of(tmp_path, "validation")
     assert len(train) == 10  # nor row 1, without a majority
     assert train.class_names == EXPRESSIONS
@@ -274,7 +274,7 @@ def test_boxes_are_part_of_the_faces_identity_and_a_wrong_one_is_a_bad_image(tmp
     assert faces.image(1).size == (48, 48)
 
 
-def test_gray_rgba_16_bit_and_turned_pictures(tmp_path):
+def test_gray_rgba_16_bit_and_turned_images(tmp_path):
     root = layouts.write_affectnet_lists(tmp_path)
     files = sorted((root / "Manually_Annotated_Images").rglob("test_happiness_*.jpg"))
     files += sorted((root / "Manually_Annotated_Images").rglob("test_sadness_*.jpg"))
@@ -294,7 +294,7 @@ def test_gray_rgba_16_bit_and_turned_pictures(tmp_path):
         np.testing.assert_array_equal(pictures[str(file)], expected)
 
 
-def test_a_turned_picture_is_turned_once_on_every_road(tmp_path):
+def test_a_turned_image_is_turned_once_on_every_road(tmp_path):
     upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8))
     processor = SimFLEImageProcessor(size=24)
     expected = processor(upright, return_tensors="np")["pixel_values"]
@@ -357,10 +357,10 @@ def test_unlabelled_rows_of_a_class_label_column_are_no_class(tmp_path, missing)
         faces_of(tmp_path)
 
 
-def test_a_table_may_lack_a_picture(tmp_path):
+def test_a_table_may_lack_a_image(tmp_path):
     cells = [{"bytes": png(0), "path": None}, None, {"bytes": None, "path": None}]
     faces = faces_of(write_table(tmp_path / "set" / "train.parquet", image=cells, label=["a", "b", "a"]))
-    assert len(faces.fingerprint()) == 16 and faces.picture_sizes() == []
+    assert len(faces.fingerprint()) == 16 and faces.image_sizes() == []
     for index in (1, 2):
         with pytest.raises(BadImage, match=f"row {index} of .* has no image"):
             faces.image(index)
@@ -390,7 +390,7 @@ def test_tables_that_cannot_be_used_are_named(folder, tmp_path):
     assert len(faces_of(votes)) == 4
 
 
-def test_a_broken_ferplus_picture_is_named_where_it_is_used(tmp_path):
+def test_a_broken_ferplus_image_is_named_where_it_is_used(tmp_path):
     import datasets
 
     write_ferplus(tmp_path)
@@ -454,7 +454,7 @@ def test_a_dangling_link_is_a_bad_image_and_no_file_of_another_kind_is_one(folde
     lost = [index for index in range(17) if not is_readable(faces, index)]
     assert [Path(faces.name(index)).name for index in lost] == ["lost.png"]
     assert len(faces_of(tmp_path / "set", with_labels=False)) == 17
-    assert len(faces.fingerprint()) == 16 and faces.picture_sizes().count(-1) == 1
+    assert len(faces.fingerprint()) == 16 and faces.image_sizes().count(-1) == 1
 
 
 def test_a_name_that_is_no_utf_8_is_named(tmp_path):
@@ -465,7 +465,7 @@ def test_a_name_that_is_no_utf_8_is_named(tmp_path):
         faces_of(tmp_path, with_labels=False)
 
 
-def test_only_the_pictures_column_is_read_with_a_picture(tmp_path):
+def test_only_the_images_column_is_read_with_a_image(tmp_path):
     import datasets
 
     kinds = {"image": datasets.Image(), "scene": datasets.Image(), "label": datasets.Value("string")}

@@ -22,7 +22,7 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 def turned_face(angle, distance, centre, size=(300, 260)):
-    """A white picture with a red left eye, green right eye and blue mouth, and the five landmarks."""
+    """A white image with a red left eye, green right eye and blue mouth, and the five landmarks."""
     across = np.array([math.cos(angle), math.sin(angle)])
     down = np.array([-across[1], across[0]])
     eyes = np.array(centre, float)
@@ -73,7 +73,7 @@ def test_a_box_and_its_margin():
     wide = np.asarray(cut_square(image, square_of_box([10, 5, 30, 25]), 40, margin=0.5))
     assert tuple(wide[20, 20]) == RED
     assert tuple(wide[20, 2]) == BLUE
-    assert tuple(wide[1, 20]) == OUTSIDE  # above the picture
+    assert tuple(wide[1, 20]) == OUTSIDE  # above the image
     assert square_of_box([0, 0, 10, 20]).side == 20
     assert Square(np.array([10.0, 12.0]), 8.0).box() == [6, 8, 14, 16]
 
@@ -85,7 +85,7 @@ def test_shrinking_is_antialiased():
     assert np.abs(small[2:-2, 2:-2].astype(int) - 127).max() < 12
 
 
-def test_crop_box_keeps_to_the_picture():
+def test_crop_box_keeps_to_the_image():
     image = Image.new("RGB", (40, 30))
     assert crop_box(image, [-5, -5, 20, 10]).size == (20, 10)
     assert crop_box(image, [30, 20, 90, 90]).size == (10, 10)

@@ -9,13 +9,12 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests import official_layouts as layouts
 from tests.real_data import FOLDER, needs_real_faces
 from training.data import affectnet, class_folders, ferplus, rafdb, sfew
 from training.data.expressions import EXPRESSIONS, expression_names, match_labels
-from training.data.ferplus_votes import FERPLUS_TAGS, ferplus_majority, ferplus_probability
+from training.data.ferplus import FERPLUS_TAGS, ferplus_majority, ferplus_probability
 from training.data.splits import held_out
 
 
@@ -111,12 +110,8 @@ def test_affectnet_lists(lists, num_classes):
     assert len(found["train"]) + len(found["validation"]) == layouts.NUM_TRAIN * num_classes
     assert len(found["test"]) == layouts.NUM_TEST * num_classes
     row = found["test"][0]
-    assert row["image"].size == (layouts.SIZE, layouts.SIZE)  # the box, not the larger picture
-    with Image.open(lists / "Manually_Annotated_Images" / row["name"]) as picture:
-        face = np.asarray(picture.crop((30, 20, 78, 68)))
-    np.testing.assert_array_equal(np.asarray(row["image"]), face)
-    np.testing.assert_array_equal(np.asarray(found["test"]["image"][0]), face)
-    assert (row["valence"], row["arousal"]) == (0.25, -0.5)
+    assert row["image"].size == layouts.SCENE_SIZE
+    assert row["box"] == [30, 20, 78, 68]
     _, landmarks = layouts.scene(layouts.drawn("test", "neutral", 0))
     np.testing.assert_allclose(row["landmarks"], landmarks, atol=0.01)
     assert "landmarks" not in affectnet.load(lists, details=False)["test"].column_names
@@ -136,7 +131,7 @@ def test_affectnet_sets(tmp_path):
         assert order[int(name.split(".")[0])] == label
     assert len(found["train"]) + len(found["validation"]) == len(order)
     row = found["test"][3]
-    assert (row["name"], row["valence"], row["arousal"], len(row["landmarks"])) == ("3.jpg", 0.25, -0.5, 68)
+    assert (row["name"], len(row["landmarks"])) == ("3.jpg", 68)
     assert len(affectnet.load(root, num_classes=7)["test"]) == 7 * layouts.NUM_TEST
     (root / "train_set" / "annotations" / "5_exp.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of the 80 files that .*images asks for are missing.*5_exp\.npy"):
@@ -166,16 +161,16 @@ def test_rafdb(tmp_path, images):
     row = found["test"][0]
     if images == "original":
         left, top, right, bottom = row["box"]
-        assert right - left == bottom - top == row["image"].width
+        assert right - left == bottom - top
         eyes = np.array(row["landmarks"])[:2].mean(0)
         assert left < eyes[0] < right and top < eyes[1] < (top + bottom) / 2
 
 
-def test_rafdb_prefers_aligned_and_takes_what_it_is_told(tmp_path):
+def test_rafdb_prefers_aligned_images_unless_landmarks_are_needed(tmp_path):
     layouts.write_rafdb(tmp_path, "original")
     layouts.write_rafdb(tmp_path, "aligned")
     assert "box" not in rafdb.load(tmp_path)["test"].column_names
-    assert "box" in rafdb.load(tmp_path, images="original")["test"].column_names
+    assert "box" in rafdb.load(tmp_path, details=True)["test"].column_names
 
 
 @pytest.mark.parametrize("write", [layouts.write_ferplus_csv, layouts.write_ferplus_parquet])
@@ -215,12 +210,12 @@ def rewrite(path, change):
         ("fer2013.csv", lambda rows: rows[3].__setitem__(1, "1 2 3"), "line 4: 3 pixels are no square"),
         ("fer2013new.csv", lambda rows: rows[3].__setitem__(4, "x"), "line 4: the ten counts of votes are not all"),
         ("fer2013new.csv", lambda rows: rows[0].__setitem__(4, "joy"), "has no column surprise; found Usage"),
-        ("fer2013new.csv", lambda rows: rows[5].__delitem__(slice(1, None)), r"fer2013new\.csv line 6 ends early"),
         (
-            "fer2013.csv",
-            lambda rows: rows[3].__setitem__(1, "1" * 200_000),
-            r"fer2013\.csv cannot be read \(field",
+            "fer2013new.csv",
+            lambda rows: rows[5].__delitem__(slice(1, None)),
+            "line 6: the ten counts of votes",
         ),
+        ("fer2013.csv", lambda rows: rows[3].append("9"), r"fer2013\.csv cannot be read \(.* line 4, saw 4"),
     ],
 )
 def test_ferplus_files_that_do_not_fit(tmp_path, name, change, message):
@@ -408,13 +403,9 @@ def test_lines_that_are_not_the_owners(tmp_path, lists):
     (raf / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg 5\nvalid_1.jpg 1\n")
     with pytest.raises(ValueError, match=r"line 2: 'valid_1\.jpg 1' is not like 'train_00001\.jpg 5'"):
         rafdb.load(raf)
-    with pytest.raises(ValueError, match="num_classes=6 must be 8 or 7"):
-        affectnet.load(lists, num_classes=6)
-    with pytest.raises(ValueError, match="protocol='all' is not known; use majority or probability"):
-        ferplus.load(tmp_path, protocol="all")
 
 
-@pytest.mark.slow  # hashes 28,000 pictures
+@pytest.mark.slow  # hashes 28,000 images
 @needs_real_faces
 def test_counts_of_the_real_files(capsys):
     labelled = ferplus.load(FOLDER / "ferplus")
@@ -422,7 +413,7 @@ def test_counts_of_the_real_files(capsys):
     everything = ferplus.load(FOLDER / "ferplus", splits=["train"], with_labels=False)["train"]
     assert len(validation) == 3191
     assert 0 < sum(validation["repeats_training"]) < 279
-    assert len(everything) == 28558 - 340  # without those that equal a validation picture
+    assert len(everything) == 28558 - 340  # without those that equal a validation image
     assert 24700 < len(train) < 25045
     np.testing.assert_allclose(np.sum(train["soft_label"][:], 1), 1, rtol=1e-6)
     assert capsys.readouterr().err.count("as its authors count") == 2

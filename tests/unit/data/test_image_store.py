@@ -1,5 +1,5 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""Pictures decoded once: equal pixels, bad pictures still named, another data set never met."""
+"""Images decoded once: equal pixels, bad images still named, another data set never met."""
 
 import os
 
@@ -74,7 +74,7 @@ def test_a_changed_file_or_another_side_makes_another_store(folder):
     assert key != store_key(image_faces([folder]), 64)
 
 
-def test_missing_pictures_have_a_key_too(tmp_path):
+def test_missing_images_have_a_key_too(tmp_path):
     cells = [None, {"bytes": None, "path": str(tmp_path / "a.png")}]
     rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
     faces = Faces(rows.cast_column("image", datasets.Image(decode=False)), "image")
@@ -110,7 +110,7 @@ def test_views_from_the_store_and_from_the_device_are_the_same(folder, tmp_path)
         assert feeds[0][name].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_pictures_of_several_sizes_stay_off_the_device(folder, tmp_path):
+def test_images_of_several_sizes_stay_off_the_device(folder, tmp_path):
     Image.new("RGB", (30, 40)).save(folder / "narrow.png")
     stored = store_faces(image_faces([folder]), tmp_path / "cache", 64, 0)
     assert stored.on_device(torch.device("cpu")) is None

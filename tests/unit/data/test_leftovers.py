@@ -9,6 +9,8 @@ from PIL import Image
 from training.data import DatasetArguments, facts_of, open_both, open_faces
 from training.data.formats import DATA_SETS
 from training.data.image_files import list_images
+from training.pretraining.arguments import PretrainingArguments
+from training.pretraining.faces import open_monitored
 
 
 def save_image(path, color=0):
@@ -56,6 +58,8 @@ def test_a_training_set_of_one_expression_is_refused(tmp_path):
         save_image(tmp_path / "validation" / "fear" / f"{number}.png", 9 + number)
     with pytest.raises(ValueError, match="training images of a single class, 'fear'"):
         open_both(DatasetArguments(dataset=str(tmp_path)), None, "validation")
+    with pytest.raises(ValueError, match="training images of a single class, 'fear'"):
+        open_monitored(DatasetArguments(), PretrainingArguments(monitor_dataset=str(tmp_path)))
 
 
 def test_every_owners_set_says_its_terms():

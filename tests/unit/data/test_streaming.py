@@ -1,5 +1,5 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""Streams: every picture once an epoch, over processes and after a resume; Parquet and WebDataset; errors."""
+"""Streams: every image once an epoch, over processes and after a resume; Parquet and WebDataset; errors."""
 
 import io
 import json
@@ -59,7 +59,7 @@ def sample(faces, num_processes=1, rank=0, batch_size=4, accumulation=1, first=0
     return [[(e, p, cell["bytes"]) for e, p, cell in batch] for batch in StreamSampler(faces, steps, 16)]
 
 
-def test_every_picture_once_an_epoch_in_an_order_of_its_own(parquet):
+def test_every_image_once_an_epoch_in_an_order_of_its_own(parquet):
     faces = open_stream(DatasetArguments(), str(parquet), "train")
     assert len(faces) == 48
     batches = sample(faces)
@@ -103,7 +103,7 @@ def test_what_is_wrong_is_said(tmp_path, parquet):
         open_stream(DatasetArguments(data_format="ferplus"), str(parquet), "train")
 
 
-def test_a_stream_of_ferplus_would_take_validation_pictures(tmp_path):
+def test_a_stream_of_ferplus_would_take_validation_images(tmp_path):
     layouts.write_ferplus_parquet(tmp_path)
     with pytest.raises(ValueError, match="looks like FER"):
         open_stream(DatasetArguments(), str(tmp_path), "train")
@@ -129,7 +129,7 @@ def test_pretraining_from_a_stream_resumes_bit_for_bit(parquet, pretraining_flag
 
 
 def write_sixteen(path, bad):
-    """A Parquet file of the bad cells first, then of readable pictures without names, 16 in all."""
+    """A Parquet file of the bad cells first, then of readable images without names, 16 in all."""
     cells = list(bad)
     for value in range(16 - len(bad)):
         buffer = io.BytesIO()
@@ -140,7 +140,7 @@ def write_sixteen(path, bad):
     return path
 
 
-def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path, capsys):
+def test_an_unreadable_image_of_a_stream_is_named(pretraining_flags, tmp_path, capsys):
     shard = write_sixteen(tmp_path / "train.parquet", [{"bytes": b"no image", "path": "bad.png"}])
     flags = [*pretraining_flags, "--dataset", str(shard), "--streaming", "true"]
     pretrain.main([*flags, "--max_bad_images", "1", "--output_dir", str(tmp_path / "o")])
@@ -149,8 +149,8 @@ def test_an_unreadable_picture_of_a_stream_is_named(pretraining_flags, tmp_path,
     assert len(state["bad_images"]) == 1
 
 
-def test_a_bad_picture_of_a_stream_counts_once_and_others_beside_it(pretraining_flags, tmp_path, capsys):
-    """Three epochs, two bad pictures without names: known by their bytes."""
+def test_a_bad_image_of_a_stream_counts_once_and_others_beside_it(pretraining_flags, tmp_path, capsys):
+    """Three epochs, two bad images without names: known by their bytes."""
     bad = [{"bytes": content, "path": None} for content in (b"no image", b"nor this")]
     shard = write_sixteen(tmp_path / "train.parquet", bad)
     flags = [*pretraining_flags, "--dataset", str(shard), "--streaming", "true"]
@@ -159,7 +159,7 @@ def test_a_bad_picture_of_a_stream_counts_once_and_others_beside_it(pretraining_
     assert capsys.readouterr().err.count("bad image ") == 2
 
 
-def test_a_row_without_a_picture_is_a_bad_image(tmp_path):
+def test_a_row_without_a_image_is_a_bad_image(tmp_path):
     cells = [{"bytes": b"no image", "path": "a.png"}, None]
     rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
     rows.to_parquet(tmp_path / "train.parquet")
@@ -177,7 +177,9 @@ def test_a_shard_that_is_cut_off_is_a_sentence(name, webdataset, pretraining_fla
     ending = "parquet" if name == "parquet" else "tar"
     (tmp_path / f"train-0.{ending}").write_bytes(content.get(name, bytes(range(256)) * 8))
     flags = [*pretraining_flags, "--dataset", str(tmp_path), "--streaming", "true", "--num_images", "20"]
-    with pytest.raises(ValueError, match=r"shard is cut off or damaged"):
+    with pytest.raises(
+        ValueError, match=r"shard is cut off or damaged|train-0\.\w+ cannot be read, .* get the damaged"
+    ):
         pretrain.main([*flags, "--output_dir", str(tmp_path / "o")])
 
 

@@ -16,7 +16,7 @@ def test_a_face_depends_on_its_arguments_alone():
     assert first.expression == EXPRESSIONS[5] == other_seed.expression
 
 
-def test_faces_have_landmarks_in_ibug_order_inside_the_picture():
+def test_faces_have_landmarks_in_ibug_order_inside_the_image():
     for face in draw_faces(64, seed=0, size=48):
         points = face.landmarks
         assert face.image.size == (48, 48)

@@ -37,7 +37,7 @@ def to_array(image):
 
 
 def apply_view(image, view, size):
-    """One view of one picture by the batched code: (3, size, size)."""
+    """One view of one image by the batched code: (3, size, size)."""
     return apply_views(torch.from_numpy(np.array(image))[None], stack_views([view]), size)[0].numpy()
 
 
@@ -77,7 +77,7 @@ def test_another_range_of_the_blur_leaves_the_other_draws_alone():
 
 
 @pytest.mark.parametrize("height,width", [(1, 1), (1, 300), (300, 1), (2, 3), (48, 48)])
-def test_crop_lies_in_the_picture_whatever_its_size(height, width):
+def test_crop_lies_in_the_image_whatever_its_size(height, width):
     for index in range(200):
         top, left, crop_height, crop_width = draw_crop(view_generator(0, 0, index, 1), height, width)
         assert crop_height >= 1
@@ -167,7 +167,7 @@ def test_blur_is_a_gaussian_with_reflect_padding(sigma):
 
 
 @pytest.mark.parametrize("size,sides", [(64, (48, 48)), (96, (48, 48)), (224, (180, 256))])
-def test_batched_views_replay_pillows_operations_picture_by_picture(size, sides):
+def test_batched_views_replay_pillows_operations_image_by_image(size, sides):
     """
     The drawn parameters through Pillow's operations, one picture at a time, agree with the batch. Pillow cuts to 8 bits
     after every operation and turns the hue in 8 bits: measured on drawn faces, a mean difference of 1.25 of an 8-bit
@@ -185,7 +185,7 @@ def test_batched_views_replay_pillows_operations_picture_by_picture(size, sides)
     assert difference[plain].max() < 0.5
 
 
-def test_pictures_of_several_sizes_share_a_batch():
+def test_images_of_several_sizes_share_a_batch():
     pictures = [picture(40, 30), picture(9, 55), picture(1, 1), picture(30, 30)]
     views = [draw_view(view_generator(3, 0, i, 1), p.height, p.width) for i, p in enumerate(pictures)]
     together = apply_views(pad_pictures([np.asarray(p) for p in pictures]), stack_views(views), 32)

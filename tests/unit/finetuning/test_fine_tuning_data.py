@@ -8,7 +8,7 @@ from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor
 from training.data.faces import Faces as OpenedFaces
-from training.data.faces import rows_of_paths
+from training.data.rows import rows_of_paths
 from training.finetuning.batches import (
     Augmentation,
     AugmentedFaces,
