@@ -8,6 +8,9 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from training.data.face_squares import cut_square, square_of_box, square_of_landmarks
 from training.data.formats import guess_format, load_data_set
 from training.data.images import BadImage, BadImages, read_image
 from training.data.splits import SPLITS
@@ -144,31 +147,27 @@ def target_paths(rows, folder: Path, class_names: list[str]) -> list[Path]:
 
 def write_face(rows, index: int, target: Path, arguments: PreparationArguments) -> str:
     """Cuts and writes one row's face. Returns the sentence about a bad image, "" for a good one."""
+    row = rows[index]
+    name = row["image"]["path"] or str(target)
     try:
-        face = cut_face(rows[index], target, arguments.size, arguments.margin)
+        face = cut_face(row, read_image(row["image"], name), arguments.size, arguments.margin)
     except BadImage as error:
         return str(error)
+    except InputError as error:  # landmarks or a box that do not fit the image
+        return f"{name}: {error}"
     with replaced(target) as temporary:
         face.save(temporary, format="PNG")
     return ""
 
 
-def cut_face(row: dict, target: Path, size: int, margin: float):
-    """One row's face as a (size, size) RGB image. Raises BadImage, which names the image."""
-    import numpy as np
-
+def cut_face(row: dict, image, size: int, margin: float):
+    """The row's face as a (size, size) RGB image, by its landmarks, else by its box, else the whole image."""
     from modeling_simfle.image_processing_simfle import resize_face
-    from training.data.face_squares import cut_square, square_of_box, square_of_landmarks
 
-    name = row["image"]["path"] or str(target)
-    image = read_image(row["image"], name)
-    try:
-        if row.get("landmarks") is not None:
-            return cut_square(image, square_of_landmarks(np.array(row["landmarks"])), size, margin)
-        if row.get("box") is not None:
-            return cut_square(image, square_of_box(row["box"]), size, margin)
-    except InputError as error:
-        raise BadImage(f"{name}: {error}") from error
+    if row.get("landmarks") is not None:
+        return cut_square(image, square_of_landmarks(np.array(row["landmarks"])), size, margin)
+    if row.get("box") is not None:
+        return cut_square(image, square_of_box(row["box"]), size, margin)
     return resize_face(image, size)
 
 

@@ -91,8 +91,7 @@ def read_list(file: Path, wanted: str, class_names) -> dict[str, list]:
 def read_five_points(path: Path) -> tuple[np.ndarray, list[int]]:
     """The first five lines, x and y each, as (5, 2) float32 pixels, and the box of their face's square."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()[:5]
-        points = np.array([[float(word) for word in line.split()] for line in lines], np.float32).reshape(5, 2)
+        points = np.loadtxt(path, np.float32, max_rows=5, encoding="utf-8-sig").reshape(5, 2)
     except ValueError as error:
         raise InputError(f"{path}: the first five lines are not x and y of five landmarks ({error}).") from error
     try:
