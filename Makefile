@@ -14,7 +14,8 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,dev]'
 	touch $@
 
-# Draws faces, pretrains on them, probes, reconstructs and classifies: 3 to 5 minutes on two quiet CPU cores.
+# Classifies a photograph; then draws faces, pretrains on them, probes, reconstructs and classifies: minutes on two CPU
+# cores.
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 bash training/demo.sh --output demo_output
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The whole way on faces drawn by code: draw, pretrain, probe, reconstruct, classify. `make demo` runs this file.
+# A photograph, then the whole way on faces drawn by code: draw, pretrain, probe, reconstruct, classify. `make demo` runs
+# this file.
 #
 #     bash training/demo.sh [--output FOLDER] [--count FACES] [--epochs N]
 #
@@ -46,6 +47,11 @@ run() {
 
 model_config=training/recipes/demo_64px.json
 published=hub_cards/simfle-resnet18-ferplus
+
+step "Find the face in a photograph (NASA, public domain), name its expression, and draw both into a copy"
+run python -c "from skimage import data, io; io.imsave('$output/photo.jpg', data.astronaut())"
+run python -m simfle "$output/photo.jpg" --model $published --annotate "$output/annotated"
+echo "the copy: $output/annotated/photo.jpg"
 
 step "Draw $count faces for training, 200 others for validation, and 8 for the end"
 run python -m training.data.drawn_faces "$output/faces/train" --count "$count" --size 64 --seed 0

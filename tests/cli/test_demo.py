@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 
 from tests.new_process import ROOT
 
@@ -28,9 +29,13 @@ def test_demo_runs_end_to_end_and_again_over_its_own_folder(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (folder / "earlier").exists()
     assert (folder / "reconstructions.png").is_file()
+    with Image.open(folder / "annotated" / "photo.jpg") as copy, Image.open(folder / "photo.jpg") as photo:
+        assert copy.size == photo.size
+        assert ImageChops.difference(copy, photo).crop((178, 63, 268, 176)).getbbox()  # the box is drawn
+    assert done.stdout.index("happiness") < done.stdout.index("training.data.drawn_faces")
     printed = [line.removeprefix("$ ") for line in done.stdout.splitlines() if line.startswith("$ ")]
     assert printed == (folder / "commands.txt").read_text().splitlines()
-    assert len(printed) == 10
+    assert len(printed) == 12
     assert done.stdout.count("'score'") == 6  # three likeliest expressions, of two models
 
 

@@ -20,6 +20,7 @@ from training.runtime import arguments as script_arguments
 PLACES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "hub_cards/*/README.md", "training/recipes/*.yaml")
 SHELL_FILES = ("training/benchmarks/*.sh", "training/demo.sh")
 COMMAND = re.compile(r"(?:python|torchrun|launch)\b[^\n`]*? (training/[\w/]+\.py|-m training[\w.]+)([^\n`]*)")
+SIMFLE = re.compile(r"^`?simfle ((?:[\w/]+|--)[^\n`]*)", re.MULTILINE)
 RECORDER = """#!/bin/sh
 exec "$REAL_PYTHON" -c 'import json, os, sys
 with open(os.environ["RECORD"], "a") as file:
@@ -38,7 +39,8 @@ def written_commands():
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".yaml":
             text = re.sub(r"^# ?", "", text, flags=re.MULTILINE)
-        for script, rest in COMMAND.findall(text.replace("\\\n", " ")):
+        text = text.replace("\\\n", " ")
+        for script, rest in [*COMMAND.findall(text), *(("simfle.__main__", words) for words in SIMFLE.findall(text))]:
             if rest:  # else a script is only named
                 yield path.relative_to(ROOT).as_posix(), script.removeprefix("-m "), shlex.split(rest, comments=True)
 
@@ -65,7 +67,8 @@ def run_commands(folder):
             words = json.loads(line)
             if words[0] != "-c":
                 place = 1 if words[0] == "-m" else 0
-                yield path.relative_to(ROOT).as_posix(), words[place], words[place + 1 :]
+                script = {"simfle": "simfle.__main__"}.get(words[place], words[place])
+                yield path.relative_to(ROOT).as_posix(), script, words[place + 1 :]
 
 
 def parse_only(kinds, argv, description=None, positionals=()):
@@ -92,7 +95,7 @@ def parse(monkeypatch):
 
     def parse(script, words):
         module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
-        if hasattr(module, "parse_arguments"):
+        if hasattr(module, "parse_arguments") and script != "simfle.__main__":
             monkeypatch.setattr(module, "parse_arguments", parse_only)
         with pytest.raises(Parsed):
             module.main(words)
