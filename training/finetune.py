@@ -4,7 +4,7 @@ Fine-tunes an encoder and a classifier on labelled faces; without --model it is 
     python training/finetune.py --model RUN --dataset FACES --output_dir OUT          (or: accelerate launch ...)
 
 SGD with Nesterov momentum, warm-up and cosine by step. The epoch is chosen on --eval_split, a validation split, after
-every epoch (`choices` in metrics.json counts them), without the pictures that repeat training ones where those are
+every epoch (`choices` in metrics.json counts them), without the images that repeat training ones where those are
 known: report a test split by evaluate_classifier.py, once. The output folder's model is the best epoch's;
 --resume_from_checkpoint latest goes on after the last whole epoch, and leaves a finished run as it is.
 """
@@ -53,8 +53,7 @@ def main(argv=None) -> None:
 def build(line: CommandLine, accelerator, folder, splits):
     """The run, at the epoch that it goes on from."""
     from training.finetuning.loop import FineTuning
-    from training.finetuning.setup import LabelledFaces, fixed_settings, make_classifier
-    from training.finetuning.teacher import load_teacher
+    from training.finetuning.setup import LabelledFaces, fixed_settings, load_teacher, make_classifier
     from training.runtime.training_run import TrainingRun
 
     data, model_arguments, processor_arguments, run = line.dataclasses
@@ -71,15 +70,16 @@ def build(line: CommandLine, accelerator, folder, splits):
 def record(line: CommandLine, tuning):
     """The record of the run, for run.json."""
     from training.data.formats import describe_data
-    from training.runtime.accelerator import describe_accelerator
     from training.runtime.run_record import make_record
 
     data, model, _, run = line.dataclasses
-    fixed = tuning.training.fixed
+    fixed, accelerator = tuning.training.fixed, tuning.accelerator
     settings = {
         "dataset_fingerprint": {"train": fixed["dataset_fingerprint"], "eval": fixed["eval_dataset_fingerprint"]},
         "global_batch_size": fixed["global_batch_size"],
-        **describe_accelerator(tuning.accelerator),
+        "num_processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "device": accelerator.device.type,
         **({"teacher_sha256": fixed["teacher_sha256"]} if fixed["teacher_sha256"] else {}),
     }
     method = "fine-tuning" if model.model else "supervised from scratch"

@@ -22,7 +22,7 @@ def main(argv=None) -> int:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, PretrainingArguments, HubArguments)
     data, model, processor, run, hub = parse_arguments(kinds, argv, __doc__)
     line = read_command_line("pretrain", argv, (data, model, processor, run))
-    from training.pretraining.devices import open_devices
+    from training.pretraining.setup import open_devices
     from training.runtime.resources import keep_freed_memory
     from training.runtime.training_run import RunFolder, open_run_folder
 
@@ -53,7 +53,7 @@ class Inputs:
     """What the flags name: the faces, the model's config and the image processor."""
 
     def __init__(self, line: CommandLine):
-        from training.pretraining.faces import open_monitored, open_training_faces
+        from training.pretraining.setup import open_monitored, open_training_faces
 
         self.line = line
         self.data, self.model, processor, self.run = line.dataclasses
@@ -66,9 +66,8 @@ class Inputs:
         """The loop of the run, and the run in its folder, at the step that it goes on from."""
         from training.pretraining.batches import make_feeder, make_sampler
         from training.pretraining.loop import PretrainingLoop
-        from training.pretraining.model import make_model_and_optimizer
         from training.pretraining.monitor import Monitor
-        from training.pretraining.resume import fixed_settings, resume
+        from training.pretraining.setup import fixed_settings, make_model_and_optimizer, resume
         from training.pretraining.step_guard import StepGuard
         from training.runtime.training_run import TrainingRun
 

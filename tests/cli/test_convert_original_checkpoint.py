@@ -13,6 +13,7 @@ from tests.oracle import ONLINE, TEST_SIZES, Sizes, checkpoint_shapes, is_parame
 from tests.original_format import config_fields, write_checkpoint
 from training import convert_original_checkpoint as converter
 from training.models.original_names import original_name
+from training.runtime.errors import InputError
 from training.runtime.lineage import read_lineage
 
 CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
@@ -208,7 +209,7 @@ def test_tensors_that_are_no_model(files, tmp_path, content, sentence):
 
 def test_other_bad_input(files, tmp_path, script):
     file, config, _ = files
-    with pytest.raises(FileNotFoundError, match="does not exist; give a checkpoint file"):
+    with pytest.raises(InputError, match="does not exist; give a checkpoint file"):
         convert(tmp_path / "none", tmp_path / "out", config)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()

@@ -217,7 +217,7 @@ def test_batches_without_two_readable_pictures_are_skipped(flags, readable, tmp_
     more = ["--dataset", tmp_path / "faces", "--per_device_train_batch_size", 4, "--max_bad_images", 7]
     more += ["--output_dir", tmp_path / "run", "--num_train_epochs", 2]
     if readable == 1:
-        with pytest.raises(ValueError, match="no batch of epoch 1 had two pictures that can be read"):
+        with pytest.raises(ValueError, match="no batch of epoch 1 had two images that can be read"):
             call(*flags, *more)
         return
     call(*flags, *more)
@@ -265,7 +265,7 @@ def test_a_class_missing_from_validation_and_an_unreadable_picture(flags, faces,
 @pytest.mark.parametrize(
     "more,sentence",
     [
-        (["--labels", "soft"], "has one label a picture and no votes; use --labels hard"),
+        (["--labels", "soft"], "has one label an image and no votes; use --labels hard"),
         (["--per_device_train_batch_size", 49], "has 48 images, fewer than one batch of 49"),
         (["--per_device_train_batch_size", 1], "BatchNorm needs at least 2 images"),
         (["--early_epochs", 1], "--early_epochs 1 needs --early_view_size"),
@@ -286,7 +286,7 @@ def test_recipes_are_read(path):
 
 
 def test_layer_decay_and_weight_decay_by_parameter():
-    from training.finetuning.optimizer import make_optimizer
+    from training.finetuning.setup import make_optimizer
 
     model = SimFLEForImageClassification(tiny_config())
     run = finetune.FineTuningArguments(layer_decay=0.5, weight_decay=0.1)

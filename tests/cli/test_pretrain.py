@@ -19,8 +19,8 @@ from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor
 from tests.new_process import ROOT
 from tests.unit.data.test_face_data import write_ferplus
 from training import pretrain
-from training.pretraining.devices import check_cuda_graph
 from training.pretraining.loop import PretrainingLoop
+from training.pretraining.setup import check_cuda_graph
 from training.runtime.arguments import read_recipe
 from training.runtime.checkpoints import list_checkpoints
 from training.runtime.run_record import is_finished
@@ -259,9 +259,9 @@ def test_a_dry_run_describes_the_run_and_leaves_nothing(pretraining_flags, tmp_p
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("name,sentence", [("nothing", "is not known; Accelerate has"), ("aim", "is not installed")])
-def test_trackers_that_are_not_there(pretraining_flags, tmp_path, name, sentence):
-    with pytest.raises(ValueError, match=f"--report_to {name} {sentence}"):
+@pytest.mark.parametrize("name", ["nothing", "aim"])
+def test_trackers_that_are_not_there(pretraining_flags, tmp_path, name):
+    with pytest.raises(ValueError, match=f"--report_to {name} is not available; installed are: "):
         run(*pretraining_flags, "--report_to", name, "--output_dir", tmp_path / "o")
 
 
@@ -420,5 +420,5 @@ def test_bad_images_are_named_and_counted_and_fatal_only_beyond_the_limit(pretra
 
 def test_when_nothing_can_be_read(pretraining_flags, tmp_path):
     make_odd_folder(tmp_path / "faces", 16)
-    with pytest.raises(ValueError, match="none of the 16 pictures can be read"):
+    with pytest.raises(ValueError, match="none of the 16 images can be read"):
         run(*pretraining_flags, "--dataset", tmp_path / "faces", "--max_bad_images", 99, "--output_dir", tmp_path / "o")

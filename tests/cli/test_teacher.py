@@ -66,7 +66,7 @@ def test_a_run_goes_on_with_the_teacher_that_it_had(flags, teacher, tmp_path):
         (["--teacher_weight", 2], r"--teacher_weight 2\.0 must be in \[0, 1\]"),
         (
             ["--do_grayscale", "true", "--image_mean", 0.5, "--image_std", 0.25],
-            "has do_grayscale False, and this run True; both must see one picture",
+            "has do_grayscale False, and this run True; both must be the same",
         ),
         (["--image_std", 0.3], r"has image_std \(0.2769, 0.2473, 0.2412\), and this run"),
     ],

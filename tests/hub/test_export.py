@@ -27,7 +27,7 @@ from training.exporting.onnx_files import (
     save_plain_folder,
     store_halves,
 )
-from training.finetuning.teacher import load_teacher
+from training.finetuning.setup import load_teacher
 from training.models.loading import load_processor
 
 # Of probabilities: weights rounded to float16; and, trained in gray, the gray picture rounded to 8 bits, to which an

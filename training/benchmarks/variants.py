@@ -34,7 +34,7 @@ class FastStep:
         import torch
 
         from training.pretraining.arguments import PretrainingArguments
-        from training.pretraining.model import make_model_and_optimizer
+        from training.pretraining.setup import make_model_and_optimizer
 
         self.model, self.optimizer = make_model_and_optimizer(config, None, PretrainingArguments())
         self.model.to(device)
@@ -217,7 +217,7 @@ def our_batches(faces, config, bench, device: str):
     group_ids = make_batch(config, bench, device)["group_ids"]  # those of the timed step: no second compilation
     for _ in range(sampler.last_step):
         batch = feeder.next()
-        yield batch["images"] | {"group_ids": group_ids}
+        yield batch["inputs"] | {"group_ids": group_ids}
         feeder.prefetch()
 
 

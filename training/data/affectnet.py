@@ -62,7 +62,7 @@ def load(folder: Path, splits=None, with_labels: bool = True, num_classes: int =
     Returns:
         `DatasetDict` of image, name, label, box (lists only), and landmarks.
     Raises:
-        InputError, FileNotFoundError: what was expected and what was found.
+        InputError: what was expected and what was found.
     """
     class_names = EXPRESSIONS[:num_classes]
     has_lists = (folder / LISTS).is_dir()
@@ -126,7 +126,7 @@ def set_columns(part: Path, class_names, with_labels: bool, details: bool) -> di
     annotated = sorted(annotations.glob("*_exp.npy"))
     lost = [path.name for path in annotated if str(path) not in set(labels)] if len(annotated) > len(labels) else []
     if lost:
-        raise FileNotFoundError(
+        raise InputError(
             f"{len(lost):,} of the {len(annotated):,} images that {annotations} names are missing from {images}, the"
             f" first that of {lost[0]}; unpack the set again."
         )

@@ -175,14 +175,14 @@ def open_faces(
         whole: take class folders without splits whole, as split "all", instead of dividing them by the fixed tenth.
         classes: with labels, keep the images of these classes alone. A table may then have rows without a label.
     Raises:
-        InputError, FileNotFoundError: one sentence saying what was expected and what was found.
+        InputError: one sentence saying what was expected and what was found.
     """
     if not dataset:
         raise InputError("--dataset is missing; give a folder of images, Parquet, or a Hub id.")
     path = Path(dataset).expanduser()
     data_format = guess_format(path, dataset) if arguments.data_format == "auto" else arguments.data_format
     if data_format != "hub" and not path.exists():
-        raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
+        raise InputError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
     if path.is_file():  # the file's name says its split
         split = split_of_file(path) or split
     if data_format in ("parquet", "hub"):
@@ -251,7 +251,7 @@ def image_faces(paths: list[Path]) -> Faces:
     """The images among the paths, and every image below the folders among them. No labels."""
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
-        raise FileNotFoundError(f"{', '.join(missing)} does not exist; give images or folders of images.")
+        raise InputError(f"{', '.join(missing)} does not exist; give images or folders of images.")
     files = [file for path in paths for file in (list_images(path) if path.is_dir() else [path])]
     if not files:
         raise InputError(f"{', '.join(map(str, paths))} holds no image file.")

@@ -82,7 +82,7 @@ def load(folder: Path, splits=None, with_labels: bool = True, protocol: str = "m
     Returns:
         `DatasetDict` of image, name, votes, label (ClassLabel), soft_label (8,).
     Raises:
-        InputError, FileNotFoundError: what was expected and what was found.
+        InputError: what was expected and what was found.
     """
     import datasets
 
@@ -141,7 +141,7 @@ def read_parquet_files(folder: Path, splits) -> dict:
     wanted = {*wanted, *(split for split in ("train", "validation") if files[split].exists())}
     missing = [files[split] for split in wanted if not files[split].is_file()]
     if missing:
-        raise FileNotFoundError(
+        raise InputError(
             f"{missing[0]} is missing; FER+ has {' and '.join(FILES)}, or in Parquet form train.parquet and"
             " validation.parquet."
         )
@@ -199,7 +199,7 @@ def read_csv(path: Path, needed: list[str]):
 
     if not path.is_file():
         other = FILES[1 - FILES.index(path.name)]
-        raise FileNotFoundError(f"{path} is missing; FER+ needs it beside {other}, whose rows line up with it.")
+        raise InputError(f"{path} is missing; FER+ needs it beside {other}, whose rows line up with it.")
     try:
         table = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except ValueError as error:  # of pandas' parser, or not UTF-8

@@ -59,12 +59,12 @@ def guess_format(path: Path, dataset: str) -> str:
     Args:
         path: of `dataset`. dataset: as it was given to --dataset, a path or a Hub id.
     Raises:
-        FileNotFoundError: neither a path on this machine nor the form of a Hub id.
+        InputError: neither a path on this machine nor the form of a Hub id.
     """
     if not path.exists():
         if looks_like_hub_id(dataset):
             return "hub"
-        raise FileNotFoundError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
+        raise InputError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
     for name, data_set in DATA_SETS.items():
         if data_set.module.looks_like(path):
             return name

@@ -60,7 +60,7 @@ def prepare(arguments: PreparationArguments) -> None:
     Cuts out the faces that are not in the output folder yet, writes preparation.json, and prints counts.
 
     Raises:
-        InputError, FileNotFoundError: a data set or an output folder that cannot be used, or too many bad images.
+        InputError: a data set or an output folder that cannot be used, or too many bad images.
     """
     if not arguments.dataset:
         raise InputError("--dataset is missing; give the folder of an expression set.")

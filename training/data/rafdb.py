@@ -44,7 +44,7 @@ def load(folder: Path, splits=None, with_labels: bool = True, details: bool = Fa
     Returns:
         `DatasetDict` of image, name, label, and of original images box and landmarks (5, 2).
     Raises:
-        InputError, FileNotFoundError: what was expected and what was found.
+        InputError: what was expected and what was found.
     """
     class_names = EXPRESSIONS[:7]
     file = folder / "EmoLabel" / "list_patition_label.txt"

@@ -66,17 +66,17 @@ def split_rows(columns: dict[str, list], split: str, class_names, with_labels: b
 
 
 def expect(is_there: bool, folder: Path, what: str) -> None:
-    """Raises FileNotFoundError saying what was expected and what the folder holds."""
+    """Raises InputError saying what was expected and what the folder holds."""
     if not is_there:
         holds = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
-        raise FileNotFoundError(f"{folder}: {what} was expected; found {', '.join(holds) or 'nothing'}.")
+        raise InputError(f"{folder}: {what} was expected; found {', '.join(holds) or 'nothing'}.")
 
 
 def check_files(paths: list[str], listed_in: Path) -> None:
-    """Raises FileNotFoundError saying how many of the listed files are missing, and the first."""
+    """Raises InputError saying how many of the listed files are missing, and the first."""
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
-        raise FileNotFoundError(
+        raise InputError(
             f"{len(missing):,} of the {len(paths):,} files that {listed_in} asks for are missing, the first"
             f" {missing[0]}; unpack the set again."
         )

@@ -41,7 +41,7 @@ def load(folder: Path, splits=None, with_labels: bool = True):
     Returns:
         `DatasetDict` of image, name, label.
     Raises:
-        InputError, FileNotFoundError: what was expected and what was found.
+        InputError: what was expected and what was found.
     """
     class_names = EXPRESSIONS[:7]
 

@@ -1,4 +1,4 @@
-"""Batches for fine-tuning: pictures augmented one by one, targets as probabilities. All a function of the seed."""
+"""Batches for fine-tuning: images augmented one by one, targets as probabilities. All a function of the seed."""
 
 import math
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from training.runtime.errors import InputError
 from training.runtime.processes import ignore_stop_signals
 
 ERASED_AREA, ERASED_RATIO = (0.02, 0.2), (0.3, 3.3)
-OUTSIDE = (127, 127, 127)  # what an affine change brings in from beyond the picture
+OUTSIDE = (127, 127, 127)  # what an affine change brings in from beyond the image
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """
-    How far a picture is changed; 0 leaves a change out.
+    How far an image is changed; 0 leaves a change out.
 
     Args:
         rotation: degrees. zoom: of the side, as a fraction. shift: of the side, as a fraction. All to both sides.
         jitter: of the normalised pixels' gain and offset. erasing: probability of a rectangle of mean gray.
-        flip: whether half of the pictures are mirrored.
+        flip: whether half of the images are mirrored.
     """
 
     rotation: float
@@ -44,14 +44,14 @@ def affine_coefficients(generator: np.random.Generator, augmentation: Augmentati
     Draws a similarity change. Every number is drawn, used or not, so that draws stay aligned.
 
     Returns:
-        Pillow's six numbers, from pixels of the (size, size) result to pixels of the (width, height) picture.
+        Pillow's six numbers, from pixels of the (size, size) result to pixels of the (width, height) image.
     """
     angle = math.radians(augmentation.rotation) * generator.uniform(-1, 1)
     scale = math.exp(math.log1p(augmentation.zoom) * generator.uniform(-1, 1))
     right, down = augmentation.shift * generator.uniform(-1, 1, 2)
     mirror = -1.0 if generator.random() < 0.5 and augmentation.flip else 1.0
     cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
-    # The result's centred coordinates in [-0.5, 0.5], turned, zoomed and shifted, onto the picture's pixels.
+    # The result's centred coordinates in [-0.5, 0.5], turned, zoomed and shifted, onto the image's pixels.
     a, b = mirror * cosine * width / size, -mirror * sine * width / size
     d, e = sine * height / size, cosine * height / size
     c = (0.5 + right) * width - (a + b) * size / 2
@@ -60,7 +60,7 @@ def affine_coefficients(generator: np.random.Generator, augmentation: Augmentati
 
 
 def augment(image: Image.Image, generator: np.random.Generator, augmentation: Augmentation, size: int) -> Image.Image:
-    """The changed picture as a (size, size) RGB image. One that is larger is made smaller first, antialiased."""
+    """The changed image as a (size, size) RGB image. One that is larger is made smaller first, antialiased."""
     if max(image.size) > size:
         image = resize_face(image, size)
     coefficients = affine_coefficients(generator, augmentation, *image.size, size)
@@ -84,7 +84,7 @@ class AugmentedFaces(Dataset):
     Items by (epoch, index, draw): index, pixel_values (3, S, S) float32, problem ("" if none).
 
     Args:
-        faces: the pictures. processor: the model's; its gray, scale, mean and deviation are applied. size: S.
+        faces: the images. processor: the model's; its gray, scale, mean and deviation are applied. size: S.
     """
 
     def __init__(self, faces: Faces, processor, augmentation: Augmentation, size: int, seed: int):
@@ -114,7 +114,7 @@ class AugmentedFaces(Dataset):
 
 
 def epoch_order(labels: np.ndarray, seed: int, epoch: int, balanced: bool) -> np.ndarray:
-    """The pictures of an epoch (N,): a permutation; balanced: drawn with replacement, every class equally often."""
+    """The images of an epoch (N,): a permutation; balanced: drawn with replacement, every class equally often."""
     generator = np.random.default_rng([seed, epoch])
     if not balanced:
         return generator.permutation(len(labels))
@@ -123,8 +123,8 @@ def epoch_order(labels: np.ndarray, seed: int, epoch: int, balanced: bool) -> np
 
 
 def count_draws(order: np.ndarray) -> np.ndarray:
-    """(N,): how often each picture of an order (N,) came before in it; zeros for a permutation."""
-    places = np.argsort(order, kind="stable")  # a picture's draws one after the other, the first one first
+    """(N,): how often each image of an order (N,) came before in it; zeros for a permutation."""
+    places = np.argsort(order, kind="stable")  # an image's draws one after the other, the first one first
     _, firsts, counts = np.unique(order[places], return_index=True, return_counts=True)
     draws = np.empty_like(order)
     draws[places] = np.arange(len(order)) - np.repeat(firsts, counts)
@@ -157,7 +157,7 @@ def make_targets(faces: Faces, soft: bool, smoothing: float) -> torch.Tensor:
     """Probabilities (N, classes) float32: the annotators' votes or one-hot labels, smoothed."""
     classes = len(faces.class_names)
     if soft and faces.soft_labels is None:
-        raise InputError(f"--labels soft: {faces.source} has one label a picture and no votes; use --labels hard.")
+        raise InputError(f"--labels soft: {faces.source} has one label an image and no votes; use --labels hard.")
     if soft:
         targets = torch.from_numpy(np.asarray(faces.soft_labels, np.float32))
     else:
@@ -166,14 +166,14 @@ def make_targets(faces: Faces, soft: bool, smoothing: float) -> torch.Tensor:
 
 
 def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
-    """(classes,) inverse to the classes' counts, mean 1 over the pictures; a class without pictures weighs 0."""
+    """(classes,) inverse to the classes' counts, mean 1 over the images; a class without images weighs 0."""
     counts = np.bincount(labels, minlength=classes)
     weights = np.where(counts > 0, len(labels) / (np.maximum(counts, 1) * (counts > 0).sum()), 0.0)
     return torch.from_numpy(weights.astype(np.float32))
 
 
 def mix(pixel_values: torch.Tensor, targets: torch.Tensor, alpha: float, generator: np.random.Generator):
-    """Mixup (arXiv 1710.09412): each picture and target with another of the batch, one share for the batch."""
+    """Mixup (arXiv 1710.09412): each image and target with another of the batch, one share for the batch."""
     if alpha == 0:
         return pixel_values, targets
     share = float(generator.beta(alpha, alpha))

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from modeling_simfle import SimFLEForImageClassification
-from modeling_simfle.hub_folder_simfle import weights_sha256
+from modeling_simfle.hub_folder_simfle import check_weights, weights_sha256
 from training.data.images import BadImages
 from training.finetuning.arguments import FineTuningArguments
 from training.finetuning.batches import (
@@ -26,9 +26,7 @@ from training.finetuning.batches import (
     make_epoch_loader,
     mix,
 )
-from training.finetuning.evaluation import RESULTS, epoch_accuracies, is_reported, predict
-from training.finetuning.optimizer import make_optimizer, schedule
-from training.finetuning.setup import LabelledFaces
+from training.finetuning.setup import LabelledFaces, make_optimizer, schedule
 from training.measuring.classification import (
     classification_measures,
     measures_without_repeats,
@@ -36,10 +34,30 @@ from training.measuring.classification import (
     write_metrics,
     write_predictions,
 )
+from training.models.outputs import ImagePass, compute_outputs
 from training.runtime.errors import InputError, RunError
 from training.runtime.processes import any_process, gather_problems
 from training.runtime.run_folder import MetricsLog
 from training.runtime.training_run import TrainingRun
+
+RESULTS = ("metrics.json", "predictions.csv")  # of a run that has ended
+EVALUATION_BATCH = 256
+
+
+def epoch_accuracies(labels, predictions, repeats_training, kept) -> dict[str, float]:
+    """
+    An epoch's accuracies under metrics.json's names; the last one of them chooses the epoch.
+
+    Args:
+        labels, predictions: (N,), of the images `kept` (N,). repeats_training: (all,) bool, or None.
+    Returns:
+        accuracy, and, where it is known and leaves any image, accuracy_without_repeats; fractions.
+    """
+    correct = predictions == labels
+    accuracies = {"accuracy": float(correct.mean())}
+    if repeats_training is not None and not repeats_training[kept].all():
+        accuracies["accuracy_without_repeats"] = float(correct[~repeats_training[kept]].mean())
+    return accuracies
 
 
 class FineTuning:
@@ -47,8 +65,8 @@ class FineTuning:
     One run.
 
     Args:
-        training: the run in its folder. model: the classifier, in training mode. faces: LabelledFaces. data, run: the
-            arguments. teacher: a classifier whose answers are targets, or None.
+        training: the run in its folder. model: the classifier, in training mode. data, run: the arguments.
+        teacher: a classifier whose answers are targets, or None.
     """
 
     def __init__(self, training: TrainingRun, model, faces: LabelledFaces, data, run: FineTuningArguments, teacher):
@@ -66,25 +84,21 @@ class FineTuning:
         self.state: dict = {"epochs": 0, "seconds": 0.0, "best_accuracy": -1.0, "best_epoch": 0}
         self.bare_model = model.to(device)
         self.optimizer = make_optimizer(model, run, run.base_learning_rate * self.global_batch_size / 256)
-        self.average = self.make_average()
-
-    def make_average(self):
-        """The averaged model, BatchNorm's statistics included, or None."""
-        if not self.run.ema_decay:
-            return None
-        return AveragedModel(self.bare_model, multi_avg_fn=get_ema_multi_avg_fn(self.run.ema_decay), use_buffers=True)
+        self.average = None
+        if run.ema_decay:  # BatchNorm's statistics are averaged too
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay), use_buffers=True)
 
     def resume(self) -> None:
         """Loads weights, their average, momentum and position, if there is a checkpoint. InputError: what differs."""
         limit = self.data.max_bad_images
         defaults = {**asdict(type(self.data)()), **asdict(type(self.run)())}
-        found = self.training.load(self.bare_model, self.optimizer, limit, defaults=defaults)
-        if found:
-            self.state = {name: found[name] for name in self.state}
+        saved = self.training.load(self.bare_model, self.optimizer, limit, defaults=defaults)
+        if saved:
+            self.state = {name: saved[name] for name in self.state}
             if self.average is not None:
                 self.average.load_state_dict(load_file(self.training.checkpoint / "average.safetensors"))
-            self.bad_images = BadImages(limit, found["bad_images"], self.bad_images.says)
-            self.accelerator.print(f"resuming from step {found['step']}")
+            self.bad_images.known = set(saved["bad_images"])
+            self.accelerator.print(f"resuming from step {saved['step']}")
         self.model, self.optimizer = self.training.prepare(self.bare_model, self.optimizer)
 
     @property
@@ -115,26 +129,26 @@ class FineTuning:
             self.state["seconds"] = before + time.perf_counter() - started
             if self.accelerator.is_main_process:
                 self.evaluate_epoch(loss)
-            ended = self.must_end(started)
-
-    def must_end(self, started: float) -> bool:
-        """Whether the run is finished or the time over; the main process, which evaluates, decides for all."""
-        limit = self.run.max_train_minutes
-        out_of_time = limit is not None and time.perf_counter() - started > 60 * limit
-        told = [out_of_time or self.is_finished(), self.bad_images.known]
-        ended, self.bad_images.known = broadcast_object_list(told)
-        return ended
+            limit = self.run.max_train_minutes
+            out_of_time = limit is not None and time.perf_counter() - started > 60 * limit
+            # The main process, which evaluates, decides for all.
+            decided = [out_of_time or self.is_finished(), self.bad_images.known]
+            ended, self.bad_images.known = broadcast_object_list(decided)
 
     def load_epoch(self, epoch: int) -> Iterator:
         """This process's batches of an epoch, which its workers begin to make."""
         run = self.run
         size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
         dataset = AugmentedFaces(self.train_faces, self.processor, self.augmentation, size, run.seed)
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         batches = epoch_batches(
-            self.train_faces, epoch, run.per_device_train_batch_size, run.seed, run.class_balance == "sampling",
-            rank, processes,
-        )  # fmt: skip
+            self.train_faces,
+            epoch,
+            run.per_device_train_batch_size,
+            run.seed,
+            run.class_balance == "sampling",
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
         return iter(make_epoch_loader(dataset, batches, self.data.num_workers))
 
     def train_epoch(self, epoch: int, loader: Iterator) -> float:
@@ -155,7 +169,7 @@ class FineTuning:
             total += self.train_step(epoch, step, indices, pixels)
             done += 1
         if done == 0:
-            raise InputError(f"no batch of epoch {epoch + 1} had two pictures that can be read; see the names above.")
+            raise InputError(f"no batch of epoch {epoch + 1} had two images that can be read; see the names above.")
         mean = float(self.accelerator.reduce(total / done, "mean"))
         if not math.isfinite(mean):
             raise RunError(
@@ -166,7 +180,7 @@ class FineTuning:
 
     def must_skip(self, indices: list[int], problems: dict[int, str]) -> bool:
         """
-        Counts unreadable pictures; whether any process has fewer than two others: BatchNorm needs two.
+        Counts unreadable images; whether any process has fewer than two others: BatchNorm needs two.
 
         All processes agree, in one small reduction a step where there are several: none waits for another's gradients.
         """
@@ -177,7 +191,7 @@ class FineTuning:
         return too_few
 
     def train_step(self, epoch: int, step: int, indices: list[int], pixels: torch.Tensor) -> torch.Tensor:
-        """One update from the pictures `indices`, (B, 3, S, S); returns the loss, (), detached."""
+        """One update from the images `indices`, (B, 3, S, S); returns the loss, (), detached."""
         run = self.run
         generator = np.random.default_rng([run.seed, epoch, step, self.accelerator.process_index])
         pixels, targets = (
@@ -209,13 +223,13 @@ class FineTuning:
         """
         with self.accelerator.autocast():
             kept, predictions = self.predict(self.kept_model())
-        found = epoch_accuracies(self.eval_faces.labels[kept], predictions, self.eval_faces.repeats_training, kept)
-        choosing = list(found)[-1]
-        accuracy, state = found[choosing], self.state
+        accuracies = epoch_accuracies(self.eval_faces.labels[kept], predictions, self.eval_faces.repeats_training, kept)
+        choosing = list(accuracies)[-1]
+        accuracy, state = accuracies[choosing], self.state
         if accuracy > state["best_accuracy"]:
             state |= {"best_accuracy": accuracy, "best_epoch": state["epochs"]}
             self.training.save_model(self.kept_model())
-        line = {"step": self.step, "epoch": state["epochs"], "loss": loss, **found}
+        line = {"step": self.step, "epoch": state["epochs"], "loss": loss, **accuracies}
         line |= {"learning_rate": self.optimizer.param_groups[-1]["lr"], "seconds": state["seconds"]}
         self.metrics.write(line)
         print(
@@ -230,14 +244,23 @@ class FineTuning:
         return self.bare_model if self.average is None else self.average.module
 
     def predict(self, model):
-        """Indices (N,) of the evaluation pictures that can be read, and their classes (N,) by the model."""
-        return predict(
-            model, self.eval_faces, self.processor, self.data.num_workers, self.bad_images, self.accelerator.device
+        """Indices (N,) of the evaluation images that can be read, and their classes (N,) by the model, in eval mode."""
+        model.eval()
+        images = ImagePass(EVALUATION_BATCH, self.data.num_workers, self.bad_images, self.accelerator.device)
+        kept, logits = compute_outputs(
+            lambda pixel_values: model(pixel_values).logits,
+            self.eval_faces,
+            self.processor,
+            images,
+            "evaluating",
+            "evaluation",
         )
+        return kept, logits.argmax(1).numpy()
 
     def report(self, model_arguments) -> None:
         """metrics.json and predictions.csv of the best epoch's model, read back from the folder, if not there yet."""
-        if is_reported(self.output_dir):
+        check_weights(self.output_dir)
+        if (self.output_dir / RESULTS[0]).is_file():
             return
         best = SimFLEForImageClassification.from_pretrained(self.output_dir).to(self.accelerator.device)
         kept, predictions = self.predict(best)
@@ -248,7 +271,7 @@ class FineTuning:
             self.output_dir / RESULTS[0],
             classification_measures(labels, predictions, self.train_faces.class_names),
             split=self.run.eval_split,
-            protocol=f"{self.state['epochs']} epochs, best of them on {self.run.eval_split}, without pictures that"
+            protocol=f"{self.state['epochs']} epochs, best of them on {self.run.eval_split}, without images that"
             " repeat training ones where those are known",
             processor=self.processor,
             model=model_arguments.name,

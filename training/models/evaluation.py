@@ -65,7 +65,7 @@ def evaluate(data: DatasetArguments, evaluation: EvaluationArguments) -> dict:
     Returns:
         The content of metrics.json.
     Raises:
-        InputError, FileNotFoundError: a label map, folder, data set or model that cannot be used.
+        InputError: a label map, folder, data set or model that cannot be used.
     """
     label_map = read_label_map(evaluation.label_map)
     output_dir = prepare_output_dir(evaluation.output_dir, resume=False)

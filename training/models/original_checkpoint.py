@@ -46,7 +46,7 @@ def convert(file: Path, output_dir: Path, arguments: ConversionArguments, comman
     Args:
         file: checkpoint_NNN.pth.tar of the released code. output_dir: new or empty. command: as it was typed.
     Raises:
-        InputError, FileNotFoundError: a file that cannot be read or does not fit the model; nothing is written then.
+        InputError: a file that cannot be read or does not fit the model; nothing is written then.
     """
     from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
     from modeling_simfle.hub_folder_simfle import file_sha256
@@ -83,7 +83,7 @@ def read_checkpoint(path: Path):
     import torch
 
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give a checkpoint file of the released code.")
+        raise InputError(f"{path} does not exist; give a checkpoint file of the released code.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -34,41 +34,41 @@ from training.runtime.run_folder import make_folder
 
 class PretrainingSet(Dataset):
     """
-    Batches of decoded pictures and of the views drawn for them. Items are asked for by (epoch, index): workers need no
+    Batches of decoded images and of the views drawn for them. Items are asked for by (epoch, index): workers need no
     state.
 
     Args:
-        faces: the pictures. image_side: a picture with a longer side is made smaller first; in pixels.
-        with_pictures: false where every picture is on the device already. blur_sigma: see `draw_view`.
+        faces: the images. image_side: an image with a longer side is made smaller first; in pixels.
+        with_images: false where every image is on the device already. blur_sigma: see `draw_view`.
     """
 
-    def __init__(self, faces: Faces, image_side: int, seed: int, with_pictures: bool = True, blur_sigma=BLUR_SIGMA):
-        self.faces, self.image_side, self.seed, self.with_pictures = faces, image_side, seed, with_pictures
+    def __init__(self, faces: Faces, image_side: int, seed: int, with_images: bool = True, blur_sigma=BLUR_SIGMA):
+        self.faces, self.image_side, self.seed, self.with_images = faces, image_side, seed, with_images
         self.blur_sigma = blur_sigma
 
     def __getitems__(self, keys: list[tuple]) -> dict:
         """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
-        # A stream's keys bring their pictures' cells with them.
-        found = [self.streamed_picture(*key[2:]) if len(key) > 2 else self.readable_picture(key[1]) for key in keys]
-        pictures, problems = zip(*found)
+        # A stream's keys bring their images' cells with them.
+        found = [self.streamed_image(*key[2:]) if len(key) > 2 else self.readable_image(key[1]) for key in keys]
+        images, problems = zip(*found)
         batch = {
-            "sizes": torch.tensor([picture.shape[:2] for picture in pictures], dtype=torch.float32),
+            "sizes": torch.tensor([image.shape[:2] for image in images], dtype=torch.float32),
             "index": torch.tensor([index for _, index, *_ in keys]),
             "problems": list(problems),
         }
-        if self.with_pictures:
-            batch["images"] = pad_pictures(pictures)
+        if self.with_images:
+            batch["images"] = pad_images(images)
         for view in (1, 2):
             drawn = [
                 draw_view(
-                    view_generator(self.seed, epoch, index, view), picture.shape[0], picture.shape[1], self.blur_sigma
+                    view_generator(self.seed, epoch, index, view), image.shape[0], image.shape[1], self.blur_sigma
                 )
-                for (epoch, index, *_), picture in zip(keys, pictures)
+                for (epoch, index, *_), image in zip(keys, images)
             ]
             batch[f"view_{view}"] = stack_views(drawn)
         return batch
 
-    def readable_picture(self, index: int) -> tuple[np.ndarray, str]:
+    def readable_image(self, index: int) -> tuple[np.ndarray, str]:
         """Picture `index`, or the next that can be read, (H, W, 3) uint8; and what was wrong with it."""
         problem = ""
         for offset in range(len(self.faces)):
@@ -76,28 +76,28 @@ class PretrainingSet(Dataset):
                 return self.faces.pixels((index + offset) % len(self.faces), self.image_side), problem
             except BadImage as error:
                 problem = problem or str(error)
-        raise BadImage(f"none of the {len(self.faces)} pictures can be read; the first: {problem}")
+        raise BadImage(f"none of the {len(self.faces)} images can be read; the first: {problem}")
 
-    def streamed_picture(self, cell: dict) -> tuple[np.ndarray, str]:
-        """A stream's picture; gray where it cannot be read, since a stream has no next one at hand."""
+    def streamed_image(self, cell: dict) -> tuple[np.ndarray, str]:
+        """A stream's image; gray where it cannot be read, since a stream has no next one at hand."""
         try:
             return self.faces.pixels(cell, self.image_side), ""
         except BadImage as error:
             return np.full((self.image_side, self.image_side, 3), 127, np.uint8), str(error)
 
 
-def pad_pictures(pictures) -> torch.Tensor:
-    """Pictures (h, w, 3) uint8 -> (B, H, W, 3), each in the upper left corner."""
-    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
-    images = np.zeros((len(pictures), height, width, 3), np.uint8)
-    for place, picture in zip(images, pictures):
-        place[: picture.shape[0], : picture.shape[1]] = picture
-    return torch.from_numpy(images)
+def pad_images(images) -> torch.Tensor:
+    """Images (h, w, 3) uint8 -> (B, H, W, 3), each in the upper left corner."""
+    height, width = np.max([image.shape[:2] for image in images], axis=0)
+    padded = np.zeros((len(images), height, width, 3), np.uint8)
+    for place, image in zip(padded, images):
+        place[: image.shape[0], : image.shape[1]] = image
+    return torch.from_numpy(padded)
 
 
 class MakeViews:
     """
-    Decoded pictures -> the model's inputs, on whatever device the pictures are.
+    Decoded images -> the model's inputs, on whatever device the images are.
 
     Args:
         processor: mean, deviation, do_grayscale. origin_size (None: no origin), view_size: sides in pixels.
@@ -107,7 +107,7 @@ class MakeViews:
         self.processor, self.origin_size, self.view_size = processor, origin_size, view_size
 
     def __call__(self, batch: dict) -> dict:
-        """The batch with (B, 3, S, S) float32 inputs of the model in place of the pictures and parameters."""
+        """The batch with (B, 3, S, S) float32 inputs of the model in place of the images and parameters."""
         made = {name: batch[name] for name in ("index", "problems")}
         if self.origin_size:
             made["pixel_values"] = resize_whole(batch["images"], batch["sizes"], self.origin_size)
@@ -220,11 +220,11 @@ class Feeder:
 
     Args:
         loader: batches of training.pretraining.batches. make_views: MakeViews, or None where the workers made them.
-        pictures: every picture on the device, or None where the batches bring them.
+        images: every image on the device, or None where the batches bring them.
     """
 
-    def __init__(self, loader, device: torch.device, make_views, pictures: torch.Tensor | None):
-        self.batches, self.device, self.make_views, self.pictures = iter(loader), device, make_views, pictures
+    def __init__(self, loader, device: torch.device, make_views, images: torch.Tensor | None):
+        self.batches, self.device, self.make_views, self.images = iter(loader), device, make_views, images
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.waited = 0.0  # seconds that the host waited for the loader
         self.upcoming: dict | None = None
@@ -238,22 +238,25 @@ class Feeder:
         indices = batch["index"].tolist()
         with torch.cuda.stream(self.stream) if self.stream else nullcontext():
             batch = to_device(batch, self.device)
-            if self.pictures is not None:
-                batch["images"] = self.pictures[batch["index"]]
+            if self.images is not None:
+                batch["images"] = self.images[batch["index"]]
             if self.make_views is not None:
                 batch = self.make_views(batch)
-            images = {k: v for k, v in batch.items() if k.endswith("pixel_values")}
-            images = {k: v.contiguous(memory_format=torch.channels_last) for k, v in images.items()}
-        return {"images": images, "indices": indices, "problems": batch["problems"]}
+            inputs = {
+                name: values.contiguous(memory_format=torch.channels_last)
+                for name, values in batch.items()
+                if name.endswith("pixel_values")
+            }
+        return {"inputs": inputs, "indices": indices, "problems": batch["problems"]}
 
     def next(self) -> dict:
-        """images: the model's inputs; indices and problems of the pictures."""
+        """inputs: the model's; indices and problems of the images."""
         batch = self.prepare() if self.upcoming is None else self.upcoming
         assert batch is not None, "the sampler has a batch for every step"
         self.upcoming = None
         if self.stream:
             torch.cuda.current_stream(self.device).wait_stream(self.stream)
-            for tensor in batch["images"].values():
+            for tensor in batch["inputs"].values():
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         return batch
 

@@ -89,7 +89,7 @@ class PretrainingLoop:
         losses, problems, indices = [], [], []
         for micro in range(self.sampler.accumulation):
             batch = self.feeder.next()
-            inputs = batch["images"] | self.masks(step, micro, len(batch["indices"]))
+            inputs = batch["inputs"] | self.masks(step, micro, len(batch["indices"]))
             is_last = micro + 1 == self.sampler.accumulation
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
                 losses.append(self.forward_backward(inputs))

@@ -1,8 +1,9 @@
 """
-How a pretraining run is doing, before it and each --monitor_epochs: signs of collapse, the channel groups, the masks, a
-picture, and, where labelled faces are given, the k-nearest-neighbour accuracy of the encoder and of the target.
+How a pretraining run is doing, at its start and every --monitor_epochs epochs.
 
-Nothing here moves a weight, a running statistic or a random state. Each time is a line of monitor.jsonl.
+The monitor looks for collapse, and measures the channel groups and the masks. It draws an image of reconstructions.
+Where labelled faces are given, it measures the k-nearest-neighbour accuracy of the encoder and of the target encoder.
+It moves no weight, no running statistic and no random state. Each time it writes a line of monitor.jsonl.
 """
 
 import copy
@@ -20,8 +21,8 @@ from training.models.outputs import ImagePass, compute_outputs, estimate_batch_n
 from training.pretraining.batches import draw_masks
 from training.pretraining.reconstructions import save_reconstructions
 
-NUM_SAMPLE, NUM_PICTURED = 256, 8
-# Below either, two different faces are all but one point to the projector.
+NUM_SAMPLE, NUM_DRAWN = 256, 8
+# Below either value, the projector maps all faces to almost one point.
 COLLAPSED_DEVIATION, COLLAPSED_RANK = 0.1, 2.0
 
 
@@ -42,10 +43,10 @@ def batch_statistics(model):
 class Monitor:
     """
     Args:
-        faces: the training faces; a fixed sample of them is looked at. processor: the run's.
-        bank, queries: labelled faces for k-NN (training.data.faces.Faces), or None; of both, those that cannot be read
-            count against max_bad_images once a start, beside the training's.
-        folder: the run's; pictures go to its pictures/.
+        faces: the training faces; the monitor looks at a fixed sample of them.
+        bank, queries: labelled faces for k-NN (training.data.faces.Faces), or None. Their unreadable images count
+            against max_bad_images once a start, apart from those of the training.
+        folder: the run's; reconstructions go to its pictures/.
     """
 
     def __init__(self, faces, processor, bank, queries, folder: Path, num_workers: int, max_bad_images: int):
@@ -59,18 +60,18 @@ class Monitor:
         if not self.sample:  # nothing could be read: training will say so
             return {"collapsing": False}
         model.eval()
-        found = self.collapse(model)
+        measures = self.collapse(model)
         if model.config.use_local_branch:
-            found |= self.groups(model)
-            picture = self.folder / "pictures" / f"epoch_{epoch:04d}.png"
-            picture.parent.mkdir(exist_ok=True)
-            save_reconstructions(model, self.processor, self.sample[:NUM_PICTURED], picture)
+            measures |= self.groups(model)
+            path = self.folder / "pictures" / f"epoch_{epoch:04d}.png"
+            path.parent.mkdir(exist_ok=True)
+            save_reconstructions(model, self.processor, self.sample[:NUM_DRAWN], path)
         if self.bank is not None:
-            found |= self.neighbours(model)
+            measures |= self.neighbours(model)
             if epoch == 0:
-                found |= self.untrained_neighbours(model)
+                measures |= self.untrained_neighbours(model)
         model.train()
-        return found
+        return measures
 
     def pixel_values(self, model, size: int) -> torch.Tensor:
         return self.processor(self.sample, size=size, return_tensors="pt").pixel_values.to(model.device)
@@ -88,16 +89,13 @@ class Monitor:
         return {"projection_deviation": deviation, "effective_rank": rank, "collapsing": collapsing}
 
     def groups(self, model) -> dict:
-        """
-        S within and between the channel groups, and the entropy of the visible patches' places (1 is uniform): from
-        origins alone, by the batch's statistics, as in the loss.
-        """
+        """S within and between channel groups, and the entropy of the visible patches' places; 1 is uniform."""
         config = model.config
         pixels = self.pixel_values(model, config.facemae_image_size)
         masks = draw_masks(config, len(pixels), 0, 0, 0, 0)
         masks["group_ids"] = torch.arange(len(pixels)) % config.num_channel_groups
         maps, visible = [], torch.zeros(config.num_patches, device=pixels.device)
-        with batch_statistics(model):
+        with batch_statistics(model):  # as in the loss
             for places in torch.arange(len(pixels)).chunk(math.ceil(len(pixels) / 64)):  # alike in size
                 part, drawn = pixels[places], {name: values[places].to(pixels.device) for name, values in masks.items()}
                 maps.append(model.channel_grouping(model.encoder(part).last_hidden_state))
@@ -125,7 +123,7 @@ class Monitor:
         return found
 
     def untrained_neighbours(self, model) -> dict:
-        """What the epochs are to beat: the encoder as initialised, its BatchNorm's statistics estimated on the bank."""
+        """The accuracy before training; BatchNorm's statistics are estimated on the bank."""
         if any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):
             return {}  # in training mode it would wait for processes that are not here
         encoder = copy.deepcopy(model.encoder)
@@ -134,7 +132,7 @@ class Monitor:
         return {"estimated_knn_accuracy": self.accuracies([encoder], model.device)[0]}
 
     def accuracies(self, encoders, device) -> list[float]:
-        """k-NN accuracy of each encoder, in one pass over the pictures."""
+        """k-NN accuracy of each encoder, in one pass over the images."""
         features, labels = [], []
         for faces in (self.bank, self.queries):
             kept, found = compute_outputs(

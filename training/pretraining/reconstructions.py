@@ -4,14 +4,14 @@ Draws what FaceMAE sees and predicts.
     python -m training.pretraining.reconstructions --model RUN --images FOLDER --output FILE.png
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from training.data.faces import image_faces
 from training.models.loading import check_model, load_processor, load_weights
-from training.runtime.arguments import check_range, parse_arguments, run_main
+from training.runtime.arguments import check_ranges, flag, parse_arguments, run_main
 from training.runtime.errors import InputError
 from training.runtime.run_folder import make_folder, replaced
 
@@ -22,18 +22,17 @@ MASK_GRAY = 0.5
 class ReconstructionArguments:
     """The reconstructions."""
 
-    model: str = field(default="", metadata={"help": "folder or Hub id of a pretrained SimFLE"})
-    images: str = field(default="", metadata={"help": "an image, or a folder of images"})
-    output: str = field(default="reconstructions.png", metadata={"help": "the PNG file to write"})
-    count: int = field(default=6, metadata={"help": "number of images, spread evenly over the folder"})
-    seed: int = field(default=0, metadata={"help": "seed of the channel groups that mask"})
+    model: str = flag("", "folder or Hub id of a pretrained SimFLE")
+    images: str = flag("", "an image, or a folder of images")
+    output: str = flag("reconstructions.png", "the PNG file to write")
+    count: int = flag(6, "number of images, spread evenly over the folder", low=1)
+    seed: int = flag(0, "seed of the channel groups that mask", low=0)
 
     def __post_init__(self):
         if not self.model or not self.images:
             raise InputError("--model and --images are both needed; give a pretrained SimFLE and a folder of images.")
         check_model(self.model)
-        check_range("count", self.count, 1)
-        check_range("seed", self.seed, 0)
+        check_ranges(self)
 
 
 def main(argv=None) -> None:

@@ -12,7 +12,7 @@ from training.runtime.processes import gather_problems
 
 class StepGuard:
     """
-    One small sum over all processes a step: losses that are not finite, stop requests, unreadable pictures.
+    One small sum over all processes a step: losses that are not finite, stop requests, unreadable images.
 
     On the CPU the answer is there at once. On an accelerator nobody waits for it: the update itself is skipped on the
     device where a loss is not finite (`found_inf` of torch's fused optimisers), and the host learns of it one step
@@ -20,7 +20,7 @@ class StepGuard:
 
     Args:
         accelerator: Accelerate's. optimizer: fused. limit: --max_bad_images. bad_images: known before, see BadImages.
-        streamed: whether pictures have no row to be known by; they are by what is said of them.
+        streamed: whether images have no row to be known by; they are by what is said of them.
     """
 
     def __init__(self, accelerator, optimizer, limit: int, bad_images: Iterable = (), streamed: bool = False):
@@ -39,7 +39,7 @@ class StepGuard:
 
         Args:
             losses: of this process's micro-batches, any shape. gradient_norm: of the update, alike in all processes.
-            problems: of the pictures, "" if none. indices: the pictures. stop: whether this process was asked to.
+            problems: of the images, "" if none. indices: the images. stop: whether this process was asked to.
         """
         keys = problems if self.streamed else indices
         fresh = self.bad_images.fresh({key: problem for key, problem in zip(keys, problems, strict=True) if problem})

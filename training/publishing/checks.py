@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from training.publishing.card import eval_results, task_of
+from training.publishing.file_kinds import check_file, read_tensor_names
 from training.publishing.licences import check_license, check_license_file
 from training.publishing.record import CARD, CONFIG, EXAMPLE, EXPORTED, EXPORTS, METRICS, PROCESSOR, Record, read_record
 from training.runtime.errors import InputError
-from training.runtime.file_kinds import check_file, read_tensor_names
 from training.runtime.lineage import read_json
 from training.runtime.public_paths import MACHINE_PATH, strings
 

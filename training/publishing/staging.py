@@ -13,9 +13,9 @@ from pathlib import Path
 from training.publishing import record as names
 from training.publishing.card import write_card
 from training.publishing.checks import INDEX, WEIGHTS, check_card
+from training.publishing.file_kinds import TOKEN
 from training.publishing.record import CARD, CONFIG, METRICS, read_record
 from training.runtime.errors import InputError
-from training.runtime.file_kinds import TOKEN
 from training.runtime.lineage import read_json, stated_license
 from training.runtime.public_paths import public
 from training.runtime.run_folder import write_json

@@ -9,11 +9,8 @@ import dataclasses
 import difflib
 import io
 import os
-import re
 import sys
 import traceback
-import types
-import typing
 from pathlib import Path
 
 import yaml
@@ -21,7 +18,27 @@ import yaml
 from training.runtime.errors import InputError, RunError, keep_traceback, note_run_folder, run_errors
 from training.runtime.processes import end_workers, leave
 
-EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes them for texts, but for 1.0e-2
+PRECISION = "precision of autocast; by default that of Accelerate's config, else no"
+
+
+def flag(default, help: str, low: float | None = None, high: float = float("inf")):
+    """
+    A field of an argument dataclass. A list is the default of each new instance.
+
+    Args:
+        low, high: the range of a number, both included; see `check_ranges`.
+    """
+    metadata = {"help": help} | ({} if low is None else {"range": (low, high)})
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_ranges(arguments) -> None:
+    """Raises InputError for the first field of a dataclass that lies outside the range given to `flag`."""
+    for f in dataclasses.fields(arguments):
+        if "range" in f.metadata:
+            check_range(f.name, getattr(arguments, f.name), *f.metadata["range"])
 
 
 def parse_arguments(dataclass_types, argv=None, description=None, positionals=()):
@@ -68,12 +85,19 @@ def with_home(value):
     return os.path.expanduser(value) if isinstance(value, str) else value
 
 
-def make_parser(dataclass_types, description, positionals):
-    """HfArgumentParser, but a bad flag or value is one sentence, without the usage of every flag."""
+def make_parser(dataclass_types, description=None, positionals=(), recipe: str | None = None):
+    """
+    HfArgumentParser, but a bad flag or value is one sentence, without the usage of every flag.
+
+    Args:
+        recipe: a file whose values are parsed; the parser then raises InputError naming it.
+    """
     from transformers import HfArgumentParser
 
     class OneSentenceParser(HfArgumentParser):
         def error(self, message):
+            if recipe:
+                raise InputError(f"recipe {recipe}: {message}")
             self.exit(2, f"{self.prog}: {message}\n")
 
     parser = OneSentenceParser(
@@ -103,70 +127,32 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def read_recipe(path: str, dataclass_types) -> dict:
-    """Returns a recipe's keys and values, checked against the dataclasses. Raises InputError naming the key."""
-    if not Path(path).is_file():
-        raise InputError(f"recipe {path} does not exist")
+def read_recipe(path: str | Path, dataclass_types) -> dict:
+    """
+    A recipe's values by flag. They are parsed as on a command line: `1e-2` is a number, `no` is what its flag takes.
+
+    Raises:
+        InputError: a file that cannot be read; an unknown flag or a wrong value, with its name.
+    """
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        # The base loader leaves every value as it is written. YAML 1.1 would take 1e-2 for a text, and no for false.
+        recipe = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader) or {}
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path} cannot be read: {error}") from error
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise InputError(f"recipe {path} {reason}") from error
     except yaml.YAMLError as error:
         raise InputError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(recipe, dict):
         raise InputError(f"recipe {path} must be a mapping of flags to values, not a {type(recipe).__name__}")
-    hints = {name: hint for kind in dataclass_types for name, hint in typing.get_type_hints(kind).items()}
-    for key, value in recipe.items():
-        if key not in hints:
-            close = did_you_mean(str(key), list(hints))
-            raise InputError(f"recipe {path}: unknown key {key!r}; known are {', '.join(sorted(hints))}{close}")
-        recipe[key] = as_meant(value, hints[key])
-        if not matches_type(recipe[key], hints[key]):
-            raise InputError(f"recipe {path}: {key}={value!r} is not {describe_type(hints[key])}")
-    return recipe
-
-
-def choices_of(hint) -> tuple:
-    """The types of a union, without None; else the one."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return tuple(choice for choice in typing.get_args(hint) if choice is not type(None))
-    return (hint,)
-
-
-def as_meant(value, hint):
-    """The value where YAML 1.1 reads another than is written: `1e-2` as a text, `no` as false. An int as a float."""
-    for choice in choices_of(hint):
-        is_number = isinstance(value, int) and not isinstance(value, bool)
-        if choice is float and (is_number or (isinstance(value, str) and EXPONENT.fullmatch(value))):
-            return float(value)
-        if typing.get_origin(choice) is list and isinstance(value, list):
-            return [as_meant(item, typing.get_args(choice)[0]) for item in value]
-        if typing.get_origin(choice) is typing.Literal and value is False and "no" in typing.get_args(choice):
-            return "no"
-    return value
-
-
-def matches_type(value, hint) -> bool:
-    """Whether a YAML value has the type of a field; an int will do for a float, a bool never for a number."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(matches_type(value, choice) for choice in typing.get_args(hint))
-    if origin is typing.Literal:
-        return value in typing.get_args(hint)
-    if origin is list:
-        return isinstance(value, list) and all(matches_type(item, typing.get_args(hint)[0]) for item in value)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def describe_type(hint) -> str:
-    hint = choices_of(hint)[0]
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    return f"of type {getattr(hint, '__name__', str(hint))}"
+    known = [f.name for kind in dataclass_types for f in dataclasses.fields(kind)]
+    words = []
+    for name, value in recipe.items():
+        if name not in known:
+            close = did_you_mean(name, known)
+            raise InputError(f"recipe {path}: unknown key {name!r}; known are {', '.join(sorted(known))}{close}")
+        words += [f"--{name}", *value] if isinstance(value, list) else [f"--{name}={value}"]
+    parsed = make_parser(dataclass_types, recipe=str(path)).parse_args(words)
+    return {name: getattr(parsed, name) for name in recipe}
 
 
 def check_range(name: str, value, low, high=float("inf"), low_included: bool = True) -> None:
@@ -174,6 +160,14 @@ def check_range(name: str, value, low, high=float("inf"), low_included: bool = T
     if value is None or ((low <= value if low_included else low < value) and value <= high):
         return
     raise InputError(f"--{name} {value} must be in {'[' if low_included else '('}{low}, {high}].")
+
+
+def sentence_of(error: Exception) -> str:
+    """The error's text on one line. torch 2.13 puts a data worker's traceback before the text of its error."""
+    text = str(error)
+    if text.startswith(f"Caught {type(error).__name__} in DataLoader worker"):
+        text = text.rsplit(f"{type(error).__name__}: ", 1)[-1]
+    return " ".join(text.split())
 
 
 def run_main(script: str, main) -> None:
@@ -197,16 +191,12 @@ def run_main(script: str, main) -> None:
         finally:
             stuck = end_workers()
     except (InputError, RunError) as error:
-        print(f"{script}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{script}: {sentence_of(error)}", file=sys.stderr)
         status = 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         sys.exit(f"{script}: interrupted")
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno is None:  # a sentence about a file or Hub id that is not there
-            print(f"{script}: {' '.join(str(error).split())}", file=sys.stderr)
-            status = 2
-        else:
-            traceback.print_exc()
-            keep_traceback()
-            status = 1
+    except Exception:
+        traceback.print_exc()
+        keep_traceback()
+        status = 1
     leave(status, at_once=stuck)

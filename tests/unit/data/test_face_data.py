@@ -20,6 +20,7 @@ from training.data.formats import guess_format
 from training.data.images import BadImage
 from training.data.split_checks import check_apart, open_both
 from training.models.outputs import ProcessedFaces
+from training.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -154,13 +155,13 @@ def test_ferplus_parquet_is_recognised_and_its_repeats_are_left_out(tmp_path):
     assert len(train) == 10  # nor row 1, without a majority
     assert train.class_names == EXPRESSIONS
     assert validation.repeats_training.tolist() == [True, False, False, False]
-    with pytest.raises(FileNotFoundError, match=r"test\.parquet is missing"):
+    with pytest.raises(InputError, match=r"test\.parquet is missing"):
         faces_of(tmp_path, "test")
 
 
 @pytest.mark.parametrize("name", ["missing", "some/missing/folder"])
 def test_missing_path(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match="does not exist; --dataset takes a folder, a Parquet file or a Hub id"):
+    with pytest.raises(InputError, match="does not exist; --dataset takes a folder, a Parquet file or a Hub id"):
         faces_of(tmp_path / name)
 
 
@@ -177,7 +178,7 @@ def test_what_is_wrong_is_said(tmp_path, folder):
         faces_of(tmp_path)
     with pytest.raises(ValueError, match="has no split 'test'; found train, val"):
         faces_of(folder, "test")
-    with pytest.raises(FileNotFoundError, match="does not exist; give images"):
+    with pytest.raises(InputError, match="does not exist; give images"):
         image_faces([tmp_path / "missing.png"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no image file"):
@@ -254,7 +255,7 @@ def test_every_layout_is_recognised_and_opens(tmp_path, name):
 def test_a_format_that_is_given_is_taken(tmp_path):
     root = layouts.write_affectnet_sets(tmp_path / "affectnet")
     assert faces_of(root, "test", data_format="affectnet7").class_names == EXPRESSIONS[:7]
-    with pytest.raises(FileNotFoundError, match=r"RAF-DB's EmoLabel.* was expected; found train_s"):
+    with pytest.raises(InputError, match=r"RAF-DB's EmoLabel.* was expected; found train_s"):
         faces_of(root, "test", data_format="rafdb")
     ferplus = layouts.write_ferplus_csv(tmp_path / "ferplus")
     assert len(faces_of(ferplus, ferplus_protocol="probability")) == len(faces_of(ferplus)) + 1

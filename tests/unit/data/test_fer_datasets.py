@@ -16,6 +16,7 @@ from training.data import affectnet, class_folders, ferplus, rafdb, sfew
 from training.data.expressions import EXPRESSIONS, expression_names, match_labels
 from training.data.ferplus import FERPLUS_TAGS, ferplus_majority, ferplus_probability
 from training.data.splits import held_out
+from training.runtime.errors import InputError
 
 
 def test_names_and_order():
@@ -134,13 +135,13 @@ def test_affectnet_sets(tmp_path):
     assert (row["name"], len(row["landmarks"])) == ("3.jpg", 68)
     assert len(affectnet.load(root, num_classes=7)["test"]) == 7 * layouts.NUM_TEST
     (root / "train_set" / "annotations" / "5_exp.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of the 80 files that .*images asks for are missing.*5_exp\.npy"):
+    with pytest.raises(InputError, match=r"1 of the 80 files that .*images asks for are missing.*5_exp\.npy"):
         affectnet.load(root)
     assert len(affectnet.load(root, splits=["train"], with_labels=False)["train"]) == 80
     (root / "train_set" / "annotations" / "6_exp.npy").rename(root / "train_set" / "annotations" / "5_exp.npy")
     (root / "train_set" / "images" / "6.jpg").unlink()
     (root / "train_set" / "images" / "7.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of the 79 images .* missing from .*, the first that of 7_exp"):
+    with pytest.raises(InputError, match=r"1 of the 79 images .* missing from .*, the first that of 7_exp"):
         affectnet.load(root)
     (root / "val_set" / "annotations" / "0_exp.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ValueError, match=r"0_exp\.npy is not an array file"):
@@ -252,7 +253,7 @@ def test_lists_with_a_byte_order_mark(tmp_path, lists):
 def test_ferplus_with_one_of_its_files(tmp_path):
     layouts.write_ferplus_csv(tmp_path)
     (tmp_path / "fer2013new.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"fer2013new\.csv is missing; FER\+ needs it beside fer2013\.csv"):
+    with pytest.raises(InputError, match=r"fer2013new\.csv is missing; FER\+ needs it beside fer2013\.csv"):
         ferplus.load(tmp_path)
 
 
@@ -360,24 +361,24 @@ def test_half_unpacked_folders_say_what_is_missing(tmp_path, lists):
         (sfew.load, "SFEW's Train was expected"),
         (ferplus.load, r"train\.parquet is missing; FER\+ has fer2013\.csv and fer2013new\.csv"),
     ):
-        with pytest.raises(FileNotFoundError, match=what):
+        with pytest.raises(InputError, match=what):
             load(tmp_path)
     root = shutil.copytree(lists, tmp_path / "affectnet")
     shutil.rmtree(root / "Manually_Annotated_Images" / "103")
-    with pytest.raises(FileNotFoundError, match=r"8 of the 83 files that .*training\.csv asks for .*103/train_neutral"):
+    with pytest.raises(InputError, match=r"8 of the 83 files that .*training\.csv asks for .*103/train_neutral"):
         affectnet.load(root)
     shutil.rmtree(root / "Manually_Annotated_Images")
-    with pytest.raises(FileNotFoundError, match="Manually_Annotated_Images was expected; found Manually_Annotated_fi"):
+    with pytest.raises(InputError, match="Manually_Annotated_Images was expected; found Manually_Annotated_fi"):
         affectnet.load(root)
     raf = layouts.write_rafdb(tmp_path / "raf", "original")
     (raf / "Annotation" / "manual" / "test_0002_manu_attri.txt").write_text("1 2\n3\n")
     with pytest.raises(ValueError, match=r"test_0002_manu_attri\.txt: the first five lines are not x and y of five"):
         rafdb.load(raf)
     shutil.rmtree(raf / "Annotation")
-    with pytest.raises(FileNotFoundError, match=r"Annotation/manual \(for Image/original\) was expected; found Emo"):
+    with pytest.raises(InputError, match=r"Annotation/manual \(for Image/original\) was expected; found Emo"):
         rafdb.load(raf)
     shutil.rmtree(raf / "Image")
-    with pytest.raises(FileNotFoundError, match="RAF-DB's Image/aligned, or Image/original, was expected"):
+    with pytest.raises(InputError, match="RAF-DB's Image/aligned, or Image/original, was expected"):
         rafdb.load(raf)
 
 

@@ -98,10 +98,10 @@ def test_views_from_the_store_and_from_the_device_are_the_same(folder, tmp_path)
     assert pictures.shape == (12, 40, 40, 3)
     keys = [(0, 5), (0, 1), (0, 11)]
     plain = PretrainingSet(faces, 64, 0).__getitems__(keys)
-    resident = PretrainingSet(stored, 64, 0, with_pictures=False).__getitems__(keys)
+    resident = PretrainingSet(stored, 64, 0, with_images=False).__getitems__(keys)
     assert "images" not in resident
     feeds = [
-        Feeder([batch], torch.device("cpu"), make_views, where).next()["images"]
+        Feeder([batch], torch.device("cpu"), make_views, where).next()["inputs"]
         for batch, where in ((plain, None), (resident, pictures))
     ]
     assert feeds[0].keys() == {"pixel_values", "view_1_pixel_values", "view_2_pixel_values"}

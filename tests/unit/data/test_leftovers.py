@@ -10,7 +10,7 @@ from training.data import DatasetArguments, facts_of, open_both, open_faces
 from training.data.formats import DATA_SETS
 from training.data.image_files import list_images
 from training.pretraining.arguments import PretrainingArguments
-from training.pretraining.faces import open_monitored
+from training.pretraining.setup import open_monitored
 
 
 def save_image(path, color=0):

@@ -21,7 +21,7 @@ from training.data.images import BadImage
 from training.data.streams import StreamSampler, open_stream
 from training.pretraining.arguments import PretrainingArguments
 from training.pretraining.batches import StepSampler, StepShape
-from training.pretraining.faces import open_monitored
+from training.pretraining.setup import open_monitored
 
 
 @pytest.fixture(autouse=True)

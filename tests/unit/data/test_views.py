@@ -23,7 +23,7 @@ from training.data.views import (
     turn_hue,
     view_generator,
 )
-from training.pretraining.batches import pad_pictures
+from training.pretraining.batches import pad_images
 
 NOTHING = ViewParameters((0, 0, 40, 30), False, False, 1, 1, 1, 0, (0, 1, 2, 3), False, 1e-3)
 
@@ -188,7 +188,7 @@ def test_batched_views_replay_pillows_operations_image_by_image(size, sides):
 def test_images_of_several_sizes_share_a_batch():
     pictures = [picture(40, 30), picture(9, 55), picture(1, 1), picture(30, 30)]
     views = [draw_view(view_generator(3, 0, i, 1), p.height, p.width) for i, p in enumerate(pictures)]
-    together = apply_views(pad_pictures([np.asarray(p) for p in pictures]), stack_views(views), 32)
+    together = apply_views(pad_images([np.asarray(p) for p in pictures]), stack_views(views), 32)
     for index, (image, view) in enumerate(zip(pictures, views, strict=True)):
         np.testing.assert_allclose(together[index].numpy(), apply_view(image, view, 32), atol=2e-6)
 
@@ -196,7 +196,7 @@ def test_images_of_several_sizes_share_a_batch():
 @pytest.mark.parametrize("sides", [(40, 30), (100, 300), (1, 1), (64, 64)])
 def test_the_origin_is_pillows_resize_to_8_bits(sides):
     image = picture(*sides)
-    images = pad_pictures([np.asarray(image), np.zeros((310, 310, 3), np.uint8)])
+    images = pad_images([np.asarray(image), np.zeros((310, 310, 3), np.uint8)])
     got = resize_whole(images, torch.tensor([sides, (310, 310)], dtype=torch.float32), 64)
     expected = to_array(image.resize((64, 64), Image.Resampling.BILINEAR))
     np.testing.assert_allclose(got[0].numpy(), expected, atol=1.01 / 255)

@@ -22,7 +22,7 @@ from training.finetuning.batches import (
     make_targets,
     mix,
 )
-from training.finetuning.optimizer import schedule
+from training.finetuning.setup import schedule
 
 NOTHING = Augmentation(rotation=0, zoom=0, shift=0, jitter=0, erasing=0, flip=False)
 

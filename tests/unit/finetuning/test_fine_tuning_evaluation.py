@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.data.images import BadImage, BadImages
-from training.finetuning.evaluation import epoch_accuracies
+from training.finetuning.loop import epoch_accuracies
 from training.measuring.classification import measures_without_repeats
 
 LABELS = np.array([0, 1, 2, 3])

@@ -1,0 +1,154 @@
+"""What a pretraining run is built from: devices, faces, model, optimizer, and the checkpoint that it goes on from."""
+
+import json
+import shutil
+import warnings
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from modeling_simfle import SimFLEForPreTraining
+from training.data.expressions import match_labels
+from training.data.faces import DatasetArguments, evenly, open_faces
+from training.data.split_checks import check_several_classes
+from training.data.streams import open_stream
+from training.models.loading import load_weights
+from training.pretraining.arguments import FIXED_ON_RESUME, PretrainingArguments
+from training.runtime.accelerator import make_accelerator
+from training.runtime.checkpoints import IMAGE_SIZES
+from training.runtime.errors import InputError
+from training.runtime.training_run import TrainingRun
+
+
+def open_devices(run: PretrainingArguments, output_dir: Path):
+    """Accelerate's state. Raises InputError for flags that the devices do not allow."""
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    # torch 2.13 names a successor that still shares buffers at the start, and says itself to keep to this one for now.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    options = [
+        InitProcessGroupKwargs(timeout=timedelta(seconds=run.timeout_seconds)),
+        # Running statistics are each process's own, as in the released code; the main process's are saved.
+        DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+    ]
+    accelerator = make_accelerator(
+        run.mixed_precision,
+        run.gradient_accumulation_steps,
+        run.report_to,
+        project_dir=output_dir,
+        kwargs_handlers=options,
+    )
+    if run.sync_batchnorm and accelerator.device.type == "cpu":
+        raise InputError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
+    if run.cuda_graph and not run.dry_run:
+        check_cuda_graph(accelerator)
+    return accelerator
+
+
+def check_cuda_graph(accelerator) -> None:
+    """Raises InputError where `--cuda_graph` has nothing to record, cannot record it, or was not measured."""
+    kind, processes = accelerator.device.type, accelerator.num_processes
+    if kind != "cuda" or processes > 1 or accelerator.mixed_precision not in ("bf16", "no"):
+        raise InputError(
+            "--cuda_graph is for one process on an NVIDIA GPU, in bf16 or float32; this run has"
+            f" {processes} on {kind} with mixed_precision {accelerator.mixed_precision}; leave it out."
+        )
+    if accelerator.gradient_accumulation_steps > 1:
+        raise InputError("--cuda_graph keeps one batch's gradients; leave out --gradient_accumulation_steps.")
+
+
+def open_training_faces(data: DatasetArguments, run: PretrainingArguments):
+    """The training split without labels, as a whole or as a stream."""
+    if run.streaming:
+        return open_stream(data, data.dataset, data.train_split, run.num_images)
+    return open_faces(data, data.dataset, data.train_split, with_labels=False)
+
+
+def open_monitored(data: DatasetArguments, run: PretrainingArguments):
+    """Labelled faces (bank, queries) of --monitor_dataset, or (None, None)."""
+    if run.monitor_dataset is None:
+        return None, None
+    if run.monitor_dataset != data.dataset:  # it may have another format
+        data = replace(data, data_format="auto")
+    bank = open_faces(data, run.monitor_dataset, "train", with_labels=True)
+    check_several_classes(bank)
+    queries = open_faces(data, run.monitor_dataset, "validation", with_labels=True)
+    queries.labels = match_labels(queries.class_names, queries.labels, bank.class_names)
+    return bank.select(np.array(evenly(len(bank), run.monitor_images))), queries
+
+
+def make_model_and_optimizer(config, start_from: str | None, run: PretrainingArguments):
+    """The model to train, from scratch or from the weights in a folder or Hub id, and its SGD."""
+    torch.manual_seed(run.seed)
+    if start_from is None:
+        model = SimFLEForPreTraining(config)
+    else:
+        model = load_weights(SimFLEForPreTraining, start_from, needed="encoder.", config=config)
+    if run.sync_batchnorm:
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model.train().to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs too
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(
+        parameters, lr=run.base_learning_rate, momentum=run.momentum, weight_decay=run.weight_decay, fused=True
+    )
+    for parameter in parameters if run.momentum else ():
+        # The same numbers as torch's own start, but defined even where a loss scaler skips the first update.
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return model, optimizer
+
+
+def fixed_settings(accelerator, config, processor, faces, run: PretrainingArguments) -> dict:
+    """What a run and its checkpoints must share. Raises InputError for fewer images than one batch."""
+    accumulation = accelerator.gradient_accumulation_steps
+    batch_size = run.per_device_train_batch_size * accumulation * accelerator.num_processes
+    if len(faces) < batch_size:
+        raise InputError(
+            f"{faces.source} has {len(faces)} images, fewer than one batch of {batch_size}; use a smaller"
+            " --per_device_train_batch_size."
+        )
+    return {
+        "config": describe_config(config),
+        "dataset_fingerprint": faces.fingerprint(),
+        IMAGE_SIZES: faces.image_sizes(),
+        "processor": {name: getattr(processor, name) for name in ("do_grayscale", "image_mean", "image_std")},
+        **{name: getattr(run, name) for name in FIXED_ON_RESUME},
+        "gradient_accumulation_steps": accumulation,
+        "global_batch_size": batch_size,
+        "num_processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "shuffle_buffer": run.shuffle_buffer if run.streaming else None,
+    }
+
+
+def describe_config(config) -> dict:
+    """The fields of a SimFLEConfig, as JSON values."""
+    fields = {name: value for name, value in config.to_diff_dict().items() if name != "transformers_version"}
+    return json.loads(json.dumps(fields))
+
+
+def resume(training: TrainingRun, model, optimizer, max_bad_images: int) -> tuple[int, list]:
+    """
+    Loads the checkpoint, if there is one, and prints what has changed since.
+
+    Returns:
+        The step to go on from, counted in this run's batches, and the keys of the bad images so far.
+    """
+    defaults = {"config": describe_config(type(model.config)())}
+    state = training.load(model, optimizer, max_bad_images, free=("mixed_precision",), defaults=defaults)
+    if not state:
+        return 0, []
+    fixed, say = training.fixed, training.accelerator.print
+    step = state["step"] * state["global_batch_size"] // fixed["global_batch_size"]
+    say(f"resuming from step {step}")
+    for name in ("num_processes", "global_batch_size", "mixed_precision"):
+        if state[name] != fixed[name]:
+            say(f"the checkpoint was made with {name} {state[name]}; this run has {fixed[name]}")
+    if state["global_batch_size"] != fixed["global_batch_size"] and training.is_main:
+        # The run drops lines of its logs by its own count of steps: the logs so far are kept aside.
+        for name in ("metrics", "monitor"):
+            if (log := training.folder / f"{name}.jsonl").exists():
+                shutil.copyfile(log, log.with_name(f"{name}_in_steps_of_{state['global_batch_size']}.jsonl"))
+    return step, state["bad_images"]
