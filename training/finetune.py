@@ -25,10 +25,10 @@ def main(argv=None) -> None:
     line = read_command_line("finetune", argv, (data, model, processor, run))
     from training.runtime.accelerator import make_accelerator
     from training.runtime.resources import keep_freed_memory
-    from training.runtime.training_run import open_run_folder
+    from training.runtime.run_folder import prepare_output_dir
 
     keep_freed_memory()
-    folder = open_run_folder(run.output_dir, run.resume_from_checkpoint)
+    folder = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
     splits = open_both(data, run.eval_dataset, run.eval_split)
     accelerator = make_accelerator(run.mixed_precision)
     with run_errors("the last checkpoint stands"):
@@ -47,7 +47,7 @@ def main(argv=None) -> None:
         else:
             training.end(tuning.step, finished=True)
     if training.is_main:
-        push_run(folder.path, hub)
+        push_run(folder, hub)
 
 
 def build(line: CommandLine, accelerator, folder, splits):
@@ -61,7 +61,7 @@ def build(line: CommandLine, accelerator, folder, splits):
     model, processor = make_classifier(model_arguments, processor_arguments, run, faces.class_names)
     teacher = load_teacher(run.teacher, faces.class_names, processor, accelerator.device) if run.teacher else None
     fixed = fixed_settings(accelerator, line.arguments, faces, run, teacher)
-    training = TrainingRun(accelerator, folder, processor, fixed, total_limit=1)
+    training = TrainingRun(accelerator, folder, processor, fixed, 1, run.resume_from_checkpoint)
     tuning = FineTuning(training, model, faces, data, run, teacher)
     tuning.resume()
     return tuning

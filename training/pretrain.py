@@ -24,14 +24,14 @@ def main(argv=None) -> int:
     line = read_command_line("pretrain", argv, (data, model, processor, run))
     from training.pretraining.setup import open_devices
     from training.runtime.resources import keep_freed_memory
-    from training.runtime.training_run import RunFolder, open_run_folder
+    from training.runtime.run_folder import prepare_output_dir
 
     keep_freed_memory()
-    folder = RunFolder(Path(run.output_dir))
+    folder = Path(run.output_dir)
     if not run.dry_run:
-        folder = open_run_folder(run.output_dir, run.resume_from_checkpoint)
+        folder = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
     inputs = Inputs(line)
-    accelerator = open_devices(run, folder.path)
+    accelerator = open_devices(run, folder)
     if run.dry_run:
         accelerator.print(inputs.describe_schedule(accelerator))
         return 0
@@ -42,10 +42,10 @@ def main(argv=None) -> int:
         if training.is_main:
             training.save_model(training.bare_model)
             ending = "finished" if finished else "stopped, to go on by --resume_from_checkpoint latest,"
-            print(f"{ending} at step {done}; the model is in {folder.path}")
+            print(f"{ending} at step {done}; the model is in {folder}")
         training.end(done, finished)
     if training.is_main and finished:
-        push_run(folder.path, hub)
+        push_run(folder, hub)
     return 0 if loop.stop_signal is None else 128 + loop.stop_signal
 
 
@@ -73,7 +73,8 @@ class Inputs:
 
         data, run, faces, processor = self.data, self.run, self.faces, self.processor
         fixed = fixed_settings(accelerator, self.config, processor, faces, run)
-        training = TrainingRun(accelerator, folder, processor, fixed, run.checkpoints_total_limit)
+        limit, checkpoint = run.checkpoints_total_limit, run.resume_from_checkpoint
+        training = TrainingRun(accelerator, folder, processor, fixed, limit, checkpoint)
         model, optimizer = make_model_and_optimizer(self.config, self.model.model, run)
         step, bad_images = resume(training, model, optimizer, data.max_bad_images)
         sampler = make_sampler(accelerator, faces, run, step)
@@ -90,7 +91,7 @@ class Inputs:
         guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images, run.streaming)
         monitor = None
         if training.is_main:
-            monitor = Monitor(faces, processor, *self.monitored, folder.path, data.num_workers, data.max_bad_images)
+            monitor = Monitor(faces, processor, *self.monitored, folder, data.num_workers, data.max_bad_images)
         return PretrainingLoop(training, model, feeder, sampler, run, guard, monitor), training
 
     def record(self, training):

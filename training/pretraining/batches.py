@@ -34,11 +34,10 @@ from training.runtime.run_folder import make_folder
 
 class PretrainingSet(Dataset):
     """
-    Batches of decoded images and of the views drawn for them. Items are asked for by (epoch, index): workers need no
-    state.
+    Batches of decoded images and of the views drawn for them. Keys are (epoch, index): workers need no state.
 
     Args:
-        faces: the images. image_side: an image with a longer side is made smaller first; in pixels.
+        image_side: the longest side of a decoded image, in pixels; larger ones are made smaller first.
         with_images: false where every image is on the device already. blur_sigma: see `draw_view`.
     """
 
@@ -116,12 +115,6 @@ class MakeViews:
         return {k: normalize(v, self.processor) if k.endswith("pixel_values") else v for k, v in made.items()}
 
 
-def to_device(batch: dict, device) -> dict:
-    """Tensors and ViewBatches of a batch on the device, without waiting; anything else as it is."""
-    movable = (torch.Tensor, ViewBatch)
-    return {k: v.to(device, non_blocking=True) if isinstance(v, movable) else v for k, v in batch.items()}
-
-
 @dataclass(frozen=True)
 class StepShape:
     """
@@ -191,29 +184,6 @@ def make_sampler(accelerator, faces, run: PretrainingArguments, step: int = 0):
     return StreamSampler(faces, sampler, run.shuffle_buffer)
 
 
-def as_it_is(batch: dict) -> dict:
-    return batch
-
-
-def make_loader(dataset: PretrainingSet, sampler, num_workers: int, make_views=as_it_is, timeout: int = 0):
-    """
-    One loader for the whole run: workers start once.
-
-    Args:
-        make_views: MakeViews where the workers make the views (no accelerator). timeout: seconds to wait for a worker.
-    """
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=num_workers,
-        collate_fn=make_views,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if num_workers else None,
-        timeout=timeout if num_workers else 0,
-        worker_init_fn=ignore_stop_signals,
-    )
-
-
 class Feeder:
     """
     Batches on the device, one ahead of the step: copying and the views run beside it on a stream of their own.
@@ -237,7 +207,12 @@ class Feeder:
             return None
         indices = batch["index"].tolist()
         with torch.cuda.stream(self.stream) if self.stream else nullcontext():
-            batch = to_device(batch, self.device)
+            batch = {
+                name: value.to(self.device, non_blocking=True)
+                if isinstance(value, (torch.Tensor, ViewBatch))
+                else value
+                for name, value in batch.items()
+            }
             if self.images is not None:
                 batch["images"] = self.images[batch["index"]]
             if self.make_views is not None:
@@ -266,6 +241,10 @@ class Feeder:
             self.upcoming = self.prepare()
 
 
+def as_it_is(batch: dict) -> dict:
+    return batch
+
+
 def make_feeder(accelerator, model_config, processor, faces, sampler, run: PretrainingArguments, num_workers: int):
     """Loader, cache and views: the views are made in the workers on the CPU, and on the device of an accelerator."""
     image_side = run.image_side or 2 * run.view_size
@@ -279,7 +258,17 @@ def make_feeder(accelerator, model_config, processor, faces, sampler, run: Pretr
     origin_size = model_config.facemae_image_size if model_config.use_local_branch else None
     make_views = MakeViews(processor, origin_size, run.view_size)
     dataset = PretrainingSet(faces, image_side, run.seed, images is None, tuple(run.blur_sigma))
-    loader = make_loader(dataset, sampler, num_workers, as_it_is if on_device else make_views, run.timeout_seconds)
+    # One loader for the whole run: workers start once.
+    loader = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=as_it_is if on_device else make_views,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if num_workers else None,
+        timeout=run.timeout_seconds if num_workers else 0,
+        worker_init_fn=ignore_stop_signals,
+    )
     return Feeder(loader, accelerator.device, make_views if on_device else None, images)
 
 

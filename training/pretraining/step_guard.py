@@ -14,13 +14,12 @@ class StepGuard:
     """
     One small sum over all processes a step: losses that are not finite, stop requests, unreadable images.
 
-    On the CPU the answer is there at once. On an accelerator nobody waits for it: the update itself is skipped on the
-    device where a loss is not finite (`found_inf` of torch's fused optimisers), and the host learns of it one step
-    later, before anything is saved.
+    On the CPU the answer is there at once. On an accelerator nobody waits for it: the device skips the update where a
+    loss is not finite (`found_inf` of torch's fused optimisers), and the host reads the answer one step later, before
+    anything is saved.
 
     Args:
         accelerator: Accelerate's. optimizer: fused. limit: --max_bad_images. bad_images: known before, see BadImages.
-        streamed: whether images have no row to be known by; they are by what is said of them.
     """
 
     def __init__(self, accelerator, optimizer, limit: int, bad_images: Iterable = (), streamed: bool = False):
@@ -34,8 +33,8 @@ class StepGuard:
         self, losses: torch.Tensor, gradient_norm: torch.Tensor, problems: list[str], indices: list[int], stop: bool
     ) -> None:
         """
-        Called before the update. Raises in every process: RunError for a loss that is not finite, BadImage for too many
-        bad images.
+        Called before the update. Raises in every process: RunError for a loss that is not finite, BadImage for too
+        many bad images.
 
         Args:
             losses: of this process's micro-batches, any shape. gradient_norm: of the update, alike in all processes.
@@ -71,17 +70,15 @@ class StepGuard:
     def read(self, flags: torch.Tensor, broken: torch.Tensor, indices: list[int], fresh: dict) -> None:
         num_broken, overflows, num_stops, num_bad = (int(value) for value in flags.tolist())
         self.stop = self.stop or num_stops > 0
-        if num_broken:
-            if broken:
-                print(f"the loss of images {indices} is not finite", file=sys.stderr)
+        if broken:
+            print(f"the loss of images {indices} is not finite", file=sys.stderr)
+        if num_broken or overflows:
+            what = f"loss is not finite in {num_broken} of {self.accelerator.num_processes} processes"
+            if not num_broken:
+                what = f"gradient of the loss of images {indices} is not finite"
             raise RunError(
-                f"the loss is not finite in {num_broken} of {self.accelerator.num_processes} processes; nothing was"
-                " updated, and the last checkpoint stands. Lower --base_learning_rate, or look at the images named."
-            )
-        if overflows:
-            raise RunError(
-                f"the gradient of the loss of images {indices} is not finite; nothing was updated, and the last"
-                " checkpoint stands. Lower --base_learning_rate."
+                f"the {what}; nothing was updated, and the last checkpoint stands. Lower --base_learning_rate, or look"
+                " at the images named."
             )
         if num_bad:  # in any process, so that all are here
             self.bad_images.add(gather_problems(fresh))

@@ -7,14 +7,13 @@ run.json is written when the run starts. progress.json is written at every start
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
-from training.runtime.lineage import make_lineage
-from training.runtime.public_paths import join_words
+from training.runtime.lineage import make_lineage, typed_command
 from training.runtime.run_folder import versions, write_json
 
 RECORD, PROGRESS = "run.json", "progress.json"
@@ -22,28 +21,16 @@ RECORD, PROGRESS = "run.json", "progress.json"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """
-    What run.json holds.
-
-    Args:
-        script: its name. argv: the flags as typed. arguments: of the flags and the recipe, by name.
-        recipe: {"path", "sha256"}, or None. versions: of what computes. data: what the weights learn from. lineage: see
-            training.runtime.lineage. settings: what else the run goes by; stands at the top level of run.json.
-    """
+    """What run.json holds."""
 
     script: str
-    argv: list[str]
-    arguments: dict
-    recipe: dict | None
+    argv: list[str]  # as typed
+    arguments: dict  # of the flags and the recipe, by name
+    recipe: dict | None  # {"path", "sha256"}
     versions: dict
-    data: dict
-    lineage: list
-    settings: dict = field(default_factory=dict)
-
-    def content(self) -> dict:
-        """The mapping that run.json holds."""
-        content = asdict(self)
-        return {**content.pop("settings"), **content}
+    data: dict  # what the weights learn from
+    lineage: list  # see training.runtime.lineage
+    settings: dict  # what else the run goes by; at the top level of run.json
 
 
 @dataclass(frozen=True)
@@ -58,10 +45,6 @@ class CommandLine:
     def arguments(self) -> dict:
         """All arguments by name."""
         return {name: value for part in self.dataclasses for name, value in asdict(part).items()}
-
-    @property
-    def command(self) -> str:
-        return join_words(["python", f"training/{self.script}.py", *self.argv])
 
 
 def read_command_line(script: str, argv: Iterable | None, dataclasses: tuple) -> CommandLine:
@@ -82,7 +65,7 @@ def make_record(line: CommandLine, method: str, data: dict, sources: Iterable, s
         recipe=describe_recipe(line.argv),
         versions=versions(),
         data=data,
-        lineage=make_lineage(method, line.command, data, sources),
+        lineage=make_lineage(method, typed_command(line.script, line.argv), data, sources),
         settings=settings,
     )
 
@@ -99,7 +82,8 @@ def describe_recipe(argv: list[str]) -> dict | None:
 
 def write_record(folder: Path, record: RunRecord) -> None:
     """Writes run.json."""
-    write_json(folder / RECORD, record.content())
+    content = asdict(record)
+    write_json(folder / RECORD, {**content.pop("settings"), **content})
 
 
 def read_progress(folder: Path) -> dict:
@@ -120,16 +104,3 @@ def add_start(folder: Path, argv: list[str], num_processes: int, step: int, plan
 def write_progress(folder: Path, **changes) -> None:
     """Changes values of progress.json: step, planned_steps, finished, bad_images, scaler, starts."""
     write_json(folder / PROGRESS, {**read_progress(folder), **changes})
-
-
-def is_finished(folder: Path) -> bool:
-    """
-    Whether the run in a folder has ended as planned.
-
-    Runs of earlier versions have no progress.json: their run.json says it, or their metrics.json is there.
-    """
-    progress = read_progress(folder)
-    path = folder / RECORD
-    if not progress and path.is_file():
-        progress = json.loads(path.read_text(encoding="utf-8"))
-    return bool(progress.get("finished", (folder / "metrics.json").is_file()))

@@ -1,7 +1,6 @@
 """What every training does alike: go on from a checkpoint, write its record, save, and end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from training.runtime.checkpoints import (
@@ -11,25 +10,8 @@ from training.runtime.checkpoints import (
     save_checkpoint,
 )
 from training.runtime.processes import check_same_step
-from training.runtime.run_folder import prepare_output_dir, save_model
+from training.runtime.run_folder import save_model
 from training.runtime.run_record import RECORD, RunRecord, add_start, write_progress, write_record
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where a training writes, the checkpoint that it goes on from (None for none), and whether one was asked for."""
-
-    path: Path
-    checkpoint: Path | None = None
-    resumes: bool = False
-
-
-def open_run_folder(output_dir: str, resume_from_checkpoint: str | None) -> RunFolder:
-    """Makes or opens the run folder, and finds the checkpoint in it. Raises InputError, see `prepare_output_dir`."""
-    path = prepare_output_dir(output_dir, resume_from_checkpoint is not None, can_resume=True)
-    if resume_from_checkpoint is None:
-        return RunFolder(path)
-    return RunFolder(path, find_checkpoint(path, resume_from_checkpoint), resumes=True)
 
 
 class TrainingRun:
@@ -37,14 +19,15 @@ class TrainingRun:
     One start of a training in its folder.
 
     Args:
-        accelerator: Accelerate's. folder: where it writes. processor: saved beside the weights.
+        folder: as `prepare_output_dir` made it. processor: saved beside the weights.
         fixed: what the run and its checkpoints must have in common, by name; `global_batch_size` is among them.
-        total_limit: checkpoints that are kept.
+        total_limit: checkpoints that are kept. resume_from_checkpoint: the flag.
     """
 
-    def __init__(self, accelerator, folder: RunFolder, processor, fixed: dict, total_limit: int):
-        self.accelerator, self.folder, self.processor = accelerator, folder.path, processor
-        self.checkpoint, self.resumes = folder.checkpoint, folder.resumes
+    def __init__(self, accelerator, folder: Path, processor, fixed: dict, total_limit: int, resume_from_checkpoint):
+        self.accelerator, self.folder, self.processor = accelerator, folder, processor
+        self.resumes = resume_from_checkpoint is not None
+        self.checkpoint = find_checkpoint(folder, resume_from_checkpoint) if self.resumes else None
         self.fixed, self.total_limit = fixed, total_limit
         self.is_main = accelerator.is_main_process
         self.scaler_state: dict = {}
@@ -54,8 +37,8 @@ class TrainingRun:
         Loads the checkpoint, if there is one, into the model and the optimizer, before Accelerate prepares them.
 
         Args:
-            max_bad_images: how many images may have broken since. free: names that may differ. defaults: values of what
-                older checkpoints do not name.
+            max_bad_images: how many images may have broken since. free: names that may differ.
+            defaults: values of what older checkpoints do not name.
         Returns:
             The checkpoint's state; {} without one.
         Raises:
@@ -85,8 +68,7 @@ class TrainingRun:
         Writes run.json where the run begins, and this start into progress.json; sets later checkpoints aside.
 
         Args:
-            make_record: called where run.json is written. argv: the flags as typed. step: from where this start goes
-                on.
+            make_record: called where run.json is written. argv: as typed. step: from where this start goes on.
         """
         if not self.is_main:
             return
@@ -108,8 +90,7 @@ class TrainingRun:
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
         save_checkpoint(self.folder, state, self.bare_model, self.processor, self.optimizer, self.total_limit, tensors)
-        progress = {"step": step, "bad_images": state["bad_images"], "scaler": state.get("scaler")}
-        write_progress(self.folder, **progress)
+        write_progress(self.folder, step=step, bad_images=state["bad_images"], scaler=state.get("scaler"))
 
     def save_model(self, model) -> None:
         """Writes the loadable model at the top of the folder; for the main process alone."""

@@ -10,7 +10,6 @@ import pytest
 
 from training.runtime.run_record import (
     add_start,
-    is_finished,
     make_record,
     read_command_line,
     read_progress,
@@ -50,23 +49,12 @@ def test_a_record_holds_the_flags_as_typed_and_the_hash_of_the_recipe(tmp_path):
 def test_progress_has_an_entry_for_each_start(tmp_path):
     add_start(tmp_path, ["--seed", "3"], 1, 0, 6)
     write_progress(tmp_path, step=4, bad_images=[7])
-    assert not is_finished(tmp_path)
+    assert not read_progress(tmp_path)["finished"]
     add_start(tmp_path, ["--resume_from_checkpoint", "latest"], 2, 4, 6)
     progress = read_progress(tmp_path)
     assert [(start["step"], start["num_processes"]) for start in progress["starts"]] == [(0, 1), (4, 2)]
     assert progress["bad_images"] == [7]
     write_progress(tmp_path, step=6, finished=True)
-    assert is_finished(tmp_path)
+    assert read_progress(tmp_path)["finished"]
     add_start(tmp_path, [], 1, 0, 6)  # from the beginning
     assert len(read_progress(tmp_path)["starts"]) == 1
-
-
-def test_runs_of_earlier_versions_say_in_run_json_or_by_their_metrics_whether_they_are_finished(tmp_path):
-    (tmp_path / "run.json").write_text('{"finished": false}')
-    assert not is_finished(tmp_path)
-    (tmp_path / "run.json").write_text('{"finished": true}')
-    assert is_finished(tmp_path)
-    (tmp_path / "run.json").write_text("{}")  # fine-tuning's
-    assert not is_finished(tmp_path)
-    (tmp_path / "metrics.json").write_text("{}")
-    assert is_finished(tmp_path)
