@@ -26,7 +26,7 @@ class StepGuard:
         self.accelerator, self.optimizer = accelerator, getattr(optimizer, "optimizer", optimizer)
         self.bad_images, self.stop = BadImages(limit, bad_images, accelerator.is_main_process), False
         self.pending: tuple | None = None
-        self.streamed = streamed
+        self.streamed = streamed  # then an image has no row, and is known by the sentence about it
         self.scales_gradients = accelerator.mixed_precision == "fp16"  # its scaler skips updates itself
 
     def check(

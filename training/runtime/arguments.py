@@ -95,6 +95,9 @@ def make_parser(dataclass_types, description=None, positionals=(), recipe: str |
     from transformers import HfArgumentParser
 
     class OneSentenceParser(HfArgumentParser):
+        def add_argument(self, *names, range=None, **options):  # HfArgumentParser hands all metadata of `flag` on
+            return super().add_argument(*names, **options)
+
         def error(self, message):
             if recipe:
                 raise InputError(f"recipe {recipe}: {message}")

@@ -17,17 +17,16 @@ from safetensors import SafetensorError, safe_open
 from training.runtime.errors import InputError
 from training.runtime.run_folder import flush, share_weights, write_json
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, STEP_FOLDERS = "checkpoints", "step_" + "[0-9]" * 8
 IMAGE_SIZES = "picture_sizes"  # of a checkpoint, under the name that it always had; see `Faces.image_sizes`
 DEFAULT = "(the default)"  # of a field that a config leaves out
-# What makes the batch of a process.
-BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")  # what makes the batch of a process
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
     """Complete checkpoints, those that have seen the fewest images first (steps may differ in images, see `resume`)."""
-    found = (output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8)
-    return sorted((path for path in found if not find_flaw(path)), key=lambda path: (images_seen(path), path.name))
+    sound = (path for path in (output_dir / CHECKPOINTS).glob(STEP_FOLDERS) if not find_flaw(path))
+    return sorted(sound, key=lambda path: (images_seen(path), path.name))
 
 
 def find_flaw(checkpoint: Path) -> str:
@@ -64,15 +63,16 @@ def abandon_later_checkpoints(output_dir: Path, resumed: Path) -> None:
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str) -> Path | None:
     """`latest` or a checkpoint's folder; None where `latest` finds none."""
     if resume_from_checkpoint == "latest":
-        found = sorted((output_dir / CHECKPOINTS).glob("step_" + "[0-9]" * 8))
-        flaws = {path.name: flaw for path in found if (flaw := find_flaw(path))}
-        if flaws and len(flaws) == len(found):
-            told = "; ".join(f"{name}: {flaw}" for name, flaw in flaws.items())
-            raise InputError(f"no checkpoint of {output_dir} can be read ({told}); mend one, or give a new folder.")
-        for name, flaw in flaws.items():
-            print(f"checkpoint {name} is passed over: {flaw}", file=sys.stderr)
-        sound = [path for path in found if path.name not in flaws]
-        return max(sound, key=lambda path: (images_seen(path), path.name), default=None)
+        sound = list_checkpoints(output_dir)
+        damaged = sorted(set((output_dir / CHECKPOINTS).glob(STEP_FOLDERS)) - set(sound))
+        flaws = [f"{path.name}: {find_flaw(path)}" for path in damaged]
+        if flaws and not sound:
+            raise InputError(
+                f"no checkpoint of {output_dir} can be read ({'; '.join(flaws)}); mend one, or give a new folder."
+            )
+        for flaw in flaws:
+            print(f"a checkpoint is passed over: {flaw}", file=sys.stderr)
+        return sound[-1] if sound else None
     path = Path(resume_from_checkpoint)
     if flaw := find_flaw(path):
         raise InputError(
@@ -101,8 +101,7 @@ def save_checkpoint(
     processor.save_pretrained(temporary)
     names = {parameter: name for name, parameter in model.named_parameters()}
     momentum = {names[p]: s["momentum_buffer"] for p, s in optimizer.state.items() if "momentum_buffer" in s}
-    save_file({name: tensor.contiguous() for name, tensor in momentum.items()}, temporary / "momentum.safetensors")
-    for name, tensors in (more or {}).items():
+    for name, tensors in {"momentum": momentum, **(more or {})}.items():
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary / f"{name}.safetensors")
     write_json(temporary / "training_state.json", state)
     share_weights(temporary)

@@ -31,28 +31,24 @@ LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss",
 
 
 def typed_command(script: str, argv=None) -> str:
-    """The command of a run as it was typed. Args: argv: of the script's main; sys.argv's when None."""
+    """The command of a run as it was typed. `argv` is that of the script's main; None is sys.argv."""
     words = sys.argv[1:] if argv is None else map(str, argv)
     return shlex.join(["python", f"training/{script}.py", *words])
 
 
 def make_lineage(method: str, command: str, data: dict | None, sources: Iterable[str | Path | dict | None]) -> list:
     """
-    The list that a training writes into run.json when it starts.
+    The list of a training: the entries of all sources, each once, then its own.
 
     Prints a sentence for each source without a known licence.
 
     Args:
-        method: such as "pretraining" or "fine-tuning". command: as it was typed. data: see the top of this file.
+        method: such as "pretraining". command: as it was typed. data: see the top of this file.
         sources: what the weights start or learn from (start weights, teacher, averaged runs), each a folder, a Hub id,
             a finished entry of a list, or None.
-    Returns:
-        The entries of all sources, each once, then the training's own.
     """
     lineage: list[dict] = []
-    for source in sources:
-        if source is None:
-            continue
+    for source in filter(None, sources):
         entries = [public(source)] if isinstance(source, dict) else read_lineage(source)
         lineage += [entry for entry in entries if entry not in lineage and not is_listed(entry, lineage)]
         if any(entry.get("license") == UNKNOWN for entry in entries):
@@ -62,8 +58,7 @@ def make_lineage(method: str, command: str, data: dict | None, sources: Iterable
                 " weights made from it cannot take a free licence.",
                 file=sys.stderr,
             )
-    own = {"method": method, "command": command, "data": data}
-    return [*lineage, public(own)]
+    return [*lineage, public({"method": method, "command": command, "data": data})]
 
 
 def is_listed(entry: dict, lineage: list[dict]) -> bool:

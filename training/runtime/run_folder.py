@@ -14,13 +14,13 @@ from training.runtime.errors import ERROR_LOG, FULL_DISK, InputError, note_run_f
 
 def versions() -> dict[str, str]:
     """Versions of what computes, for run.json and metrics.json."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("simfle", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy", "pillow"):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 @contextmanager

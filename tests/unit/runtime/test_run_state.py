@@ -98,7 +98,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(run, tmp_path, capsys, na
     if content is not None:
         file.write_bytes(content(old))
     assert find_checkpoint(tmp_path, "latest").name == "step_00000001"
-    assert f"step_00000002 is passed over: {flaw}" in capsys.readouterr().err
+    assert f"a checkpoint is passed over: step_00000002: {flaw}" in capsys.readouterr().err
     with pytest.raises(ValueError, match=f"is no complete checkpoint .{re.escape(flaw)}"):
         find_checkpoint(tmp_path, str(file.parent))
     shutil.rmtree(tmp_path / "checkpoints" / "step_00000001")
