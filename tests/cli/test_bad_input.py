@@ -25,7 +25,7 @@ def wrong(pretrained, tmp_path):
     folder = ["--dataset", tmp_path / "faces"]
     return {
         "config": (["--model_config", tmp_path / "config.json"], "mask_ratio"),
-        "recipe": (["--recipe", tmp_path / "recipe.yaml"], "argument --num_workers: invalid int value: 'many'"),
+        "recipe": (["--recipe", tmp_path / "recipe.yaml"], "argument --num_workers.*: invalid int value: 'many'"),
         "images": (folder, "can be read|more than --max_bad_images 0"),
         "images in workers": ([*folder, "--num_workers", 1, "--max_bad_images", 99], "can be read|with two pictures"),
         "missing folder": (["--dataset", tmp_path / "none"], "does not exist; --dataset takes a folder"),
