@@ -13,16 +13,16 @@ from training.models.loading import ModelArguments, ProcessorArguments
 from training.probing.frozen_encoder import FrozenEncoder, run_folders, split_commas
 from training.probing.nearest_neighbours import NeighbourArguments, run_probes
 from training.runtime.arguments import parse_arguments, run_main
-from training.runtime.lineage import typed_command
+from training.runtime.run_folder import prepare_output_dir
+from training.runtime.run_record import read_command_line
 
 
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, NeighbourArguments)
-    data, model_arguments, processor_arguments, probe = parse_arguments(kinds, split_commas(argv), __doc__)
-    from training.runtime.run_folder import prepare_output_dir
-
+    parsed = parse_arguments(kinds, split_commas(argv), __doc__)
+    probe = parsed[-1]
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
-    frozen = FrozenEncoder(data, model_arguments, processor_arguments, probe, typed_command("knn_probe", argv))
+    frozen = FrozenEncoder(read_command_line("knn_probe", argv, parsed), *parsed)
     run_probes(frozen, probe, run_folders(output_dir, probe))
 
 

@@ -19,17 +19,16 @@ from training.data.landmarks import LandmarkArguments
 from training.models.loading import ModelArguments, ProcessorArguments
 from training.probing.landmark_map import FrozenLandmarkEncoder, LandmarkProbeArguments, run_probe
 from training.runtime.arguments import parse_arguments, run_main
-from training.runtime.lineage import typed_command
+from training.runtime.run_folder import prepare_output_dir
+from training.runtime.run_record import read_command_line
 
 
 def main(argv=None) -> None:
     kinds = (DatasetArguments, LandmarkArguments, ModelArguments, ProcessorArguments, LandmarkProbeArguments)
-    data, columns, model_arguments, processor_arguments, probe = parse_arguments(kinds, argv, __doc__)
-    from training.runtime.run_folder import prepare_output_dir
-
+    parsed = parse_arguments(kinds, argv, __doc__)
+    probe = parsed[-1]
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
-    command = typed_command("landmark_probe", argv)
-    frozen = FrozenLandmarkEncoder(data, columns, model_arguments, processor_arguments, probe, command)
+    frozen = FrozenLandmarkEncoder(read_command_line("landmark_probe", argv, parsed), *parsed)
     run_probe(frozen, probe, output_dir)
 
 

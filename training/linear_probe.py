@@ -20,18 +20,17 @@ from training.probing.frozen_encoder import FrozenEncoder, run_folders, split_co
 from training.probing.linear_classifier import LinearProbeArguments, run_probes
 from training.publishing.hub_arguments import HubArguments, check_one_run, push_run
 from training.runtime.arguments import parse_arguments, run_main
-from training.runtime.lineage import typed_command
+from training.runtime.run_folder import prepare_output_dir
+from training.runtime.run_record import read_command_line
 
 
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, LinearProbeArguments, HubArguments)
-    data, model_arguments, processor_arguments, probe, hub = parse_arguments(kinds, split_commas(argv), __doc__)
-    from training.runtime.run_folder import prepare_output_dir
-
+    *parsed, probe, hub = parse_arguments(kinds, split_commas(argv), __doc__)
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
     runs = run_folders(output_dir, probe)
     check_one_run(hub, len(runs))
-    frozen = FrozenEncoder(data, model_arguments, processor_arguments, probe, typed_command("linear_probe", argv))
+    frozen = FrozenEncoder(read_command_line("linear_probe", argv, (*parsed, probe)), *parsed, probe)
     run_probes(frozen, probe, runs)
     push_run(runs[0][0], hub)
 

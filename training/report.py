@@ -34,17 +34,15 @@ class ReportArguments:
 
 def main(argv=None) -> None:
     arguments, places = parse_arguments((ReportArguments,), argv, __doc__, POSITIONALS)
-    from training.measuring.found_runs import find_runs, group_runs
+    from training.measuring.finished_runs import find_runs, summarize
     from training.measuring.paired_runs import compare
-    from training.measuring.report_tables import markdown, summarize, write_csv
+    from training.measuring.report_tables import markdown, write_csv
 
     names = read_names(places.labels or [])
     runs, problems = find_runs(places.runs, names)
-    groups, repeated = group_runs(runs)
-    problems += repeated
-    if not groups:
-        raise InputError(f"no run can be reported; {'; '.join(f'{path}: {why}' for path, why in problems)}.")
-    rows = [summarize(group) for group in groups]
+    if runs.empty:
+        raise InputError(f"no run can be reported; {'; '.join(f'{path}: {reason}' for path, reason in problems)}.")
+    rows = summarize(runs)
     compared = [row for base, other in places.compare or [] for row in compare(base, other, names)]
     text = markdown(rows, compared, problems)
     print(text)

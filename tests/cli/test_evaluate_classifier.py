@@ -20,7 +20,7 @@ from tests.new_process import ROOT
 from tests.real_data import FOLDER, needs_real_faces
 from training import evaluate_classifier
 from training.data.expressions import EXPRESSIONS
-from training.measuring.classification import KEYS, read_predictions
+from training.measuring.classification import KEYS, PREDICTION_COLUMNS, read_table
 from training.models.label_map import class_probabilities, map_outputs, measured_classes
 from training.models.loading import load_classifier
 
@@ -79,8 +79,8 @@ def test_everything_of_a_saved_probe(classifier, flags, tmp_path):
     assert 0 <= metrics["expected_calibration_error"] <= 1
     assert metrics["model_labels"] == {name: name for name in EXPRESSIONS}
     assert metrics["preprocessing"]["image_processor"] == "SimFLEImageProcessor"
-    predictions = read_predictions(tmp_path / "run" / "predictions.csv")
-    assert predictions["index"].tolist() == list(range(16))
+    predictions = read_table(tmp_path / "run" / "predictions.csv", PREDICTION_COLUMNS)
+    assert predictions.index.tolist() == list(range(16))
     assert (predictions["label"] == predictions["prediction"]).mean() == metrics["accuracy"]
     with Image.open(tmp_path / "run" / "confusion_matrix.png") as picture:
         assert min(picture.size) > 300
@@ -106,7 +106,7 @@ def test_predictions_are_the_models_own(vit, flags, faces, tmp_path):
     call("--model", vit, *flags, "--output_dir", tmp_path / "run")
     model = ViTForImageClassification.from_pretrained(vit, dtype=torch.float32).eval()
     processor = ViTImageProcessorPil.from_pretrained(vit)
-    predictions = read_predictions(tmp_path / "run" / "predictions.csv")
+    predictions = read_table(tmp_path / "run" / "predictions.csv", PREDICTION_COLUMNS)
     ours = [EXPRESSIONS[i] for i in (4, 5, 6, 1, 3, 2, 0)]
     for index, path in enumerate(sorted((faces / "validation").rglob("*.png"))):
         with Image.open(path) as image, torch.no_grad():
@@ -204,7 +204,7 @@ def test_odd_images_and_an_empty_class(classifier, tmp_path):
     metrics = read(tmp_path / "run")
     assert (metrics["num_images"], metrics["num_bad_images"]) == (3, 1)
     assert metrics["per_class"]["disgust"]["count"] == 0
-    indices = read_predictions(tmp_path / "run" / "predictions.csv")["index"].tolist()
+    indices = read_table(tmp_path / "run" / "predictions.csv", PREDICTION_COLUMNS).index.tolist()
     assert indices == [1, 2, 3]  # broken.png comes first of all, in the order of paths
 
 

@@ -31,7 +31,7 @@ PROCESSOR_SETTINGS = (
     *("do_resize", "size", "resample", "default_to_square", "crop_pct", "do_center_crop", "crop_size"),
     *("do_pad", "pad_size", "do_grayscale", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
 )
-PREDICTION_COLUMNS = ("index", "label", "prediction")
+PREDICTION_COLUMNS = {"index": "int64", "label": "int64", "prediction": "int64"}
 
 
 def classification_measures(labels, predictions, class_names, probabilities=None) -> dict:
@@ -41,18 +41,18 @@ def classification_measures(labels, predictions, class_names, probabilities=None
     return fer_metrics.classification_measures(labels, predictions, class_names, probabilities)
 
 
-def measures_without_repeats(labels, predictions, repeats_training, kept) -> dict:
+def measures_without_repeats(labels, predictions, repeats_training, rows) -> dict:
     """
-    The accuracy, and its interval, without the images that repeat training images, where these are known.
+    The accuracy without the images that repeat training images, with its interval. {} where repeats are not known.
 
     Args:
-        labels, predictions: (N,), of the images `kept` (N,). repeats_training: (all,) bool, or None.
+        labels, predictions: (N,). repeats_training: bool, of every row of the split, or None. rows: (N,), the images'.
     """
     from training.fer_metrics.fer_metrics import bootstrap_interval
 
     if repeats_training is None:
         return {}
-    fresh = ~repeats_training[kept]
+    fresh = ~repeats_training[rows]
     if not fresh.any():
         return {"num_images_without_repeats": 0}
     correct = (predictions == labels)[fresh]
@@ -65,14 +65,14 @@ def measures_without_repeats(labels, predictions, repeats_training, kept) -> dic
 
 def describe_preprocessing(processor) -> dict:
     """The class of an image processor, and the settings that it has."""
-    found: dict = {"image_processor": type(processor).__name__}
+    settings: dict = {"image_processor": type(processor).__name__}
     for name in PROCESSOR_SETTINGS:
         value = getattr(processor, name, None)
         if name in ("size", "crop_size", "pad_size") and value is not None and not isinstance(value, int):
             value = {side: length for side, length in dict(value).items() if length is not None}
         if value is not None:
-            found[name] = int(value) if name == "resample" else value
-    return found
+            settings[name] = int(value) if name == "resample" else value
+    return settings
 
 
 def write_metrics(path: Path, measures: dict, *, processor, **about) -> dict:
@@ -111,37 +111,39 @@ def write_table(path: Path, header: Sequence[str], *columns) -> None:
         writer.writerows(zip(*(np.asarray(column).tolist() for column in columns), strict=True))
 
 
-def write_predictions(path: Path, indices, labels, predictions) -> None:
+def write_predictions(path: Path, rows, labels, predictions) -> None:
     """
-    A csv of `index,label,prediction`, one line per image, from which runs on one split are compared pairwise.
+    A csv with one line an image. report.py compares runs on one split image by image with it.
 
     Args:
-        indices, labels, predictions: (N,) integers: rows of the split, true classes, predicted classes.
+        rows, labels, predictions: (N,) integers: rows of the split, true classes, predicted classes.
     """
-    write_table(path, PREDICTION_COLUMNS, indices, labels, predictions)
+    write_table(path, tuple(PREDICTION_COLUMNS), rows, labels, predictions)
 
 
-def read_predictions(path: Path) -> dict[str, np.ndarray]:
+def read_table(path: Path, columns: dict[str, str]):
     """
-    The columns of a predictions.csv, (N,) int64 each, by name, sorted by index.
+    A csv of `write_table` as a pandas.DataFrame, sorted and indexed by its column "index".
 
+    Args:
+        columns: the names in the header, and pandas' types.
     Raises:
-        InputError: the file is missing, has another header, a value that is not an integer, an index twice, or no line.
+        InputError: the file is missing, has other columns, a value of another type, no line, or an index twice.
     """
+    import pandas
+
     if not path.is_file():
-        raise InputError(f"{path} does not exist; evaluate the run again with this version, which writes it.")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    if not rows or tuple(rows[0]) != PREDICTION_COLUMNS:
-        found = ",".join(rows[0]) if rows else ""
-        raise InputError(f"{path} has the header {found!r}; {','.join(PREDICTION_COLUMNS)} was expected.")
+        raise InputError(f"{path} does not exist; measure the run again with this version, which writes it.")
     try:
-        table = np.array([[int(value) for value in row] for row in rows[1:]], dtype=np.int64).reshape(-1, 3)
-    except ValueError as error:
-        raise InputError(f"{path} has a line that is not three integers ({error}).") from error
-    if not len(table) or len(np.unique(table[:, 0])) != len(table):
-        raise InputError(f"{path} has {len(table)} lines, or an index twice; one line per image was expected.")
-    return dict(zip(PREDICTION_COLUMNS, table[np.argsort(table[:, 0])].T, strict=True))
+        table = pandas.read_csv(path, dtype=columns, keep_default_na=False)
+    except ValueError as error:  # pandas' errors of parsing are ValueErrors
+        raise InputError(f"{path} is not a table of {', '.join(columns)} with one line an image ({error}).") from error
+    if list(table) != list(columns) or table.empty or table.isna().any(axis=None) or table["index"].duplicated().any():
+        raise InputError(
+            f"{path} is not a table of {', '.join(columns)} with one line an image: it has the columns"
+            f" {', '.join(table)}, {len(table)} lines, and perhaps an index twice or a missing value."
+        )
+    return table.set_index("index").sort_index()
 
 
 def draw_confusion_matrix(path: Path, matrix, class_names, title: str = "") -> None:

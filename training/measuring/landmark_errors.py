@@ -6,17 +6,16 @@ image's width and height in pixels. Distances are measured in pixels, so that an
 looks.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from training.measuring.classification import write_table
 from training.runtime.errors import InputError
 from training.runtime.run_folder import replaced
 
-ERROR_COLUMNS = ("index", "person", "normalized_mean_error")
+# Of errors.csv, one line an image, with which report.py compares runs image by image.
+ERROR_COLUMNS = {"index": "int64", "person": "str", "normalized_mean_error": "float64"}
 REGIONS = {
     "brows": slice(17, 27),
     "eyes": slice(36, 48),
@@ -51,8 +50,8 @@ def area_shares(errors: np.ndarray, limit: float = ERROR_LIMIT) -> np.ndarray:
     """
     The contribution of each image to the area under the cumulative error curve from 0 to the limit, over the limit.
 
-    The curve is the share of the images with an error of at most e. An image counts from its own error on, so that the
-    area is exactly the mean of max(0, 1 - error / limit); no grid is summed over.
+    The curve is the share of the images with an error of at most e. An image counts from its own error on. The area is
+    therefore exactly the mean of max(0, 1 - error / limit).
     """
     return np.clip(1 - errors / limit, 0, 1)
 
@@ -63,8 +62,8 @@ def landmark_measures(distances: np.ndarray, people: np.ndarray) -> dict:
         distances: (N, 68), see `normalized_distances`. people: (N,).
     Returns:
         normalized_mean_error (mean over images of the mean over points), auc_at_0.1 (see `area_shares`), failure_rate
-        (share of the images with an error above 0.1), each with its _interval [low, high], 95 %, drawn by person;
-        by_region the same error of its points; cumulative_curve: errors, and shares of the images up to them;
+        (share of the images with an error above 0.1), each with its 95 % _interval [low, high], drawn by person;
+        by_region: the error of each region's points; cumulative_curve: errors, and the share of images up to each;
         num_images; num_persons.
     """
     from training.fer_metrics.fer_metrics import bootstrap_interval
@@ -78,22 +77,17 @@ def landmark_measures(distances: np.ndarray, people: np.ndarray) -> dict:
     ):
         measures[name] = float(values.mean())
         measures[f"{name}_interval"] = bootstrap_interval(values, people)
-    regions = {name: distances[:, where].mean(1) for name, where in REGIONS.items()}
-    measures["by_region"] = {
-        name: {
+    measures["by_region"] = {}
+    for name, where in REGIONS.items():
+        values = distances[:, where].mean(1)
+        interval = bootstrap_interval(values, people)
+        measures["by_region"][name] = {
             "normalized_mean_error": float(values.mean()),
-            "normalized_mean_error_interval": bootstrap_interval(values, people),
+            "normalized_mean_error_interval": interval,
         }
-        for name, values in regions.items()
-    }
     shares = (errors[:, None] <= CURVE).mean(0)
     measures["cumulative_curve"] = {"error": CURVE.round(6).tolist(), "share": shares.tolist()}
     return {**measures, "num_images": len(errors), "num_persons": len(np.unique(people))}
-
-
-def write_errors(path: Path, indices, people: np.ndarray, errors: np.ndarray) -> None:
-    """A csv of `index,person,normalized_mean_error`, one line per image, from which runs are compared pairwise."""
-    write_table(path, ERROR_COLUMNS, indices, people, errors)
 
 
 def draw_cumulative_curves(path: Path, curves: Sequence[tuple[str, np.ndarray]], title: str = "") -> None:
@@ -111,22 +105,3 @@ def draw_cumulative_curves(path: Path, curves: Sequence[tuple[str, np.ndarray]],
     axes.legend(loc="lower right")
     with replaced(path) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def read_errors(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a landmark run's errors.csv by name, sorted by index. Raises InputError naming what is wrong."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; run the landmark probe again, which writes it.")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    if not rows or tuple(rows[0]) != ERROR_COLUMNS or len(rows) < 2 or any(len(row) != 3 for row in rows):
-        raise InputError(f"{path} is not a table of {','.join(ERROR_COLUMNS)} with one line per image.")
-    indices, people, errors = zip(*rows[1:], strict=True)
-    try:
-        columns = np.array(indices, dtype=np.int64), np.array(people), np.array(errors, dtype=np.float64)
-    except ValueError as error:
-        raise InputError(f"{path} has a value that is not a number ({error}).") from error
-    if len(np.unique(columns[0])) != len(rows) - 1 or not np.isfinite(columns[2]).all():
-        raise InputError(f"{path} has an index twice, or an error that is not finite.")
-    order = np.argsort(columns[0])
-    return {name: column[order] for name, column in zip(ERROR_COLUMNS, columns, strict=True)}

@@ -1,13 +1,14 @@
 """The difference of two methods on the same images, with its paired bootstrap interval."""
 
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pandas
 
-from training.measuring.classification import read_predictions
-from training.measuring.found_runs import CLASSES, Run, find_runs
-from training.measuring.landmark_errors import read_errors
+from training.fer_metrics.fer_metrics import bootstrap_interval
+from training.measuring.classification import PREDICTION_COLUMNS, read_table
+from training.measuring.finished_runs import find_runs
+from training.measuring.landmark_errors import ERROR_COLUMNS
 from training.runtime.errors import InputError
 
 
@@ -18,99 +19,92 @@ def compare(base: str, other: str, names: dict[str, str] | None = None) -> list[
     Args:
         base, other: folders of one method each, with one run or several seeds or shares. names: see `find_runs`.
     Returns:
-        For each share of the labels: base, other (encoder and method), kind, label_percent, seeds, num_images,
-        num_persons (landmarks, else None), base_mean, other_mean, difference (other - base, mean over seeds and images)
-        and interval [low, high], 95 %: images, or for landmarks persons, are drawn, the same for both; seeds are not.
+        For each share of the labels: base, other (encoder and method), label_percent, seeds, num_images, num_persons
+        (of landmarks, else None), base_mean, other_mean, difference (other - base, mean over seeds and images) and its
+        95 % interval [low, high]. The bootstrap draws images, or persons for landmarks, and the same ones for both
+        methods. It draws no seeds.
     Raises:
         InputError: a run that cannot be read, runs that do not pair, or that did not see the same images.
     """
-    sides = [one_method(place, names) for place in (base, other)]
-    if set(sides[0]) != set(sides[1]):
-        said = [", ".join(f"seed {seed} at {percent} % of the labels" for percent, seed in side) for side in sides]
-        raise InputError(f"--compare: {base} has {said[0]}; {other} has {said[1]}; the same of both is needed.")
-    compared = []
-    for percent in sorted({percent for percent, _ in sides[0]}):
-        seeds = sorted(seed for share, seed in sides[0] if share == percent)
-        compared.append(compare_seeds([[side[percent, seed] for seed in seeds] for side in sides], percent, seeds))
-    return compared
+    sides = [read_method(place, names) for place in (base, other)]
+    if set(sides[0].index) != set(sides[1].index):
+        have = [
+            f"{place} has " + ", ".join(f"seed {seed} at {percent:g} % of the labels" for percent, seed in side.index)
+            for place, side in zip((base, other), sides, strict=True)
+        ]
+        raise InputError(f"--compare: {'; '.join(have)}; the same of both is needed.")
+    shares = sorted(set(sides[0].index.get_level_values("label_percent")))
+    return [compare_seeds(*(side.loc[percent].sort_index() for side in sides), percent) for percent in shares]
 
 
-def one_method(place: str, names: dict[str, str] | None) -> dict[tuple, Run]:
-    """The runs of a folder by (label_percent, seed). Raises InputError on an unusable run, or two of one seed."""
-    inside = {folder: name for folder, name in (names or {}).items() if is_near(Path(folder), Path(place))}
-    runs, problems = find_runs([place], inside)
+def read_method(place: str, names: dict[str, str] | None) -> pandas.DataFrame:
+    """The runs of a folder by label_percent and seed. Raises InputError on an unusable run, or two runs of a seed."""
+    near = {
+        folder: name
+        for folder, name in (names or {}).items()
+        if Path(folder).resolve().is_relative_to(Path(place).resolve())
+        or Path(place).resolve().is_relative_to(Path(folder).resolve())
+    }
+    runs, problems = find_runs([place], near)
     if problems:
         raise InputError(f"--compare: {problems[0][0]}: {problems[0][1]}.")
-    found: dict[tuple, Run] = {}
-    for run in runs:
-        key = (run.label_percent, run.metrics["seed"])
-        if key in found:
-            raise InputError(
-                f"--compare: {found[key].path} and {run.path} are two runs of seed {key[1]}; give a folder with one"
-                " method."
-            )
-        found[key] = run
-    return found
+    twice = runs[runs.duplicated(["label_percent", "seed"], keep=False)]
+    if len(twice):
+        paths = " and ".join(map(str, twice["path"][:2]))
+        raise InputError(
+            f"--compare: {paths} are two runs of seed {twice['seed'].iloc[0]}; give a folder with one method."
+        )
+    return runs.set_index(["label_percent", "seed"], drop=False)
 
 
-def is_near(folder: Path, place: Path) -> bool:
-    """Whether a named folder lies in a place, or around it."""
-    folder, place = folder.resolve(), place.resolve()
-    return folder.is_relative_to(place) or place.is_relative_to(folder)
-
-
-def compare_seeds(sides: list[list[Run]], percent, seeds: list) -> dict:
-    """One row of `compare`, from both sides' runs of the same seeds."""
-    from training.fer_metrics.fer_metrics import bootstrap_interval
-
-    first, tables = sides[0][0], [[read_values(run) for run in side] for side in sides]
-    for run, table in zip(chain(*sides), chain(*tables), strict=True):
-        check_same_images(first, run, tables[0][0], table)
-    values = [np.stack([table["value"] for table in side]) for side in tables]  # (seeds, N) each
-    people = tables[0][0].get("person")
-    differences = (values[1] - values[0]).mean(0)
+def compare_seeds(base: pandas.DataFrame, other: pandas.DataFrame, percent: float) -> dict:
+    """A line of `compare`, from the runs of both methods in the same order of seeds."""
+    tables = [[read_images(run) for _, run in runs.iterrows()] for runs in (base, other)]
+    first, first_table = base.iloc[0], tables[0][0]
+    for runs, side in zip((base, other), tables, strict=True):
+        for (_, run), table in zip(runs.iterrows(), side, strict=True):
+            check_same_images(first, run, first_table, table)
+    base_values, other_values = (np.stack([table["value"] for table in side]) for side in tables)  # (seeds, N) each
+    people = first_table["truth"].to_numpy() if first["kind"] == "landmarks" else None
+    differences = (other_values - base_values).mean(0)
     return {
-        "base": describe(first),
-        "other": describe(sides[1][0]),
-        "kind": first.kind,
+        "base": f"{first['encoder']}, {first['method']}",
+        "other": f"{other.iloc[0]['encoder']}, {other.iloc[0]['method']}",
         "label_percent": percent,
-        "seeds": seeds,
+        "seeds": base["seed"].tolist(),
         "num_images": len(differences),
         "num_persons": None if people is None else len(set(people)),
-        "base_mean": float(values[0].mean()),
-        "other_mean": float(values[1].mean()),
+        "base_mean": float(base_values.mean()),
+        "other_mean": float(other_values.mean()),
         "difference": float(differences.mean()),
         "interval": bootstrap_interval(differences, people),
     }
 
 
-def describe(run: Run) -> str:
-    return f"{run.encoder}, {run.metrics.get('method', 'method not said')}"
+def read_images(run: pandas.Series) -> pandas.DataFrame:
+    """By index of the image: truth (class name or person) and value (whether the prediction is right, or the error)."""
+    if run["kind"] == "landmarks":
+        table = read_table(run["path"].with_name("errors.csv"), ERROR_COLUMNS)
+        return table.rename(columns={"person": "truth", "normalized_mean_error": "value"})
+    path = run["path"].with_name("predictions.csv")
+    table, names = read_table(path, PREDICTION_COLUMNS), run["class_names"]
+    if not table["label"].between(0, len(names) - 1).all():
+        raise InputError(f"{path} has labels beyond the {len(names)} classes.")
+    value = (table["label"] == table["prediction"]).astype(float)
+    return pandas.DataFrame({"truth": np.array(names)[table["label"]], "value": value}, index=table.index)
 
 
-def read_values(run: Run) -> dict:
-    """By image, in the order of index: what it is (truth: class name or person), and value: right or not, or error."""
-    if run.kind != CLASSES:
-        table = read_errors(run.path.with_name("errors.csv"))
-        return {**table, "truth": table["person"], "value": table["normalized_mean_error"]}
-    table, names = read_predictions(run.path.with_name("predictions.csv")), list(run.metrics["per_class"])
-    if table["label"].min() < 0 or table["label"].max() >= len(names):
-        raise InputError(f"{run.path.with_name('predictions.csv')} has labels beyond the {len(names)} classes.")
-    truth = np.array(names)[table["label"]]
-    return {"index": table["index"], "truth": truth, "value": (table["label"] == table["prediction"]).astype(float)}
-
-
-def check_same_images(one: Run, other: Run, table: dict, other_table: dict) -> None:
-    """Raises InputError where two runs are not of one kind, or did not see the same images."""
-    what = None
-    if one.kind != other.kind:
-        what = f"one measures {one.kind}, the other {other.kind}"
-    elif one.dataset["fingerprint"] != other.dataset["fingerprint"]:
-        what = f"data sets differ: fingerprints {one.dataset['fingerprint']} and {other.dataset['fingerprint']}"
-    elif not np.array_equal(table["index"], other_table["index"]):
-        only = np.setxor1d(table["index"], other_table["index"])
-        what = f"{len(only)} images are in one alone, index {only[0]} first"
-    elif not np.array_equal(table["truth"], other_table["truth"]):
-        what = "the same index has another label"
-    if what:
-        raise InputError(f"--compare: {one.path} and {other.path} did not see the same images: {what}.")
+def check_same_images(one: pandas.Series, other: pandas.Series, table, other_table) -> None:
+    """Raises InputError where two runs are of different kinds, or did not see the same images."""
+    only = table.index.symmetric_difference(other_table.index)
+    if one["kind"] != other["kind"]:
+        reason = f"one measures {one['kind']}, the other {other['kind']}"
+    elif one["fingerprint"] != other["fingerprint"]:
+        reason = f"data sets differ: fingerprints {one['fingerprint']} and {other['fingerprint']}"
+    elif len(only):
+        reason = f"{len(only)} images are in one alone, index {only[0]} first"
+    elif not table["truth"].equals(other_table["truth"]):
+        reason = "the same index has another label"
+    else:
+        return
+    raise InputError(f"--compare: {one['path']} and {other['path']} did not see the same images: {reason}.")

@@ -1,12 +1,12 @@
 """
 The parts that the probes share: arguments, the frozen encoder, its features of both splits, and the files of a run.
 
-The probes of classes use FrozenEncoder as it is. The landmark probe has other faces and another output of the encoder.
+The probes of classes use FrozenEncoder directly. The landmark probe replaces the faces and the encoder's output.
 """
 
 import re
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from training.data.split_checks import open_both
 from training.models.loading import load_encoder
 from training.runtime.arguments import check_range
 from training.runtime.errors import InputError
+from training.runtime.run_record import CommandLine, make_record, write_record
 
 FEATURE_BATCH = 256
 
@@ -92,13 +93,13 @@ class FrozenEncoder:
         processor: image processor. train_faces, eval_faces: see `open_splits`. bad_images: counts unreadable images.
     """
 
-    def __init__(self, data, model_arguments, processor_arguments, probe, command: str):
-        """command: of the run, as it was typed; the other arguments are the script's dataclasses."""
+    def __init__(self, line: CommandLine, data, model_arguments, processor_arguments, probe):
+        """line: the command of the run; the others are its dataclasses."""
         import torch
 
         from training.models.outputs import ImagePass
 
-        self.data, self.probe, self.command = data, probe, command
+        self.line, self.data, self.probe = line, data, probe
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.train_faces, self.eval_faces = self.open_splits()
         self.bad_images = BadImages(data.max_bad_images)
@@ -109,14 +110,8 @@ class FrozenEncoder:
         )
         self.model.to(self.device).freeze_encoder()
         self.model_name, self.source = model_arguments.name, model_arguments.model
-        self.arguments = {
-            name: value
-            for part in (data, model_arguments, processor_arguments, probe)
-            for name, value in asdict(part).items()
-        }
         self.images = ImagePass(FEATURE_BATCH, data.num_workers, self.bad_images, self.device)
         self.fingerprints = {"train": self.train_faces.fingerprint(), "eval": self.eval_faces.fingerprint()}
-        self.made_from = self.describe(self.train_faces) if self.features_dir else {}
         if probe.estimate_batch_norm:
             self.estimate_batch_norm()
 
@@ -124,20 +119,22 @@ class FrozenEncoder:
         """Training and evaluation faces, both labelled in the same order."""
         return open_both(self.data, self.probe.eval_dataset, self.probe.eval_split)
 
-    def describe(self, faces) -> dict:
-        """The weights, faces and processor that determine the outputs for these faces."""
+    def stored(self, name: str, faces, compute, **more) -> dict:
+        """The tensors of `compute`, from --features_dir if they are there. more: what else determines them."""
         from training.data.image_store import store_key
-        from training.models.output_store import weights_hash
+        from training.models.output_store import stored_tensors, weights_hash
 
-        return {
+        if self.features_dir is None:
+            return compute()
+        made_from = {
             "weights": weights_hash(self.model.encoder),
             "faces": store_key(faces, self.processor.size["height"]),
             "processor": self.processor.to_json_string(),
         }
+        return stored_tensors(self.features_dir, name, made_from | more, compute)
 
     def estimate_batch_norm(self) -> None:
-        """Sets the encoder's running statistics; they are kept as the features are."""
-        from training.models.output_store import stored_tensors
+        """Sets the encoder's running statistics."""
         from training.models.outputs import estimate_batch_norm
 
         encoder = self.model.encoder
@@ -146,8 +143,7 @@ class FrozenEncoder:
             estimate_batch_norm(encoder, self.train_faces, self.processor, self.images)
             return dict(encoder.named_buffers())
 
-        made_from = self.made_from | {"order": "drawn"} if self.features_dir else {}
-        statistics = stored_tensors(self.features_dir, "batch_norm", made_from, compute)
+        statistics = self.stored("batch_norm", self.train_faces, compute, order="drawn")
         for name, buffer in encoder.named_buffers():
             buffer.copy_(statistics[name])
 
@@ -156,59 +152,55 @@ class FrozenEncoder:
         return self.model.encoder(pixel_values).pooler_output
 
     def features(self, faces, name: str):
-        """Indices (N,) of the readable faces and their features (N, D), float32 on the CPU. name: in --features_dir."""
+        """Rows (N,) of the readable faces and their features (N, D), float32 on the CPU. name: in --features_dir."""
         import numpy as np
         import torch
 
-        from training.models.output_store import stored_tensors
         from training.models.outputs import compute_outputs
 
         part = "train" if faces is self.train_faces else "evaluation"
 
         def compute():
             title = name.replace("_", " ")
-            kept, features = compute_outputs(self.encode, faces, self.processor, self.images, title, part)
-            return {"indices": torch.from_numpy(kept), "features": features}
+            rows, features = compute_outputs(self.encode, faces, self.processor, self.images, title, part)
+            return {"indices": torch.from_numpy(rows), "features": features}
 
-        made_from = self.describe(faces) if self.features_dir else {}
-        tensors = stored_tensors(self.features_dir, name, made_from, compute)
-        kept = tensors["indices"].numpy()
-        for index in np.setdiff1d(np.arange(len(faces)), kept):  # features from the disk: name bad images again
+        tensors = self.stored(name, faces, compute)
+        rows = tensors["indices"].numpy()
+        for index in np.setdiff1d(np.arange(len(faces)), rows):  # features from the disk: name bad images again
             try:
                 faces.image(int(index))
             except BadImage as error:
                 self.bad_images.add({f"{part} {faces.row(int(index))}": str(error)})
-        return kept, tensors["features"]
-
-    @property
-    def encoder_state(self) -> str:
-        """The encoder's part of a protocol."""
-        batch_norm = "estimated on the training faces" if self.probe.estimate_batch_norm else "as loaded"
-        return f"{self.probe.which}, BatchNorm {batch_norm}"
+        return rows, tensors["features"]
 
     def write_run(self, folder: Path, method: str, **settings) -> None:
-        """Writes run.json when a run starts, with the lineage of its weights. settings: of this run, such as `seed`."""
+        """Writes run.json when a run starts. settings: of this run, such as `seed`."""
         from training.data.formats import describe_data
-        from training.runtime.lineage import make_lineage
-        from training.runtime.run_folder import versions, write_json
 
         data = describe_data(self.data.data_format, self.train_faces)
-        content = {
-            "arguments": self.arguments,
-            "versions": versions(),
-            "dataset_fingerprint": self.fingerprints,
-            "data": data,
-            "lineage": make_lineage(method, self.command, data, [self.source]),
-        }
+        settings = {"dataset_fingerprint": self.fingerprints, **settings}
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "run.json", {**content, **settings})
+        write_record(folder, make_record(self.line, method, data, [self.source], settings))
 
-    def write_results(self, folder: Path, kept, predictions, *, protocol: str, **about) -> None:
+    def about(self, protocol: str) -> dict:
+        """What the metrics.json of every probe says about itself; see `write_metrics`."""
+        batch_norm = "estimated on the training faces" if self.probe.estimate_batch_norm else "as loaded"
+        return {
+            "processor": self.processor,
+            "split": self.probe.eval_split,
+            "protocol": f"{protocol}; {self.probe.which}, BatchNorm {batch_norm}",
+            "model": self.model_name,
+            "dataset": {"source": self.eval_faces.source, "fingerprint": self.fingerprints["eval"]},
+            "num_bad_images": len(self.bad_images.known),
+        }
+
+    def write_results(self, folder: Path, rows, predictions, *, protocol: str, **about) -> None:
         """
         Writes predictions.csv and metrics.json of one run.
 
         Args:
-            kept, predictions: (N,), evaluation faces and their predicted classes. about: see `write_metrics`.
+            rows, predictions: (N,), evaluation faces and their predicted classes. about: see `write_metrics`.
         """
         from training.measuring.classification import (
             classification_measures,
@@ -218,19 +210,10 @@ class FrozenEncoder:
             write_predictions,
         )
 
-        faces, labels = self.eval_faces, self.eval_faces.labels[kept]
-        write_predictions(folder / "predictions.csv", kept, labels, predictions)
-        metrics = write_metrics(
-            folder / "metrics.json",
-            classification_measures(labels, predictions, self.train_faces.class_names),
-            processor=self.processor,
-            split=self.probe.eval_split,
-            protocol=f"{protocol}; {self.encoder_state}",
-            model=self.model_name,
-            dataset={"source": faces.source, "fingerprint": self.fingerprints["eval"]},
-            num_bad_images=len(self.bad_images.known),
-            **measures_without_repeats(labels, predictions, faces.repeats_training, kept),
-            **about,
-        )
+        labels = self.eval_faces.labels[rows]
+        write_predictions(folder / "predictions.csv", rows, labels, predictions)
+        measures = classification_measures(labels, predictions, self.train_faces.class_names)
+        measures |= measures_without_repeats(labels, predictions, self.eval_faces.repeats_training, rows)
+        metrics = write_metrics(folder / "metrics.json", measures, **self.about(protocol), **about)
         print(f"{metrics['label_percent']} % of the labels, seed {metrics['seed']}: ", end="")
         print_measures(metrics)

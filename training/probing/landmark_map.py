@@ -1,21 +1,21 @@
 """The landmark probe: a linear map from a frozen encoder's feature map to the 68 facial landmarks."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from training.data.faces import open_faces
 from training.data.landmarks import LandmarkArguments, check_people_apart, image_sizes, read_landmarks
+from training.measuring.classification import write_metrics, write_table
 from training.measuring.landmark_errors import (
+    ERROR_COLUMNS,
     check_eye_distances,
     draw_cumulative_curves,
     landmark_measures,
     normalized_distances,
-    write_errors,
 )
 from training.probing.frozen_encoder import EncoderArguments, FrozenEncoder
 from training.runtime.arguments import check_range
+from training.runtime.run_record import CommandLine
 
 
 @dataclass
@@ -39,10 +39,9 @@ class FrozenLandmarkEncoder(FrozenEncoder):
         train_points, eval_points: (N, 68, 2). train_people, eval_people: (N,).
     """
 
-    def __init__(self, data, columns: LandmarkArguments, model_arguments, processor_arguments, probe, command: str):
+    def __init__(self, line: CommandLine, data, columns: LandmarkArguments, model, processor, probe):
         self.columns = columns
-        super().__init__(data, model_arguments, processor_arguments, probe, command)
-        self.arguments |= asdict(columns)
+        super().__init__(line, data, model, processor, probe)
 
     def open_splits(self):
         """Training and evaluation faces, of different people. Raises InputError on landmarks that cannot be used."""
@@ -67,112 +66,68 @@ class FrozenLandmarkEncoder(FrozenEncoder):
 def run_probe(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments, folder: Path) -> None:
     """Writes run.json, computes the feature maps, fits the linear map, and writes the run's other files."""
     frozen.write_run(folder, "landmark probe", seed=probe.seed)
-    train_kept, train_maps = frozen.features(frozen.train_faces, "training_maps")
-    kept, maps = frozen.features(frozen.eval_faces, "evaluation_maps")
-    predicted, fit = fit_and_predict(frozen, probe, train_kept, train_maps, maps)
+    train_rows, train_maps = frozen.features(frozen.train_faces, "training_maps")
+    rows, maps = frozen.features(frozen.eval_faces, "evaluation_maps")
+    predicted, fit = fit_and_predict(frozen, probe, train_rows, train_maps, maps)
     channels = frozen.model.config.hidden_sizes[-1]
     side = round((maps.shape[1] / channels) ** 0.5)  # the processor's images are squares
-    fit |= {"feature_map": [channels, side, side]}
-    points, people = frozen.eval_points[kept], frozen.eval_people[kept]
-    sizes = image_sizes(frozen.eval_faces, kept)
-    distances = normalized_distances(predicted, points, sizes)
-    mean_shape = normalized_distances(frozen.train_points[train_kept].mean(0), points, sizes).mean(1)
-    fit |= {"mean_shape_error": float(mean_shape.mean())}
-    write_results(frozen, folder, LandmarkResults(kept, people, distances, mean_shape, fit))
-
-
-def fit_and_predict(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments, train_kept, train_maps, maps):
-    """
-    Args:
-        train_kept: (N,), the readable training faces. train_maps: (N, D), maps: (n, D).
-    Returns:
-        Predicted points of the evaluation faces, (n, 68, 2), and how the map was fitted, for metrics.json.
-    """
-    import torch
-
-    from training.probing.ridge_map import (
-        RELATIVE_STRENGTHS,
-        choose_strength,
-        person_folds,
-        principal_components,
-        ridge_predictions,
-    )
-
-    points, people = frozen.train_points[train_kept], frozen.train_people[train_kept]
-    sizes = image_sizes(frozen.train_faces, train_kept)
-    components = principal_components(train_maps, maps)
-    targets = torch.from_numpy(points).flatten(1)  # (N, 136)
-
-    def error_of(held_out) -> float:
-        return float(normalized_distances(held_out.reshape(points.shape), points, sizes).mean())
-
-    folds = person_folds(people, probe.folds, probe.seed)
-    relative, errors = choose_strength(components, targets, folds, error_of)
-    if relative in (RELATIVE_STRENGTHS[0], RELATIVE_STRENGTHS[-1]):
-        print(f"the chosen ridge, {relative:g}, is at the end of the grid; a better one may lie beyond.")
-    predicted = ridge_predictions(components, targets, relative * components.scale).reshape(-1, *points.shape[1:])
-    ridge = {
-        "relative_strength": relative,
-        "strength": relative * components.scale,
-        "relative_candidates": list(RELATIVE_STRENGTHS),
-        "cross_validation_errors": errors,
-        "folds": probe.folds,
-    }
-    counts = {"num_training_images": len(points), "num_training_persons": len(set(people.tolist()))}
-    return predicted.numpy(), {"ridge": ridge, **counts}
-
-
-@dataclass
-class LandmarkResults:
-    """
-    Args:
-        kept, people: (n,), the readable evaluation faces and their persons. distances: (n, 68), of their points.
-        mean_shape_errors: (n,), of the training faces' mean shape in place of a prediction. fit: see `fit_and_predict`.
-    """
-
-    kept: np.ndarray
-    people: np.ndarray
-    distances: np.ndarray
-    mean_shape_errors: np.ndarray
-    fit: dict
-
-
-def write_results(frozen: FrozenLandmarkEncoder, folder: Path, results: LandmarkResults) -> None:
-    """Writes errors.csv, cumulative_errors.png and metrics.json, and prints a line."""
-    from training.measuring.classification import write_metrics
-
-    probe, fit, errors = frozen.probe, results.fit, results.distances.mean(1)
-    measures = landmark_measures(results.distances, results.people)
-    write_errors(folder / "errors.csv", results.kept, results.people, errors)
+    points, people = frozen.eval_points[rows], frozen.eval_people[rows]
+    sizes = image_sizes(frozen.eval_faces, rows)
+    distances = normalized_distances(predicted, points, sizes)  # (n, 68)
+    mean_shape = normalized_distances(frozen.train_points[train_rows].mean(0), points, sizes).mean(1)
+    fit |= {"feature_map": [channels, side, side], "mean_shape_error": float(mean_shape.mean())}
+    measures, errors = landmark_measures(distances, people), distances.mean(1)
+    write_table(folder / "errors.csv", tuple(ERROR_COLUMNS), rows, people, errors)
     summary = (
         f"normalised mean error {100 * measures['normalized_mean_error']:.2f} %, AUC at 0.1"
         f" {100 * measures['auc_at_0.1']:.2f} %, failure rate {100 * measures['failure_rate']:.2f} %"
     )
-    curves = [("probe", errors), ("mean shape of the training faces", results.mean_shape_errors)]
+    curves = [("probe", errors), ("mean shape of the training faces", mean_shape)]
     draw_cumulative_curves(folder / "cumulative_errors.png", curves, f"{len(errors)} images\n{summary}")
-    metrics = write_metrics(  # last: a run without it is unfinished
-        folder / "metrics.json",
-        {**measures, **fit},
-        split=probe.eval_split,
-        protocol=describe_protocol(frozen, probe),
-        processor=frozen.processor,
-        model=frozen.model_name,
-        seed=probe.seed,
-        method="landmark probe",
-        label_percent=100,
-        dataset={"source": frozen.eval_faces.source, "fingerprint": frozen.fingerprints["eval"]},
-        choices=0,
-        num_bad_images=len(frozen.bad_images.known),
+    protocol = (
+        f"linear map with a ridge from the flattened feature map to 68 points, ridge chosen by {probe.folds} folds of"
+        f" the training people, nothing chosen on {probe.eval_split}"
+    )
+    about = {"method": "landmark probe", "label_percent": 100, "seed": probe.seed, "choices": 0}
+    write_metrics(  # last: a run without it is unfinished
+        folder / "metrics.json", {**measures, **fit}, **frozen.about(protocol), **about
     )
     print(
-        f"{summary} on {len(errors)} images of {metrics['num_persons']} persons, split {probe.eval_split}; ridge"
+        f"{summary} on {len(errors)} images of {measures['num_persons']} persons, split {probe.eval_split}; ridge"
         f" {fit['ridge']['relative_strength']:.3g} of the features' scale; the training faces' mean shape"
         f" {100 * fit['mean_shape_error']:.2f} %"
     )
 
 
-def describe_protocol(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments) -> str:
-    return (
-        f"linear map with a ridge from the flattened feature map to 68 points, ridge chosen by {probe.folds} folds of"
-        f" the training people, nothing chosen on {probe.eval_split}; {frozen.encoder_state}"
-    )
+def fit_and_predict(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments, train_rows, train_maps, maps):
+    """
+    Args:
+        train_rows: (N,), the readable training faces. train_maps: (N, D), maps: (n, D).
+    Returns:
+        Predicted points of the evaluation faces, (n, 68, 2), and how the map was fitted, for metrics.json.
+    """
+    from training.probing.ridge_map import RELATIVE_STRENGTHS, centred_products, choose_strength, person_folds, ridge
+
+    points, people = frozen.train_points[train_rows], frozen.train_people[train_rows]
+    sizes = image_sizes(frozen.train_faces, train_rows)
+    products = centred_products(train_maps, maps)
+    targets = points.reshape(len(points), -1)  # (N, 136)
+
+    def error_of(held_out) -> float:
+        return float(normalized_distances(held_out.reshape(points.shape), points, sizes).mean())
+
+    folds = person_folds(people, probe.folds, probe.seed)
+    relative, errors = choose_strength(products, targets, folds, error_of)
+    if relative in (RELATIVE_STRENGTHS[0], RELATIVE_STRENGTHS[-1]):
+        print(f"the chosen ridge, {relative:g}, is at the end of the grid; a better one may lie beyond.")
+    strength = relative * products.scale
+    predicted = ridge(strength).fit(products.train, targets).predict(products.evaluation)
+    description = {
+        "relative_strength": relative,
+        "strength": strength,
+        "relative_candidates": list(RELATIVE_STRENGTHS),
+        "cross_validation_errors": errors,
+        "folds": probe.folds,
+    }
+    counts = {"num_training_images": len(points), "num_training_persons": len(set(people.tolist()))}
+    return predicted.reshape(-1, *points.shape[1:]), {"ridge": description, **counts}

@@ -69,17 +69,17 @@ def measure_masks(data: DatasetArguments, columns: LandmarkArguments, arguments:
     model, processor, device = load_masking_model(arguments.model)
     bad_images, config = BadImages(data.max_bad_images), model.config
     images = ImagePass(arguments.per_device_eval_batch_size, data.num_workers, bad_images, device)
-    kept, visible = compute_outputs(lambda pixels: visible_patches(model, pixels), faces, processor, images, "masking")
-    points, people = points[kept], people[kept]
+    rows, visible = compute_outputs(lambda pixels: visible_patches(model, pixels), faces, processor, images, "masking")
+    points, people = points[rows], people[rows]
     visible = visible.unflatten(1, (config.num_channel_groups, -1)).numpy() > 0  # (N, G, L)
     grid = config.facemae_image_size // config.facemae_patch_size
     measures = coverage(visible, patches_on_regions(points, grid), people)
-    draw_coverage(output_dir / "coverage.png", visible, points, measures)
+    draw_coverage(output_dir / "coverage.png", visible, points)
     about = {
         "model": arguments.model,
         "split": arguments.eval_split,
         "dataset": {"source": faces.source, "fingerprint": faces.fingerprint()},
-        "num_images": len(kept),
+        "num_images": len(rows),
         "num_persons": len(set(people.tolist())),
         "num_bad_images": len(bad_images.known),
         "num_channel_groups": config.num_channel_groups,
@@ -92,7 +92,7 @@ def measure_masks(data: DatasetArguments, columns: LandmarkArguments, arguments:
         "versions": versions(),
     }
     write_json(output_dir / "coverage.json", {**about, **measures})
-    print_coverage(measures, len(kept), about["num_persons"])
+    print_coverage(measures, len(rows), about["num_persons"])
 
 
 def print_coverage(measures: dict, num_images: int, num_persons: int) -> None:

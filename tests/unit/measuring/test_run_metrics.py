@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from training.measuring.classification import (
+    PREDICTION_COLUMNS,
     describe_preprocessing,
     measures_without_repeats,
-    read_predictions,
+    read_table,
     write_predictions,
 )
 
@@ -49,25 +50,21 @@ def test_predictions_come_back_sorted_and_no_other_file_stays(tmp_path):
     write_predictions(tmp_path / "predictions.csv", np.array([4, 0, 2]), np.array([1, 0, 2]), [1, 1, 2])
     assert (tmp_path / "predictions.csv").read_text() == "index,label,prediction\n4,1,1\n0,0,1\n2,2,2\n"
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
-    read = read_predictions(tmp_path / "predictions.csv")
-    assert {name: column.tolist() for name, column in read.items()} == {
-        "index": [0, 2, 4],
-        "label": [0, 2, 1],
-        "prediction": [1, 2, 1],
-    }
+    table = read_table(tmp_path / "predictions.csv", PREDICTION_COLUMNS)
+    assert table.reset_index().to_dict("list") == {"index": [0, 2, 4], "label": [0, 2, 1], "prediction": [1, 2, 1]}
 
 
 @pytest.mark.parametrize(
     "text,sentence",
     [
-        (None, "does not exist; evaluate the run again"),
-        ("", "has the header"),
-        ("index,label\n", "index,label,prediction was expected"),
+        (None, "does not exist; measure the run again"),
+        ("", "is not a table of index, label, prediction"),
+        ("index,label\n", "it has the columns index, label, 0 lines"),
         ("index,label,prediction\n", "0 lines"),
         ("index,label,prediction\n0,1,1\n0,1,1\n", "an index twice"),
-        ("index,label,prediction\n0,1\n", "a line that is not three integers"),
-        ("index,label,prediction\n0,1,2\n0,1\n", "a line that is not three integers"),
-        ("index,label,prediction\n0,happy,1\n", "a line that is not three integers"),
+        ("index,label,prediction\n0,1\n", "is not a table of index, label, prediction with one line an image"),
+        ("index,label,prediction\n0,1,2\n0,1\n", "is not a table of index, label, prediction with one line an image"),
+        ("index,label,prediction\n0,happy,1\n", "is not a table of index, label, prediction with one line an image"),
     ],
 )
 def test_a_wrong_file_is_named(text, sentence, tmp_path):
@@ -75,4 +72,4 @@ def test_a_wrong_file_is_named(text, sentence, tmp_path):
     if text is not None:
         path.write_text(text)
     with pytest.raises(ValueError, match=sentence):
-        read_predictions(path)
+        read_table(path, PREDICTION_COLUMNS)
