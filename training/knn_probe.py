@@ -10,8 +10,7 @@ features with linear_probe.py.
 
 from training.data.faces import DatasetArguments
 from training.models.loading import ModelArguments, ProcessorArguments
-from training.probing.frozen_encoder import FrozenEncoder, run_folders, split_commas
-from training.probing.nearest_neighbours import NeighbourArguments, run_probes
+from training.probing.arguments import NeighbourArguments, run_folders
 from training.runtime.arguments import parse_arguments, run_main
 from training.runtime.run_folder import prepare_output_dir
 from training.runtime.run_record import read_command_line
@@ -19,7 +18,10 @@ from training.runtime.run_record import read_command_line
 
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, NeighbourArguments)
-    parsed = parse_arguments(kinds, split_commas(argv), __doc__)
+    parsed = parse_arguments(kinds, argv, __doc__)
+    from training.probing.frozen_encoder import FrozenEncoder
+    from training.probing.nearest_neighbours import run_probes
+
     probe = parsed[-1]
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
     frozen = FrozenEncoder(read_command_line("knn_probe", argv, parsed), *parsed)

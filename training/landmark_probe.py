@@ -17,7 +17,7 @@ reads them.
 from training.data.faces import DatasetArguments
 from training.data.landmarks import LandmarkArguments
 from training.models.loading import ModelArguments, ProcessorArguments
-from training.probing.landmark_map import FrozenLandmarkEncoder, LandmarkProbeArguments, run_probe
+from training.probing.arguments import LandmarkProbeArguments
 from training.runtime.arguments import parse_arguments, run_main
 from training.runtime.run_folder import prepare_output_dir
 from training.runtime.run_record import read_command_line
@@ -26,6 +26,8 @@ from training.runtime.run_record import read_command_line
 def main(argv=None) -> None:
     kinds = (DatasetArguments, LandmarkArguments, ModelArguments, ProcessorArguments, LandmarkProbeArguments)
     parsed = parse_arguments(kinds, argv, __doc__)
+    from training.probing.landmark_map import FrozenLandmarkEncoder, run_probe
+
     probe = parsed[-1]
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
     frozen = FrozenLandmarkEncoder(read_command_line("landmark_probe", argv, parsed), *parsed)

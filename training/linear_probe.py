@@ -16,8 +16,7 @@ OUT/labels_10_percent/seed_0.
 
 from training.data.faces import DatasetArguments
 from training.models.loading import ModelArguments, ProcessorArguments
-from training.probing.frozen_encoder import FrozenEncoder, run_folders, split_commas
-from training.probing.linear_classifier import LinearProbeArguments, run_probes
+from training.probing.arguments import LinearProbeArguments, run_folders
 from training.publishing.hub_arguments import HubArguments, check_one_run, push_run
 from training.runtime.arguments import parse_arguments, run_main
 from training.runtime.run_folder import prepare_output_dir
@@ -26,11 +25,15 @@ from training.runtime.run_record import read_command_line
 
 def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, LinearProbeArguments, HubArguments)
-    *parsed, probe, hub = parse_arguments(kinds, split_commas(argv), __doc__)
+    *parsed, hub = parse_arguments(kinds, argv, __doc__)
+    from training.probing.frozen_encoder import FrozenEncoder
+    from training.probing.linear_classifier import run_probes
+
+    probe = parsed[-1]
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
     runs = run_folders(output_dir, probe)
     check_one_run(hub, len(runs))
-    frozen = FrozenEncoder(read_command_line("linear_probe", argv, (*parsed, probe)), *parsed, probe)
+    frozen = FrozenEncoder(read_command_line("linear_probe", argv, tuple(parsed)), *parsed)
     run_probes(frozen, probe, runs)
     push_run(runs[0][0], hub)
 

@@ -17,12 +17,15 @@ coverage.png, which shows no face.
 
 from training.data.faces import DatasetArguments
 from training.data.landmarks import LandmarkArguments
-from training.probing.mask_coverage import CoverageArguments, measure_masks
+from training.probing.arguments import CoverageArguments
 from training.runtime.arguments import parse_arguments, run_main
 
 
 def main(argv=None) -> None:
-    measure_masks(*parse_arguments((DatasetArguments, LandmarkArguments, CoverageArguments), argv, __doc__))
+    parsed = parse_arguments((DatasetArguments, LandmarkArguments, CoverageArguments), argv, __doc__)
+    from training.probing.mask_coverage import measure_masks
+
+    measure_masks(*parsed)
 
 
 if __name__ == "__main__":

@@ -258,7 +258,7 @@ def test_photographs_behind_the_detector(tmp_path, capsys):
     flags += ["--detect", "--classes", "happiness", "neutral", "--output_dir"]
     call(*flags, tmp_path / "run")
     assert "no face was found in 1 of them; these count as wrong" in capsys.readouterr().out
-    metrics, predictions = read(tmp_path / "run"), read_predictions(tmp_path / "run" / "predictions.csv")
+    metrics, predictions = read(tmp_path / "run"), read_table(tmp_path / "run" / "predictions.csv", PREDICTION_COLUMNS)
     assert (metrics["num_images"], metrics["num_images_without_face"], metrics["num_bad_images"]) == (4, 1, 0)
     assert metrics["accuracy"] == 0.75
     assert metrics["class_names"] == [*EXPRESSIONS, "no face found"]
@@ -281,7 +281,7 @@ def test_the_rows_of_some_classes_keep_their_numbers(vit, tmp_path):
     call(*flags, tmp_path / "run", "--classes", "neutral", "angry")
     metrics = read(tmp_path / "run")
     assert (metrics["num_images"], "num_images_without_face" in metrics) == (2, False)
-    assert read_predictions(tmp_path / "run" / "predictions.csv")["index"].tolist() == [3, 4]
+    assert read_table(tmp_path / "run" / "predictions.csv", PREDICTION_COLUMNS).index.tolist() == [3, 4]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_shares_of_the_labels_over_the_linear_probes_features(flags, tmp_path, c
     linear = [*flags, *kept, "--cache_features", "--num_train_epochs", 1, "--output_dir", tmp_path / "linear"]
     linear_probe.main([str(flag) for flag in linear])
     capsys.readouterr()
-    call(*flags, *kept, "--few_shot", "25,100", "--seeds", "0,1", "--output_dir", tmp_path / "run")
+    call(*flags, *kept, "--few_shot", "25", "100", "--seeds", "0", "1", "--output_dir", tmp_path / "run")
     assert capsys.readouterr().out.count("_features from ") == 2
     for percent, images in ((25, 16), (100, 48)):
         for seed in (0, 1):
@@ -93,7 +93,7 @@ def test_an_untrained_encoder_repeats_itself(config_file, faces, tmp_path):
     [
         (["--k", 0], r"--k 0 must be in \[1"),
         (["--temperature", 0], r"--temperature 0.0 must be in \[0.02"),
-        (["--seeds", "0,1"], "--seeds 0 1 without --few_shot would give one result several times"),
+        (["--seeds", "0", "1"], "--seeds 0 1 without --few_shot would give one result several times"),
         (["--eval_split", "test"], "has no split 'test'; found train, validation"),
     ],
 )

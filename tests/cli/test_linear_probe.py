@@ -35,10 +35,10 @@ def flags(pretrained):
 
 @pytest.fixture(scope="module")
 def runs(flags, faces, tmp_path_factory):
-    """Two seeds of 25 % and of all labels, with commas."""
+    """Two seeds of 25 % and of all labels."""
     folder = tmp_path_factory.mktemp("probes")
     common = [*flags, "--dataset", faces, "--features_dir", folder / "features"]
-    call(*common, "--few_shot", "25,100", "--seeds=0,1", "--output_dir", folder / "all")
+    call(*common, "--few_shot", 25, 100, "--seeds", 0, 1, "--output_dir", folder / "all")
     return folder, common
 
 
@@ -197,8 +197,8 @@ def test_the_target_encoder(flags, faces, pretrained, classifier, tmp_path):
     "more,sentence",
     [
         (["--few_shot", 0], r"--few_shot 0 must be in \[1, 100\]"),
-        (["--few_shot", "1,200"], r"--few_shot 200 must be in \[1, 100\]"),
-        (["--seeds", "0,0"], "--seeds 0 0 names one twice"),
+        (["--few_shot", "1", "200"], r"--few_shot 200 must be in \[1, 100\]"),
+        (["--seeds", "0", "0"], "--seeds 0 0 names one twice"),
         (["--sweep_learning_rates", -1, "--cache_features"], r"--sweep_learning_rates -1.0 must be in \[0"),
         (["--cache_features", "false", "--sweep_weight_decays", 0.1], "--sweep_weight_decays needs --cache_features"),
         (["--num_train_epochs", 0], r"--num_train_epochs 0 must be in \[1"),
@@ -245,7 +245,7 @@ def test_flags_of_a_new_encoder_beside_a_model_may_only_say_the_same(flags, face
 
 
 def test_as_a_process(script, flags, runs, tmp_path):
-    more = ["--few_shot", "1,50", "--output_dir", tmp_path / "run"]
+    more = ["--few_shot", "1", "50", "--output_dir", tmp_path / "run"]
     done = script("linear_probe", *runs[1], *more, env=os.environ, check=0)
     assert done.stdout.count("_features from ") == 2  # another process finds the same key
     assert "1 % of the labels, seed 0: accuracy" in done.stdout

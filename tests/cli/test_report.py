@@ -274,7 +274,7 @@ def test_as_a_process_over_runs_of_the_scripts(script, tmp_path):
     flags = ["--dataset", tmp_path / "faces", "--num_workers", 0]
     probe = ["--model_config", tmp_path / "tiny.json", "--view_size", 64, "--cache_features", "--num_train_epochs", 2]
     runs = tmp_path / "runs"
-    linear_probe.main([str(f) for f in [*flags, *probe, "--seeds", "0,1", "--output_dir", runs / "probe"]])
+    linear_probe.main([str(f) for f in [*flags, *probe, "--seeds", "0", "1", "--output_dir", runs / "probe"]])
     one = ["--model", runs / "probe" / "seed_0", *flags, "--output_dir", runs / "evaluation" / "seed_0"]
     evaluate_classifier.main([str(f) for f in one])
     compared = ["--compare", runs / "probe" / "seed_0", runs / "evaluation"]

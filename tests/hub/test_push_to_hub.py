@@ -70,7 +70,7 @@ def test_what_can_be_known_before_the_training(hub_here, probe_flags, tmp_path, 
     with pytest.raises(ValueError, match="--hub_model_id is missing"):
         call(linear_probe, *common, "--push_to_hub")
     with pytest.raises(ValueError, match="--push_to_hub is for one run, and these are 2"):
-        call(linear_probe, *common, *PUSH, "--seeds", "0,1")
+        call(linear_probe, *common, *PUSH, "--seeds", "0", "1")
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(ValueError, match="there is no token of the Hub"):

@@ -34,7 +34,7 @@ def compare(base: str, other: str, names: dict[str, str] | None = None) -> list[
         ]
         raise InputError(f"--compare: {'; '.join(have)}; the same of both is needed.")
     shares = sorted(set(sides[0].index.get_level_values("label_percent")))
-    return [compare_seeds(*(side.loc[percent].sort_index() for side in sides), percent) for percent in shares]
+    return [compare_seeds(sides[0].loc[percent].sort_index(), sides[1].loc[percent].sort_index()) for percent in shares]
 
 
 def read_method(place: str, names: dict[str, str] | None) -> pandas.DataFrame:
@@ -57,7 +57,7 @@ def read_method(place: str, names: dict[str, str] | None) -> pandas.DataFrame:
     return runs.set_index(["label_percent", "seed"], drop=False)
 
 
-def compare_seeds(base: pandas.DataFrame, other: pandas.DataFrame, percent: float) -> dict:
+def compare_seeds(base: pandas.DataFrame, other: pandas.DataFrame) -> dict:
     """A line of `compare`, from the runs of both methods in the same order of seeds."""
     tables = [[read_images(run) for _, run in runs.iterrows()] for runs in (base, other)]
     first, first_table = base.iloc[0], tables[0][0]
@@ -70,7 +70,7 @@ def compare_seeds(base: pandas.DataFrame, other: pandas.DataFrame, percent: floa
     return {
         "base": f"{first['encoder']}, {first['method']}",
         "other": f"{other.iloc[0]['encoder']}, {other.iloc[0]['method']}",
-        "label_percent": percent,
+        "label_percent": first["label_percent"],
         "seeds": base["seed"].tolist(),
         "num_images": len(differences),
         "num_persons": None if people is None else len(set(people)),

@@ -88,30 +88,14 @@ def check_model(source: str, flag: str = "--model ") -> None:
     if Path(source).exists():
         return
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    hub = f"the Hub ({constants.ENDPOINT})"
     try:
         hf_hub_download(source, "config.json")
-    except GatedRepoError as error:
-        raise InputError(f"{flag}{source} is gated on {hub}; ask for access there and log in.") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise InputError(f"{flag}{source} is no local folder and no model on {hub}; check the name.") from error
-    except LocalEntryNotFoundError as error:  # an EntryNotFoundError too
-        raise InputError(
-            f"{flag}{source} is no local folder, and {hub} cannot be reached; check the name, or the network."
-        ) from error
-    except EntryNotFoundError as error:
-        raise InputError(f"{flag}{source} on {hub} has no config.json; give a model of transformers.") from error
-    except HfHubHTTPError as error:
-        raise InputError(f"{flag}{source} is no local folder, and {hub} did not give it: {error}") from error
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = " ".join(str(error).split())
+        hub = f"the Hub ({constants.ENDPOINT})"
+        raise InputError(f"{flag}{source} is no local folder, and {hub} gives no config.json: {reason}") from error
 
 
 def read_config(arguments: ModelArguments):

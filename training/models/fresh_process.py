@@ -72,13 +72,13 @@ def compare_in_new_process(folder: Path, staged: Path) -> str:
         picture = Path(home) / "face.png"
         draw_face(seed=0, index=0, size=112).image.save(picture)
         ours = face_output(str(folder), str(picture), False)["outputs"]
-        found = run_alone(staged, picture, Path(home))
-    theirs, allowed = found["outputs"], TOLERANCE * max(1.0, *map(abs, ours))
+        fresh = run_alone(staged, picture, Path(home))
+    theirs, allowed = fresh["outputs"], TOLERANCE * max(1.0, *map(abs, ours))
     if not all(map(math.isfinite, theirs)):
         raise InputError(f"{folder} gives values that are not finite for a drawn face; it is not published.")
     if len(ours) != len(theirs) or any(abs(a - b) > allowed for a, b in zip(ours, theirs)):
         raise InputError(f"the staged copy of {folder} gives other outputs in a new process than the folder does here.")
-    said = f"as {found['label']}" if found["label"] else f"{len(theirs)} features"
+    said = f"as {fresh['label']}" if fresh["label"] else f"{len(theirs)} features"
     return f"loaded in a new process without the package and a network: a drawn face comes out the same ({said})"
 
 
@@ -88,7 +88,7 @@ def run_alone(folder: Path, picture: Path, home: Path) -> dict:
     code = f"{ALONE}\n{inspect.getsource(face_output)}\n{call}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
     alone = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
-    # Where HOME decides which libraries are found, it does so no more.
+    # Python's user packages lie below HOME, which is another folder in the new process.
     environment = {**kept, **alone, "PYTHONUSERBASE": site.getuserbase()}
     command = [sys.executable, "-c", code, str(folder), str(picture)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment)

@@ -1,4 +1,4 @@
-"""Another model's outputs as the classes of a data set: by name, by synonym, or by a file."""
+"""The outputs of any classifier as the classes of a data set: matched by name, by synonym, or by a file."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from training.runtime.errors import InputError
 
 def read_label_map(path: str | None) -> dict[str, str | None]:
     """
-    A JSON file of a model's label, or the output's number, to one of our classes or null. {} for None.
+    A JSON file that maps a model's labels, or the numbers of its outputs, to class names or null. {} for None.
 
     Raises:
         InputError: the file is missing, is not JSON, or holds something else.
@@ -31,52 +31,52 @@ def read_label_map(path: str | None) -> dict[str, str | None]:
 
 def map_outputs(id2label: dict[int, str], class_names, label_map: dict[str, str | None]) -> list[str | None]:
     """
-    The class of every output of a model; None where it is dropped.
+    The class of each output of a model; None for an output that `label_map` drops.
 
     Args:
-        id2label: the model's labels by output. class_names: the data's. label_map: see `read_label_map`; outputs that
-            it leaves out are matched by name and synonym.
+        id2label: the model's labels. class_names: of the data. label_map: see `read_label_map`. Outputs that are not in
+            it are matched by name and synonym.
     Returns:
-        A name a output: an expression in our spelling, or a class of the data in the data's.
+        One name for each output. Expressions have our spelling, other classes that of the data.
     Raises:
-        InputError: a key of `label_map` that is no label, a value or a label that is no class, or nothing mapped.
+        InputError: a key of `label_map` that is no label, a name that is no class, or no output with a class.
     """
-    known = [*[name for name in class_names if canonical_expression(name) not in EXPRESSIONS], *EXPRESSIONS]
+    classes = [*[name for name in class_names if canonical_expression(name) not in EXPRESSIONS], *EXPRESSIONS]
     labels = [id2label[i] for i in range(len(id2label))]
     strangers = sorted(set(label_map) - set(labels) - set(map(str, range(len(labels)))))
     if strangers:
         raise InputError(f"--label_map names {', '.join(strangers)}; the model's labels are {', '.join(labels)}.")
-    wanted = [label_map.get(label, label_map.get(str(i), label)) for i, label in enumerate(labels)]
-    found = [None if name is None else find_class(name, known) for name in wanted]
-    unknown = [name for name, mapped in zip(wanted, found, strict=True) if name is not None and mapped is None]
+    names = [label_map.get(label, label_map.get(str(i), label)) for i, label in enumerate(labels)]
+    outputs = [None if name is None else find_class(name, classes) for name in names]
+    unknown = [name for name, output in zip(names, outputs, strict=True) if name is not None and output is None]
     if unknown:
         raise InputError(
-            f"{', '.join(unknown)} of the model or of --label_map is none of the classes {', '.join(known)};"
+            f"{', '.join(unknown)} of the model or of --label_map is none of the classes {', '.join(classes)};"
             " give a --label_map with a class, or null, for each."
         )
-    if not any(found):
+    if not any(outputs):
         raise InputError("--label_map drops every output of the model; map at least one to a class.")
-    return found
+    return outputs
 
 
 def measured_classes(outputs: list[str | None], class_names) -> list[str]:
-    """The classes of a table: those of the outputs and the expressions of the data; expressions in our order."""
-    of_data = [c for name in class_names if (c := canonical_expression(name)) in EXPRESSIONS]
-    names = list(dict.fromkeys([*filter(None, outputs), *of_data]))
+    """The classes of the outputs, and the expressions of the data. Expressions alone come in our order."""
+    expressions = [name for name in map(canonical_expression, class_names) if name in EXPRESSIONS]
+    names = list(dict.fromkeys([*filter(None, outputs), *expressions]))
     return list(expression_names(names) or names)
 
 
 def class_probabilities(logits: np.ndarray, outputs: list[str | None], names: list[str]) -> np.ndarray:
     """
-    Softmax over the outputs that are not dropped; outputs of one class are added.
+    Softmax over the outputs that have a class. The probabilities of outputs with the same class are added.
 
     Args:
         logits: (N, outputs). outputs: see `map_outputs`. names: the classes.
     Returns:
         (N, classes) float64; 0 for a class without an output.
     """
-    kept = [i for i, name in enumerate(outputs) if name is not None]
-    exponentials = np.exp(logits[:, kept].astype(np.float64) - logits[:, kept].max(1, keepdims=True))
-    shares = exponentials / exponentials.sum(1, keepdims=True)
-    places = np.array([[outputs[i] == name for name in names] for i in kept], dtype=np.float64)  # (kept, classes)
-    return shares @ places
+    from scipy.special import softmax
+
+    used = [i for i, name in enumerate(outputs) if name is not None]
+    places = np.array([[outputs[i] == name for name in names] for i in used], dtype=np.float64)  # (used, classes)
+    return softmax(logits[:, used].astype(np.float64), axis=1) @ places

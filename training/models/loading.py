@@ -115,12 +115,10 @@ def load_encoder(
 
 def check_unused(model_arguments, processor_arguments, processor) -> None:
     """
-    Checks flags of a new encoder that are given beside --model, whose own config and `processor` are used.
-
-    A flag may repeat the model's value. A value that is the flag's default counts as not given.
+    Checks the flags of a new encoder beside --model, which brings its own config and `processor`.
 
     Raises:
-        InputError: naming the first flag that differs.
+        InputError: a flag that is not at its default and differs from the model's value.
     """
     import numpy as np
 
@@ -128,19 +126,19 @@ def check_unused(model_arguments, processor_arguments, processor) -> None:
 
     source = model_arguments.model
     for name, default in asdict(type(processor_arguments)()).items():
-        value, found = getattr(processor_arguments, name), getattr(processor, name, None)
+        value, used = getattr(processor_arguments, name), getattr(processor, name, None)
         wanted = value * 3 if isinstance(value, list) and len(value) == 1 else value  # one number for all channels
-        if value != default and np.ravel(wanted).tolist() != np.ravel(found).tolist():
-            raise InputError(f"--{name} {value} is not what {source} was trained with, {found}; leave it out.")
+        if value != default and np.ravel(wanted).tolist() != np.ravel(used).tolist():
+            raise InputError(f"--{name} {value} is not what {source} was trained with, {used}; leave it out.")
     given = [name for name, value in asdict(model_arguments).items() if name != "model" and value is not None]
     if not given:
         return
-    wanted, found = read_config(model_arguments), saved_config(source)
+    wanted, used = read_config(model_arguments), saved_config(source)
     for name in SimFLEConfig.__annotations__:
-        if name != "model_type" and getattr(wanted, name) != getattr(found, name):
+        if name != "model_type" and getattr(wanted, name) != getattr(used, name):
             raise InputError(
                 f"--{' or --'.join(given)} asks for {name} {getattr(wanted, name)!r}, and {source} has"
-                f" {getattr(found, name)!r}; leave {'it' if len(given) == 1 else 'them'} out, or --model."
+                f" {getattr(used, name)!r}; leave {'it' if len(given) == 1 else 'them'} out, or --model."
             )
 
 

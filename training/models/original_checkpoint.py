@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.models.arguments import ModelArguments, read_config
-from training.models.original_names import empty_model, encoder_name, original_name, rename
+from training.models.original_names import original_name, probe_name
 from training.runtime.errors import InputError
 from training.runtime.lineage import make_lineage
 from training.runtime.run_folder import share_weights, versions, write_json
@@ -48,32 +48,31 @@ def convert(file: Path, output_dir: Path, arguments: ConversionArguments, comman
     Raises:
         InputError: a file that cannot be read or does not fit the model; nothing is written then.
     """
+    import torch
+
     from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
     from modeling_simfle.hub_folder_simfle import file_sha256
 
     if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
         raise InputError(f"{output_dir} is a file or not empty; give a new folder.")
     state_dict, epoch = read_checkpoint(file)
+    model_class: type
     config = read_config(ModelArguments(model_config=arguments.model_config))
     if "fc.weight" in state_dict and state_dict["fc.weight"].ndim == 2:
         config.id2label = probe_labels(arguments.labels, len(state_dict["fc.weight"]))
         config.label2id = {name: i for i, name in config.id2label.items()}
-        model, name_of = empty_model(SimFLEForImageClassification, config), probe_name
+        model_class, name_of = SimFLEForImageClassification, probe_name
         kind = f"linear probe of {config.num_labels} classes"
     else:
-        model, name_of = empty_model(SimFLEForPreTraining, config), original_name
+        model_class, name_of = SimFLEForPreTraining, original_name
         kind = f"pretraining checkpoint of epoch {epoch}"
+    with torch.device("meta"):  # no memory for weights that the file's replace
+        model = model_class(config)
     tensors = rename(state_dict, model, name_of)
     source = {"name": file.name, "weights_sha256": {file.name: file_sha256(file)}, "license": LICENSE}
     save(tensors, model, arguments.dtype, make_lineage("conversion", command, None, [source]), output_dir)
     print(f"{file}: {kind}, {len(tensors)} tensors, written to {output_dir}")
     print(LICENSE_NOTE)
-
-
-def probe_name(name: str) -> str:
-    """A name of SimFLEForImageClassification -> the released probe file's."""
-    first, rest = name.split(".", 1)
-    return f"fc.{rest}" if first == "classifier" else encoder_name(rest)
 
 
 def read_checkpoint(path: Path):
@@ -103,9 +102,26 @@ def read_checkpoint(path: Path):
         raise InputError(
             f"{path} holds no state_dict of tensors; the released code saves epoch, state_dict, optimizer."
         )
-    return {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}, content.get(
-        "epoch", "unknown"
-    )
+    plain = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
+    return plain, content.get("epoch", "unknown")
+
+
+def rename(state_dict, model, name_of):
+    """
+    The file's tensors under the model's names. name_of: a name of the model -> the file's.
+
+    Raises:
+        InputError: names or shapes that do not fit, all in one sentence.
+    """
+    wanted = {name_of(name): (name, tensor) for name, tensor in model.state_dict().items()}
+    problems = [f"missing {name}" for name in wanted if name not in state_dict]
+    problems += [f"unknown {name}" for name in state_dict if name not in wanted]
+    for name, (_, tensor) in wanted.items():
+        if name in state_dict and state_dict[name].shape != tensor.shape:
+            problems.append(f"{name} has shape {tuple(state_dict[name].shape)}, not {tuple(tensor.shape)}")
+    if problems:
+        raise InputError(f"the file does not fit the model, nothing was written: {'; '.join(problems)}")
+    return {ours: state_dict[theirs] for theirs, (ours, _) in wanted.items()}
 
 
 def probe_labels(labels: str | None, num_labels: int) -> dict[int, str]:

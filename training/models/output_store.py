@@ -1,10 +1,7 @@
 """
-Outputs of a frozen encoder kept on disk, so that another run need not compute them.
+Outputs of a frozen encoder on disk, for other runs on the same weights, data and image processor.
 
-    features_dir/<name>_<key>.safetensors
-
-The key covers all that the content follows from: weights, data, image processor, treatment of BatchNorm. Another
-encoder, another image or another size has another key.
+    features_dir/<name>_<hash of what they are made from>.safetensors
 """
 
 import hashlib
@@ -28,18 +25,16 @@ def weights_hash(module: torch.nn.Module) -> str:
 
 
 def stored_tensors(
-    folder: Path | None, name: str, made_from: dict, compute: Callable[[], dict[str, torch.Tensor]]
+    folder: Path, name: str, made_from: dict, compute: Callable[[], dict[str, torch.Tensor]]
 ) -> dict[str, torch.Tensor]:
     """
-    The tensors of an earlier call with the same `name` and `made_from`; where there are none, computes and keeps them.
+    The tensors of an earlier call with the same `name` and `made_from`. They are computed and stored if there are none.
 
     Args:
-        folder: where they are kept; None computes every time. made_from: what they follow from, as JSON takes it.
+        made_from: what the tensors depend on, as JSON takes it.
     Raises:
         InputError: a file that cannot be read.
     """
-    if folder is None:
-        return compute()
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
@@ -54,8 +49,8 @@ def stored_tensors(
         return tensors
     tensors = compute()
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # several runs may share the folder
     save_file(contiguous, temporary, metadata={"made_from": description})
     os.replace(temporary, path)
     return tensors

@@ -1,87 +1,31 @@
 """
-The parts that the probes share: arguments, the frozen encoder, its features of both splits, and the files of a run.
+The frozen encoder of a probe, its features of both splits, and the files of a run.
 
 The probes of classes use FrozenEncoder directly. The landmark probe replaces the faces and the encoder's output.
 """
 
-import re
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+import numpy as np
+import torch
+
+from training.data.formats import describe_data
+from training.data.image_store import store_key
 from training.data.images import BadImage, BadImages
 from training.data.split_checks import open_both
+from training.measuring.classification import (
+    classification_measures,
+    measures_without_repeats,
+    print_measures,
+    write_metrics,
+    write_predictions,
+)
 from training.models.loading import load_encoder
-from training.runtime.arguments import check_range
-from training.runtime.errors import InputError
+from training.models.output_store import stored_tensors, weights_hash
+from training.models.outputs import ImagePass, compute_outputs, estimate_batch_norm
 from training.runtime.run_record import CommandLine, make_record, write_record
 
 FEATURE_BATCH = 256
-
-
-@dataclass
-class EncoderArguments:
-    """The encoder of a probe, and the faces that measure it."""
-
-    output_dir: str = field(default="", metadata={"help": "New folder for metrics.json and the other files."})
-    eval_dataset: str | None = field(
-        default=None, metadata={"help": "Data set that holds --eval_split. The default is --dataset."}
-    )
-    eval_split: str = field(default="validation", metadata={"help": "Split that is reported."})
-    view_size: int | None = field(
-        default=None, metadata={"help": "Side of the model's input in pixels. The default is the processor's."}
-    )
-    which: Literal["encoder", "target"] = field(
-        default="encoder", metadata={"help": "Encoder to take from a pretraining folder."}
-    )
-    estimate_batch_norm: bool = field(
-        default=False, metadata={"help": "Set BatchNorm's statistics by a pass over the training faces first."}
-    )
-    features_dir: str | None = field(
-        default=None, metadata={"help": "Folder that keeps features for other runs with the same encoder and faces."}
-    )
-    seed: int = field(default=0, metadata={"help": "Seed of an untrained encoder, and of the probe without --seeds."})
-
-    def __post_init__(self):
-        check_range("view_size", self.view_size, 1)
-        check_range("seed", self.seed, 0)
-
-
-@dataclass
-class FrozenEncoderArguments(EncoderArguments):
-    """The same for a probe of classes."""
-
-    seeds: list[int] | None = field(default=None, metadata={"help": "Several seeds, one run each: 0 1 2 or 0,1,2."})
-    few_shot: list[int] | None = field(
-        default=None, metadata={"help": "Percents of each class's labels, one run each: 1 5 10 or 1,5,10."}
-    )
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name, low, high in (("seeds", 0, float("inf")), ("few_shot", 1, 100)):
-            values = getattr(self, name)
-            for value in values or []:
-                check_range(name, value, low, high)
-            if values and len(set(values)) < len(values):
-                raise InputError(f"--{name} {' '.join(map(str, values))} names one twice; give each once.")
-
-
-def split_commas(argv=None) -> list[str]:
-    """The arguments (sys.argv's when None) with `--few_shot 1,5,10` and `--seeds=0,1` as argparse wants them."""
-    words = []
-    for argument in sys.argv[1:] if argv is None else argv:
-        match = re.fullmatch(r"(?:(--seeds|--few_shot)=)?(\d+(?:,\d+)*)", argument)
-        words += [argument] if match is None else [*filter(None, [match[1]]), *match[2].split(",")]
-    return words
-
-
-def run_folders(output_dir: Path, probe: FrozenEncoderArguments) -> list[tuple[Path, int, int]]:
-    """(folder, percent of labels, seed) of every run: OUT, OUT/seed_0 ..., or OUT/labels_10_percent/seed_0 ..."""
-    seeds = probe.seeds or [probe.seed]
-    if probe.few_shot:
-        return [(output_dir / f"labels_{p}_percent" / f"seed_{s}", p, s) for p in probe.few_shot for s in seeds]
-    return [(output_dir / f"seed_{s}" if len(seeds) > 1 else output_dir, 100, s) for s in seeds]
 
 
 class FrozenEncoder:
@@ -95,10 +39,6 @@ class FrozenEncoder:
 
     def __init__(self, line: CommandLine, data, model_arguments, processor_arguments, probe):
         """line: the command of the run; the others are its dataclasses."""
-        import torch
-
-        from training.models.outputs import ImagePass
-
         self.line, self.data, self.probe = line, data, probe
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.train_faces, self.eval_faces = self.open_splits()
@@ -121,9 +61,6 @@ class FrozenEncoder:
 
     def stored(self, name: str, faces, compute, **more) -> dict:
         """The tensors of `compute`, from --features_dir if they are there. more: what else determines them."""
-        from training.data.image_store import store_key
-        from training.models.output_store import stored_tensors, weights_hash
-
         if self.features_dir is None:
             return compute()
         made_from = {
@@ -135,8 +72,6 @@ class FrozenEncoder:
 
     def estimate_batch_norm(self) -> None:
         """Sets the encoder's running statistics."""
-        from training.models.outputs import estimate_batch_norm
-
         encoder = self.model.encoder
 
         def compute():
@@ -153,11 +88,6 @@ class FrozenEncoder:
 
     def features(self, faces, name: str):
         """Rows (N,) of the readable faces and their features (N, D), float32 on the CPU. name: in --features_dir."""
-        import numpy as np
-        import torch
-
-        from training.models.outputs import compute_outputs
-
         part = "train" if faces is self.train_faces else "evaluation"
 
         def compute():
@@ -176,8 +106,6 @@ class FrozenEncoder:
 
     def write_run(self, folder: Path, method: str, **settings) -> None:
         """Writes run.json when a run starts. settings: of this run, such as `seed`."""
-        from training.data.formats import describe_data
-
         data = describe_data(self.data.data_format, self.train_faces)
         settings = {"dataset_fingerprint": self.fingerprints, **settings}
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,14 +130,6 @@ class FrozenEncoder:
         Args:
             rows, predictions: (N,), evaluation faces and their predicted classes. about: see `write_metrics`.
         """
-        from training.measuring.classification import (
-            classification_measures,
-            measures_without_repeats,
-            print_measures,
-            write_metrics,
-            write_predictions,
-        )
-
         labels = self.eval_faces.labels[rows]
         write_predictions(folder / "predictions.csv", rows, labels, predictions)
         measures = classification_measures(labels, predictions, self.train_faces.class_names)

@@ -1,6 +1,5 @@
 """The landmark probe: a linear map from a frozen encoder's feature map to the 68 facial landmarks."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.data.faces import open_faces
@@ -13,22 +12,10 @@ from training.measuring.landmark_errors import (
     landmark_measures,
     normalized_distances,
 )
-from training.probing.frozen_encoder import EncoderArguments, FrozenEncoder
-from training.runtime.arguments import check_range
+from training.probing.arguments import LandmarkProbeArguments
+from training.probing.frozen_encoder import FrozenEncoder
+from training.probing.ridge_map import RELATIVE_STRENGTHS, centred_products, choose_strength, person_folds, ridge
 from training.runtime.run_record import CommandLine
-
-
-@dataclass
-class LandmarkProbeArguments(EncoderArguments):
-    """Options of the landmark probe."""
-
-    output_dir: str = field(default="", metadata={"help": "New folder for metrics.json, errors.csv and plots."})
-    seed: int = field(default=0, metadata={"help": "Seed of an untrained encoder, and of the folds."})
-    folds: int = field(default=5, metadata={"help": "Number of parts of the training people that choose the ridge."})
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_range("folds", self.folds, 2)
 
 
 class FrozenLandmarkEncoder(FrozenEncoder):
@@ -45,8 +32,6 @@ class FrozenLandmarkEncoder(FrozenEncoder):
 
     def open_splits(self):
         """Training and evaluation faces, of different people. Raises InputError on landmarks that cannot be used."""
-        from training.probing.ridge_map import person_folds
-
         data, probe = self.data, self.probe
         train_faces = open_faces(data, data.dataset, data.train_split, with_labels=False)
         eval_faces = open_faces(data, probe.eval_dataset or data.dataset, probe.eval_split, with_labels=False)
@@ -106,8 +91,6 @@ def fit_and_predict(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments
     Returns:
         Predicted points of the evaluation faces, (n, 68, 2), and how the map was fitted, for metrics.json.
     """
-    from training.probing.ridge_map import RELATIVE_STRENGTHS, centred_products, choose_strength, person_folds, ridge
-
     points, people = frozen.train_points[train_rows], frozen.train_people[train_rows]
     sizes = image_sizes(frozen.train_faces, train_rows)
     products = centred_products(train_maps, maps)

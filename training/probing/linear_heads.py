@@ -69,7 +69,8 @@ def train_heads(
         for features, labels in epochs(epoch - 1):
             labels = labels.to(device)
             optimizer.zero_grad()
-            sum(F.cross_entropy(F.linear(features, *head), labels) for head in heads).backward()
+            losses = [F.cross_entropy(F.linear(features, *head), labels) for head in heads]
+            torch.stack(losses).sum().backward()
             optimizer.step()
         for place, head in enumerate(heads):
             with torch.no_grad():

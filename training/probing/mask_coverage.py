@@ -1,28 +1,23 @@
 """Mask coverage: the parts of the face that the semantic masks of a pretrained model leave visible, against chance."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
+import torch
+
+from modeling_simfle import SimFLEForPreTraining
+from modeling_simfle.facemae_simfle import semantic_mask
+from modeling_simfle.modeling_simfle import group_patch_scores
 from training.data.faces import DatasetArguments, open_faces
 from training.data.images import BadImages
 from training.data.landmarks import LandmarkArguments, read_landmarks
-from training.runtime.arguments import check_range
+from training.measuring.classification import describe_preprocessing
+from training.measuring.patch_coverage import coverage, draw_coverage, patches_on_regions
+from training.models.arguments import saved_config
+from training.models.loading import load_processor, load_weights
+from training.models.outputs import ImagePass, compute_outputs
+from training.probing.arguments import CoverageArguments
 from training.runtime.errors import InputError
-
-
-@dataclass
-class CoverageArguments:
-    """Options of the measurement."""
-
-    model: str = field(default="", metadata={"help": "Pretraining folder or Hub id of a model with a local branch."})
-    output_dir: str = field(default="", metadata={"help": "New folder for coverage.json and coverage.png."})
-    eval_dataset: str | None = field(
-        default=None, metadata={"help": "Data set that holds --eval_split. The default is --dataset."}
-    )
-    eval_split: str = field(default="validation", metadata={"help": "Split of the faces with landmarks."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Number of faces in a forward pass."})
-
-    def __post_init__(self):
-        check_range("per_device_eval_batch_size", self.per_device_eval_batch_size, 1)
+from training.runtime.run_folder import prepare_output_dir, versions, write_json
 
 
 def load_masking_model(source: str):
@@ -32,12 +27,6 @@ def load_masking_model(source: str):
     Raises:
         InputError: another kind of folder, or masks that no channel group chooses.
     """
-    import torch
-
-    from modeling_simfle import SimFLEForPreTraining
-    from training.models.arguments import saved_config
-    from training.models.loading import load_processor, load_weights
-
     if not source:
         raise InputError("--model is missing; give a pretraining folder.")
     config = saved_config(source)
@@ -55,14 +44,29 @@ def load_masking_model(source: str):
     return load_weights(SimFLEForPreTraining, source).eval().to(device), processor, device
 
 
+def visible_patches(model, pixel_values: torch.Tensor) -> torch.Tensor:
+    """
+    The patches that each of G groups leaves visible, from one pass of the encoder.
+
+    Args:
+        model: SimFLEForPreTraining in eval mode: in training a face's mask depends on the batch through BatchNorm.
+        pixel_values: origins, (B, 3, S, S).
+    Returns:
+        (B, G * L) bool, L patches in row-major order: the inverse of the model's `mask` for every group.
+    """
+    config = model.config
+    activations = model.channel_grouping(model.encoder(pixel_values).last_hidden_state)  # (B, C, h, w)
+    sizes = config.num_channel_groups, config.facemae_image_size, config.facemae_patch_size
+    masks = []
+    for group in range(config.num_channel_groups):
+        group_ids = torch.full((len(pixel_values),), group, device=activations.device)
+        scores = group_patch_scores(activations, group_ids, *sizes)
+        masks.append(semantic_mask(scores, config.num_visible_patches)[0])
+    return torch.cat(masks, dim=1) == 0
+
+
 def measure_masks(data: DatasetArguments, columns: LandmarkArguments, arguments: CoverageArguments) -> None:
     """Writes coverage.png and coverage.json."""
-    from training.measuring.classification import describe_preprocessing
-    from training.measuring.patch_coverage import coverage, draw_coverage, patches_on_regions
-    from training.models.outputs import ImagePass, compute_outputs
-    from training.models.visible_patches import visible_patches
-    from training.runtime.run_folder import prepare_output_dir, versions, write_json
-
     output_dir = prepare_output_dir(arguments.output_dir, resume=False)
     faces = open_faces(data, arguments.eval_dataset or data.dataset, arguments.eval_split, with_labels=False)
     points, people = read_landmarks(faces, columns)

@@ -22,7 +22,7 @@ from training.measuring.landmark_errors import (
     normalized_distances,
 )
 from training.measuring.patch_coverage import REGION_NAMES, coverage, entropy, patches_on_regions
-from training.models.visible_patches import visible_patches
+from training.probing.mask_coverage import visible_patches
 from training.probing.ridge_map import RELATIVE_STRENGTHS, centred_products, choose_strength, person_folds, ridge
 
 
