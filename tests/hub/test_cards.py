@@ -62,7 +62,8 @@ def test_snippets_run_in_a_new_process_without_the_package(tmp_path):
     snippets = []
     for folder in PUBLISHED:
         found = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-        assert len(found) == 2
+        takes_photographs = "custom_pipelines" in (folder / "config.json").read_text()
+        assert len(found) == 2 + takes_photographs
         snippets += found
     assert run_alone("import os\nos.chdir(sys.argv[1])\n" + "\n".join(snippets), ROOT, cache=tmp_path)
 

@@ -121,8 +121,8 @@ def test_a_pickle_is_caught_whatever_its_name(content, copied):
 
 
 def test_missing_code_and_a_missing_picture_are_caught(copied):
-    (copied / "example_face.png").unlink()
-    with pytest.raises(ValueError, match=r"shows example_face\.png, which is not there"):
+    (copied / "example_photo.png").unlink()
+    with pytest.raises(ValueError, match=r"shows example_photo\.png, which is not there"):
         check_folder(copied)
     (copied / "modeling_simfle.py").unlink()
     with pytest.raises(ValueError, match=r"names the code 'modeling_simfle.*which is not in the folder"):

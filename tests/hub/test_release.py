@@ -22,7 +22,7 @@ METRICS = "metrics.json"
 def test_a_fine_tuned_run(released, tuned_run):
     folder = released["classifier"]
     names = {"config.json", "preprocessor_config.json", "model.safetensors", METRICS, "README.md", *CODE_FILES}
-    assert {path.name for path in folder.iterdir()} == names | {"example_face.png", "LICENSE", "card_notes.md"}
+    assert {path.name for path in folder.iterdir()} == names | {"example_photo.png", "LICENSE", "card_notes.md"}
     metrics = read(folder / METRICS)
     assert [entry["method"] for entry in metrics["lineage"]] == ["pretraining", "fine-tuning"]
     assert all(entry["results"]["hours"] > 0 for entry in metrics["lineage"])
@@ -72,7 +72,7 @@ def test_a_plain_folder(released):
     simfle, folder = released["classifier"], released["plain"]
     names = {"config.json", "preprocessor_config.json", METRICS, "exports.json", "README.md", *FILES.values()}
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found == names | {"example_face.png", "LICENSE"}
+    assert found == names | {"example_photo.png", "LICENSE"}
     metrics, base = read(folder / METRICS), read(simfle / METRICS)
     assert metrics["lineage"][:-1] == base["lineage"]
     assert (metrics["lineage"][-1]["method"], metrics["choices"]) == ("export", base["choices"])

@@ -94,7 +94,7 @@ def test_int8_gives_pythons_probabilities(packages, folder, pictures):
 def test_the_cards_snippet(packages, folder, pictures):
     name = "hub_cards/simfle-resnet18-ferplus-plain"
     (code,) = re.findall(r"```js\n(.*?)```", (ROOT / name / "README.md").read_text(), re.DOTALL)
-    code = code.replace(f"{name}/example_face.png", str(pictures[0])).replace(name, folder.name)
+    code = code.replace(f"{name}/example_photo.png", str(pictures[0])).replace(name, folder.name)
     offline = f"env.allowRemoteModels = false; env.localModelPath = {json.dumps(str(folder.parent))};"
     code = f'import {{ env }} from "@huggingface/transformers";\n{offline}\n{code}'
     command = ["node", "--input-type=module", "--eval", code]

@@ -14,7 +14,7 @@ from statistics import median
 from training.runtime.arguments import run_main
 
 UNCOUNTED = 10  # first calls of each model
-FACE = Path(__file__).parents[2] / "hub_cards" / "simfle-resnet18-ferplus" / "example_face.png"
+FACE = Path(__file__).parents[2] / "hub_cards" / "simfle-resnet18-ferplus" / "example_photo.png"
 MODELS = [str(FACE.parent), str(FACE.parents[1] / "simfle-resnet50-ferplus")]
 
 

@@ -18,7 +18,7 @@ CONFIG, PROCESSOR, CARD, METRICS, EXPORTS = (
     *("config.json", "preprocessor_config.json", "README.md"),
     *("metrics.json", "exports.json"),
 )
-NOTES, LICENSE_FILE, EXAMPLE = "card_notes.md", "LICENSE", "example_face.png"
+NOTES, LICENSE_FILE, EXAMPLE = "card_notes.md", "LICENSE", "example_photo.png"
 EXPORTED = {"eager": "PyTorch, plain ResNet folder", "onnx": "ONNX", "int8": "ONNX, int8"}  # rows of exports.json
 
 

@@ -23,7 +23,7 @@ from training.runtime.run_folder import write_json
 MATRIX = "confusion_matrix.png"
 NAMES = (
     *(CONFIG, names.PROCESSOR, WEIGHTS, INDEX, CARD, names.NOTES, names.LICENSE_FILE, METRICS, names.EXPORTS),
-    *(names.EXAMPLE, MATRIX),  # drawn by this repository
+    *(names.EXAMPLE, MATRIX),
 )
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 ONNX = re.compile(r"onnx/[A-Za-z0-9][\w.-]*\.onnx")
