@@ -154,7 +154,7 @@ def write_video(path: Path, frames: int, face) -> None:
     import numpy as np
     from PIL import Image
 
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (640, 480))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (640, 480))
     for index in range(frames):
         frame = Image.new("RGB", (640, 480), "gray")
         for left, top in ((10 + index % 40, 20), (240, 250), (450, 40)):

@@ -10,6 +10,7 @@ import argparse
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from training.runtime.arguments import run_main
 
@@ -28,10 +29,11 @@ def main(argv=None) -> None:
     from transformers import pipeline
 
     torch.set_num_threads(2)
-    face, pipelines = Image.open(FACE), {}
+    face = Image.open(FACE)
+    pipelines: dict[str, Any] = {}  # mypy does not know a pipeline's __call__ (Transformers 5.24)
     for name in arguments.models:
         for layout in ("as loaded", "channels last"):
-            classify = pipeline("image-classification", model=name, trust_remote_code=True)
+            classify: Any = pipeline("image-classification", model=name, trust_remote_code=True)
             if layout == "channels last":
                 classify.model.to(memory_format=torch.channels_last)
             pipelines[f"{Path(name).name}, {layout}"] = classify

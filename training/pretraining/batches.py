@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -241,7 +242,7 @@ class Feeder:
             self.upcoming = self.prepare()
 
 
-def as_it_is(batch: dict) -> dict:
+def as_it_is(batch):
     return batch
 
 
@@ -258,12 +259,13 @@ def make_feeder(accelerator, model_config, processor, faces, sampler, run: Pretr
     origin_size = model_config.facemae_image_size if model_config.use_local_branch else None
     make_views = MakeViews(processor, origin_size, run.view_size)
     dataset = PretrainingSet(faces, image_side, run.seed, images is None, tuple(run.blur_sigma))
+    collate: Any = as_it_is if on_device else make_views  # of a whole batch, as `__getitems__` gives it
     # One loader for the whole run: workers start once.
     loader = DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
-        collate_fn=as_it_is if on_device else make_views,
+        collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if num_workers else None,
         timeout=run.timeout_seconds if num_workers else 0,

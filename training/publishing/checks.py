@@ -59,7 +59,7 @@ def check_auto_map(folder: Path) -> None:
     """Raises InputError: a config file that names code elsewhere than in the folder, or a plain folder with code."""
     from modeling_simfle.hub_folder_simfle import CODE_FILES, code_file
 
-    named = {}
+    named: dict[str, str] = {}
     for name in (CONFIG, PROCESSOR):
         settings = read_json(folder / name)
         entries = {**(settings.get("auto_map") or {}), **(settings.get("custom_pipelines") or {})}
@@ -155,8 +155,8 @@ def check_card(record: Record, folder: Path) -> None:
     check_license(data, record)
     check_license_file(folder, data)
     results = eval_results(record)
-    expected = eval_results_to_model_index("", results) if results else []
-    if [row["results"] for row in index] != [row["results"] for row in expected]:  # names may differ
+    measured = eval_results_to_model_index("", results) if results else []
+    if [row["results"] for row in index] != [row["results"] for row in measured]:  # names may differ
         raise InputError(f"The model-index of {path} is not what metrics.json says; release the run again.")
     if EXAMPLE in text and not (folder / EXAMPLE).is_file():
         raise InputError(f"{path} shows {EXAMPLE}, which is not there.")

@@ -135,8 +135,8 @@ def upload(folder: Path, arguments: PublishArguments, total: str) -> str:
     kind = "space" if space_sdk(folder) else "model"
     with as_sentence(repo_id, NOT_SENT):
         api.whoami()  # a token that is refused is named before anything is made
-        sdk = {"space_sdk": "static"} if kind == "space" else {}
-        api.create_repo(repo_id, private=arguments.private or None, exist_ok=True, repo_type=kind, **sdk)
+        sdk = "static" if kind == "space" else None
+        api.create_repo(repo_id, private=arguments.private or None, exist_ok=True, repo_type=kind, space_sdk=sdk)
         is_public = arguments.private and not api.repo_info(repo_id, repo_type=kind).private
     if is_public:  # before a branch is made there
         raise InputError(f"{repo_id} exists and is public, and --private was asked for; make it private first.")

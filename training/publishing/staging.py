@@ -46,7 +46,7 @@ def space_sdk(folder: Path) -> str | None:
     """The sdk that the YAML of a Space's README.md names; None for a model."""
     text = (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else ""
     found = re.match(r"---\s*\n(?:(?!---).*\n)*?sdk:\s*(\S+)", text)
-    return found and found[1]
+    return found[1] if found else None
 
 
 def copy_listed(folder: Path, target: Path, is_listed) -> list[str]:
