@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training.runtime.errors import InputError
 
-# What storage boxes, file systems and archives leave behind. Names that begin with a dot are skipped too.
+# What file servers, file systems and archives leave behind. Names that begin with a dot are skipped too.
 HOUSEKEEPING = frozenset({"@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", "System Volume Information"})
 
 

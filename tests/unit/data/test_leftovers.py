@@ -1,5 +1,5 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""What lies about in real folders: leftovers of storage boxes, empty folders, relative paths, a single expression."""
+"""What lies about in real folders: leftovers of file servers, empty folders, relative paths, a single expression."""
 
 import pyarrow
 import pyarrow.parquet
