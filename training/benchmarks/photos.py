@@ -27,7 +27,7 @@ ONNX = ["--model", str(PLAIN), "--backend", "onnx"]
 BATCH_SIZE = 32
 FRAMES, SHORT_FRAMES = 350, 100  # of the long and the short video
 CROPS, SHORT_CROPS = 1500, 300
-# What issue G asks for on two quiet cores: name of a figure -> (least or most, value).
+# The aims on two quiet cores: name of a figure -> (least or most, value).
 AIMS = {
     "video_onnx_frames_per_second": ("at least", 25),
     "video_torch_frames_per_second": ("at least", 12),
