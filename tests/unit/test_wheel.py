@@ -3,6 +3,7 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -58,7 +59,7 @@ def test_contents(wheel):
     entry_points = zipfile.ZipFile(wheel).read(f"simfle-{version}.dist-info/entry_points.txt").decode()
     assert "simfle = simfle.__main__:main" in entry_points
     photos = [line for line in needed if "extra == 'photos'" in line]
-    assert {line.split()[1].split(">")[0] for line in photos} == PHOTOS
+    assert {re.match(r"Requires-Dist: ([\w-]+)", line)[1] for line in photos} == PHOTOS
 
 
 @pytest.fixture(scope="module")
