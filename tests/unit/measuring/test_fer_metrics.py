@@ -100,7 +100,7 @@ def test_in_a_new_process_from_a_copy_with_no_network_and_no_sibling(tmp_path):
     (folder / "fer_metrics.py").write_bytes((FOLDER / "fer_metrics.py").read_bytes())
     compute = "evaluate.load('fer_metrics').compute(references=[0, 1], predictions=[1, 1])"
     code = f"import evaluate; print({compute}['accuracy'])"
-    modules = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    modules = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "HF_MODULES_CACHE": str(tmp_path / "modules")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **modules}, capture_output=True, text=True
     )

@@ -3,13 +3,11 @@
 
 import io
 import json
-import sys
 import threading
 import warnings
 from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -499,12 +497,7 @@ def test_options_survive_saving(tmp_path):
     assert SimFLEImageProcessor.from_pretrained(tmp_path, size=32).size == {"height": 32, "width": 32}
 
 
-def test_saved_code_loads_as_remote_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    # Another test's cache, which Transformers put on the path and imported from.
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if not Path(place, "transformers_modules").exists()])
-    for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
-        monkeypatch.delitem(sys.modules, name)
+def test_saved_code_loads_as_remote_code(tmp_path):
     SimFLEImageProcessor(size=48).save_pretrained(tmp_path / "saved")
     auto_map = json.loads((tmp_path / "saved" / "preprocessor_config.json").read_text())["auto_map"]
     remote = dynamic_module_utils.get_class_from_dynamic_module(auto_map["AutoImageProcessor"], str(tmp_path / "saved"))
