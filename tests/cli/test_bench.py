@@ -20,7 +20,7 @@ def test_bench_writes_every_part(config_file, tmp_path, capsys):
         assert any(name.startswith("baseline") for name in figures[part])
         assert all(row["images_per_second"] > 0 for row in figures[part].values())
     assert figures["step"]["float32"]["peak_memory_bytes"] > 1e8
-    assert 0 <= figures["whole"]["float32, stored pictures"]["data_wait"] <= 1
+    assert 0 <= figures["whole"]["float32, ours"]["data_wait"] <= 1
     assert "waits for data" in capsys.readouterr().out
 
 

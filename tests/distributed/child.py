@@ -4,14 +4,12 @@
 import os
 import signal
 import sys
-import threading
 import time
 
 import psutil
 import torch
 
 from training import pretrain
-from training.data import image_store
 from training.pretraining import loop as pretraining_loop
 from training.runtime.arguments import run_main
 
@@ -44,15 +42,6 @@ def main() -> int | None:
                     process.send_signal(signal.Signals[fault.removeprefix("everybody_")])
         step(self, number, request)
 
-    decode = image_store.decode
-
-    def slow_decode(*where):
-        if threading.current_thread() is not threading.main_thread():
-            time.sleep(0.5)
-        return decode(*where)
-
-    if fault == "slow_store":
-        image_store.decode, image_store.CHUNK = slow_decode, 2
     pretraining_loop.PretrainingLoop.step = faulty_step
     return pretrain.main(flags)
 

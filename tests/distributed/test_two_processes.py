@@ -128,16 +128,6 @@ def test_no_rank_waits_for_ever(flags, tmp_path, fault):
 
 
 @pytest.mark.slow
-def test_building_a_store_longer_than_the_time_limit_is_no_hang(flags, tmp_path):
-    """48 pictures at half a second: 24 seconds for the one that builds, in which the other hears of it."""
-    options = ["--output_dir", tmp_path / "run", "--timeout_seconds", 15, "--num_workers", 1]
-    options += ["--cache_images", "true", "--cache_dir", tmp_path / "cache"]
-    status, output = launch("tests/distributed/child.py", "slow_store", *flags, *options)
-    assert status == 0, output[-3000:]
-    assert len(list((tmp_path / "cache").iterdir())) == 1
-
-
-@pytest.mark.slow
 def test_machines_whose_folders_are_not_shared_do_not_go_on(flags, two, tmp_path):
     folder = shutil.copytree(two[0], tmp_path / "run")
     resume = ["--output_dir", folder, "--resume_from_checkpoint", "latest"]

@@ -175,20 +175,17 @@ def reset_peak_memory(device: str) -> None:
 
 
 def loader_of(variant: str) -> str:
-    return "baseline" if variant.startswith("baseline") else "stored pictures"
+    return "baseline" if variant.startswith("baseline") else "ours"
 
 
 def make_loaders(config, bench, device: str, folder: Path) -> dict:
-    """Maps a loader's name to a function that starts an epoch: the plain loader, ours, and ours from stored images."""
+    """Maps a loader's name to a function that starts an epoch: the plain loader and ours."""
     from training.data.faces import image_faces
-    from training.data.image_store import store_faces
 
     faces = image_faces([folder / "faces"])
-    stored = store_faces(faces, folder / "cache", 2 * bench.view_size, bench.num_workers)
     return {
         "baseline": lambda: plain_batches(faces, config, bench),
-        "decoded every epoch": lambda: our_batches(faces, config, bench, device),
-        "stored pictures": lambda: our_batches(stored, config, bench, device),
+        "ours": lambda: our_batches(faces, config, bench, device),
     }
 
 

@@ -107,17 +107,23 @@ class Faces:
 
     def name(self, index) -> str:
         """The file's path, or the row's number where there is no file."""
-        return self.cell(index)["path"] or f"row {self.row(index)} of {self.source}, split {self.split!r}"
+        return self.cell_name(index, self.cell(index))
+
+    def cell_name(self, index, cell: dict) -> str:
+        return cell["path"] or f"row {self.row(index)} of {self.source}, split {self.split!r}"
 
     def image(self, index):
         """Image `index` as an upright 8-bit RGB PIL image, cropped to its box if it has one. Raises BadImage."""
-        image = read_image(self.cell(index), self.name(index))
+        row = self.images[index]
+        cell = row[self.image_column] or NOWHERE
+        name = self.cell_name(index, cell)
+        image = read_image(cell, name)
         if self.box_column is None:
             return image
         try:
-            return crop_box(image, self.images[index][self.box_column])
-        except ValueError as error:
-            raise BadImage(f"{self.name(index)}: {error}") from error
+            return crop_box(image, row[self.box_column])
+        except InputError as error:
+            raise BadImage(f"{name}: {error}") from error
 
     def pixels(self, index, longest_side: int) -> np.ndarray:
         """Image `index` as (h, w, 3) uint8, shrunk to `longest_side` if it is larger, antialiased. Raises BadImage."""
@@ -146,6 +152,15 @@ class Faces:
             if self.box_column is not None:
                 digest.update(str(self.images[index][self.box_column]).encode())
         return digest.hexdigest()[:16]
+
+    def content_hash(self) -> str:
+        """A hash that changes with any file's size and time (folders), or with the table's content (Parquet, Hub)."""
+        digest = hashlib.sha256(f"{self.rows._fingerprint} {len(self)}".encode())
+        for cell in self.rows[self.image_column] if self.cell(0)["bytes"] is None else []:
+            path = (cell or NOWHERE)["path"]
+            status = os.stat(path) if path and os.path.exists(path) else None
+            digest.update(f"{path} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
+        return digest.hexdigest()
 
     def image_sizes(self) -> list[int]:
         """Bytes of the files that the fingerprint knows by name alone, -1 where missing; [] for images in a table."""

@@ -37,8 +37,6 @@ class PretrainingArguments:
     cuda_graph: bool = flag(False, "record forward and backward once and replay them; faster with a slow host")
     sync_batchnorm: bool = flag(False, "compute BatchNorm over all processes (GPUs only; slower)")
     global_grouping: bool = flag(False, "compute the channel similarity S over all processes")
-    cache_images: bool = flag(False, "decode the images once into a memory-mapped file, if it fits on the disk")
-    cache_dir: str = flag("~/.cache/simfle", "folder of the files of --cache_images")
     image_side: int | None = flag(
         None, "longest side of a decoded image, in pixels; by default twice the view's side", low=1
     )
@@ -58,8 +56,6 @@ class PretrainingArguments:
 
     def __post_init__(self):
         check_ranges(self)
-        if self.streaming and self.cache_images:
-            raise InputError("--cache_images keeps every image and --streaming none; choose one.")
         if self.num_images is not None and not self.streaming:
             raise InputError("--num_images is the length of a stream; leave it out, or give --streaming.")
         if len(self.blur_sigma) != 2 or not 0 < self.blur_sigma[0] <= self.blur_sigma[1] < math.inf:

@@ -8,7 +8,6 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.data.faces import Faces
-from training.data.image_store import StoredFaces, store_faces_once
 from training.data.images import BadImage
 from training.data.views import (
     BLUR_SIGMA,
@@ -30,7 +28,6 @@ from training.data.views import (
 )
 from training.pretraining.arguments import PretrainingArguments
 from training.runtime.processes import ignore_stop_signals
-from training.runtime.run_folder import make_folder
 
 
 class PretrainingSet(Dataset):
@@ -39,12 +36,11 @@ class PretrainingSet(Dataset):
 
     Args:
         image_side: the longest side of a decoded image, in pixels; larger ones are made smaller first.
-        with_images: false where every image is on the device already. blur_sigma: see `draw_view`.
+        blur_sigma: see `draw_view`.
     """
 
-    def __init__(self, faces: Faces, image_side: int, seed: int, with_images: bool = True, blur_sigma=BLUR_SIGMA):
-        self.faces, self.image_side, self.seed, self.with_images = faces, image_side, seed, with_images
-        self.blur_sigma = blur_sigma
+    def __init__(self, faces: Faces, image_side: int, seed: int, blur_sigma=BLUR_SIGMA):
+        self.faces, self.image_side, self.seed, self.blur_sigma = faces, image_side, seed, blur_sigma
 
     def __getitems__(self, keys: list[tuple]) -> dict:
         """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
@@ -55,9 +51,8 @@ class PretrainingSet(Dataset):
             "sizes": torch.tensor([image.shape[:2] for image in images], dtype=torch.float32),
             "index": torch.tensor([index for _, index, *_ in keys]),
             "problems": list(problems),
+            "images": pad_images(images),
         }
-        if self.with_images:
-            batch["images"] = pad_images(images)
         for view in (1, 2):
             drawn = [
                 draw_view(
@@ -191,11 +186,10 @@ class Feeder:
 
     Args:
         loader: batches of training.pretraining.batches. make_views: MakeViews, or None where the workers made them.
-        images: every image on the device, or None where the batches bring them.
     """
 
-    def __init__(self, loader, device: torch.device, make_views, images: torch.Tensor | None):
-        self.batches, self.device, self.make_views, self.images = iter(loader), device, make_views, images
+    def __init__(self, loader, device: torch.device, make_views):
+        self.batches, self.device, self.make_views = iter(loader), device, make_views
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.waited = 0.0  # seconds that the host waited for the loader
         self.upcoming: dict | None = None
@@ -214,8 +208,6 @@ class Feeder:
                 else value
                 for name, value in batch.items()
             }
-            if self.images is not None:
-                batch["images"] = self.images[batch["index"]]
             if self.make_views is not None:
                 batch = self.make_views(batch)
             inputs = {
@@ -247,18 +239,12 @@ def as_it_is(batch):
 
 
 def make_feeder(accelerator, model_config, processor, faces, sampler, run: PretrainingArguments, num_workers: int):
-    """Loader, cache and views: the views are made in the workers on the CPU, and on the device of an accelerator."""
+    """Loader and views: the views are made in the workers on the CPU, and on the device of an accelerator."""
     image_side = run.image_side or 2 * run.view_size
-    images = None
-    if run.cache_images:
-        folder = make_folder("--cache_dir", Path(run.cache_dir).expanduser())
-        faces = store_faces_once(accelerator, faces, folder, image_side, num_workers)
     on_device = accelerator.device.type != "cpu"
-    if on_device and isinstance(faces, StoredFaces):
-        images = faces.on_device(accelerator.device)
     origin_size = model_config.facemae_image_size if model_config.use_local_branch else None
     make_views = MakeViews(processor, origin_size, run.view_size)
-    dataset = PretrainingSet(faces, image_side, run.seed, images is None, tuple(run.blur_sigma))
+    dataset = PretrainingSet(faces, image_side, run.seed, tuple(run.blur_sigma))
     collate: Any = as_it_is if on_device else make_views  # of a whole batch, as `__getitems__` gives it
     # One loader for the whole run: workers start once.
     loader = DataLoader(
@@ -271,7 +257,7 @@ def make_feeder(accelerator, model_config, processor, faces, sampler, run: Pretr
         timeout=run.timeout_seconds if num_workers else 0,
         worker_init_fn=ignore_stop_signals,
     )
-    return Feeder(loader, accelerator.device, make_views if on_device else None, images)
+    return Feeder(loader, accelerator.device, make_views if on_device else None)
 
 
 def draw_masks(config, batch_size: int, seed: int, step: int, micro: int, rank: int) -> dict[str, torch.Tensor]:

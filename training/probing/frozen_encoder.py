@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from training.data.formats import describe_data
-from training.data.image_store import store_key
 from training.data.images import BadImage, BadImages
 from training.data.split_checks import open_both
 from training.measuring.classification import (
@@ -65,7 +64,7 @@ class FrozenEncoder:
             return compute()
         made_from = {
             "weights": weights_hash(self.model.encoder),
-            "faces": store_key(faces, self.processor.size["height"]),
+            "faces": faces.content_hash(),
             "processor": self.processor.to_json_string(),
         }
         return stored_tensors(self.features_dir, name, made_from | more, compute)

@@ -14,7 +14,7 @@ from modeling_simfle import SimFLEImageProcessor
 from tests import official_layouts as layouts
 from training.data.drawn_faces import make_dataset, write_image_folder
 from training.data.expressions import EXPRESSIONS
-from training.data.faces import DatasetArguments, image_faces, open_faces
+from training.data.faces import DatasetArguments, Faces, image_faces, open_faces
 from training.data.ferplus import FERPLUS_TAGS
 from training.data.formats import guess_format
 from training.data.images import BadImage
@@ -497,3 +497,19 @@ def test_texts_that_are_no_labels_are_no_class(tmp_path, values):
 def test_whole_floats_are_numbers_of_classes(tmp_path):
     faces = faces_of(write_table(tmp_path / "set" / "train.parquet", label=[10.0, 2.0, 0.0, 10.0]))
     assert (faces.class_names, faces.labels.tolist()) == (("0", "2", "10"), [2, 1, 0, 2])
+
+
+def test_the_content_hash_changes_with_a_file_and_for_missing_files_too(tmp_path):
+    import datasets
+
+    write_image_folder(tmp_path / "faces", 4, seed=0, size=16)
+    before = image_faces([tmp_path / "faces"]).content_hash()
+    assert before == image_faces([tmp_path / "faces"]).content_hash()
+    Image.new("RGB", (16, 17)).save(next((tmp_path / "faces").rglob("*.png")))
+    assert before != image_faces([tmp_path / "faces"]).content_hash()
+    cells = [None, {"bytes": None, "path": str(tmp_path / "a.png")}]
+    rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
+    faces = Faces(rows.cast_column("image", datasets.Image(decode=False)), "image")
+    before = faces.content_hash()
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    assert faces.content_hash() != before

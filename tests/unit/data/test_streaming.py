@@ -121,8 +121,6 @@ def test_pretraining_from_a_stream_resumes_bit_for_bit(parquet, pretraining_flag
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
     looks = [json.loads(line) for line in (tmp_path / "resumed" / "monitor.jsonl").read_text().splitlines()]
     assert [look["step"] for look in looks] == [0, 6, 8, 12]  # 8: where it was stopped
-    with pytest.raises(ValueError, match="choose one"):
-        pretrain.main([*flags, "--cache_images", "true", "--output_dir", str(tmp_path / "o")])
     flags = [*flags, "--resume_from_checkpoint", "latest", "--output_dir", str(tmp_path / "resumed")]
     with pytest.raises(ValueError, match="was made with shuffle_buffer 16, not 8"):  # it decides what comes next
         pretrain.main([*flags, "--shuffle_buffer", "8"])
