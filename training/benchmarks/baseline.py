@@ -14,8 +14,10 @@ from PIL import Image, ImageEnhance
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from modeling_simfle import SimFLEForPreTraining, modeling_simfle
+from modeling_simfle import SimFLEForPreTraining, SimFLEImageProcessor, modeling_simfle
 from training.data.views import draw_view, view_generator
+
+ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)  # in the order of ViewParameters
 
 
 def pillow_view(image: Image.Image, view, size: int) -> torch.Tensor:
@@ -24,16 +26,12 @@ def pillow_view(image: Image.Image, view, size: int) -> torch.Tensor:
     image = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
     if view.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if view.jitter:
-        for operation in view.jitter_order:
-            if operation == 0:
-                image = ImageEnhance.Brightness(image).enhance(view.brightness)
-            elif operation == 1:
-                image = ImageEnhance.Contrast(image).enhance(view.contrast)
-            elif operation == 2:
-                image = ImageEnhance.Color(image).enhance(view.saturation)
-            else:
-                image = pillow_hue(image, view.hue)
+    strengths = (view.brightness, view.contrast, view.saturation)
+    for operation in view.jitter_order if view.jitter else ():
+        if operation < 3:
+            image = ENHANCERS[operation](image).enhance(strengths[operation])
+        else:
+            image = pillow_hue(image, view.hue)
     if view.grayscale:
         image = image.convert("L").convert("RGB")
     pixels = torch.from_numpy(np.asarray(image).transpose(2, 0, 1).astype(np.float32) / 255)
@@ -58,11 +56,10 @@ def gaussian_blur(pixels: torch.Tensor, sigma: float) -> torch.Tensor:
 class PillowDataset(Dataset):
     """faces: training.data.faces.Faces. Items: origin and two views, normalised, (3, S, S) float32."""
 
-    def __init__(self, faces, processor, origin_size: int, view_size: int, seed: int = 0):
-        self.faces, self.origin_size, self.view_size, self.seed = faces, origin_size, view_size, seed
-        self.mean, self.std = (
-            torch.tensor(value)[:, None, None] for value in (processor.image_mean, processor.image_std)
-        )
+    def __init__(self, faces, origin_size: int, view_size: int):
+        self.faces, self.origin_size, self.view_size = faces, origin_size, view_size
+        processor = SimFLEImageProcessor()
+        self.mean, self.std = (torch.tensor(v)[:, None, None] for v in (processor.image_mean, processor.image_std))
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -72,14 +69,15 @@ class PillowDataset(Dataset):
         origin = np.asarray(image.resize((self.origin_size, self.origin_size), Image.Resampling.BILINEAR))
         item = {"pixel_values": torch.from_numpy(origin.transpose(2, 0, 1).astype(np.float32) / 255)}
         for number in (1, 2):
-            view = draw_view(view_generator(self.seed, 0, index, number), image.height, image.width)
+            view = draw_view(view_generator(0, 0, index, number), image.height, image.width)
             item[f"view_{number}_pixel_values"] = pillow_view(image, view, self.view_size)
         return {name: (pixels - self.mean) / self.std for name, pixels in item.items()}
 
 
-def plain_loader(faces, processor, config, view_size: int, batch_size: int, num_workers: int) -> DataLoader:
-    dataset = PillowDataset(faces, processor, config.facemae_image_size, view_size)
-    return DataLoader(dataset, batch_size, shuffle=True, drop_last=True, num_workers=num_workers)
+def plain_batches(faces, config, bench):
+    """Yields the batches of an epoch. bench: BenchArguments."""
+    dataset = PillowDataset(faces, config.facemae_image_size, bench.view_size)
+    yield from DataLoader(dataset, bench.batch_size, shuffle=True, drop_last=True, num_workers=bench.num_workers)
 
 
 def plain_attention(query, key, value):

@@ -1,69 +1,54 @@
 """
-Compares the speed of pretraining with the plain version of baseline.py. Both run in turn, within one run.
+Compares pretraining with the plain version of baseline.py.
 
     python training/benchmarks/bench.py --output_json bench.json              (`make bench`)
 
-The benchmark times the views, the loading, the model step, and loader and step together. Each figure is in images a
-second, the median over the rounds. It also reports the peak memory of a step, the share of time spent waiting for data,
-and the model-FLOPs utilisation relative to the device's dense bfloat16 peak where that peak is known.
+Each version trains on drawn faces in a process of its own; the versions take turns. The table has images a second end
+to end (loader and step) and of the step alone, the share of time spent waiting for data, and the model-FLOPs
+utilisation of the step relative to the device's dense bfloat16 peak where that peak is known.
 """
 
 import json
+import subprocess
+import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 
-from training.benchmarks.variants import (
-    BASELINE,
-    UNCOUNTED,
-    Variant,
-    loader_of,
-    make_loaders,
-    make_variants,
-    seconds_of,
-    serve,
-)
-from training.models.loading import ModelArguments, read_config
-from training.runtime.arguments import check_range, parse_arguments, run_main
-from training.runtime.errors import InputError
-from training.runtime.resources import torch_threads
+from training.models.arguments import ModelArguments, read_config
+from training.runtime.arguments import check_ranges, flag, parse_arguments, run_main
+from training.runtime.errors import RunError
 
+BASELINE = "baseline, float32"
+VERSIONS = {"float32": (False, False), "bf16": (True, False), "bf16, compiled": (True, True)}  # bf16, compiled
+MEASURES = ("images_per_second", "data_wait", "step_images_per_second")
+UNCOUNTED = 2  # the first steps of an epoch are slow: workers start and memory is allocated
 # Dense bfloat16 peak in FLOP/s, by a part of the device's name. Source: the makers' data sheets.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
-CPU_DEFAULTS = {"view_size": 112, "batch_size": 16, "rounds": 5, "num_images": 512, "num_workers": 1}
-GPU_DEFAULTS = {"view_size": 224, "batch_size": 256, "rounds": 10, "num_images": 4096, "num_workers": 12}
+CPU_DEFAULTS = {"view_size": 112, "batch_size": 16, "num_steps": 10, "num_workers": 1}
+GPU_DEFAULTS = {"view_size": 224, "batch_size": 256, "num_steps": 20, "num_workers": 12}
 
 
 @dataclass
 class BenchArguments:
     """Options of the benchmark. The defaults for a CPU are small: 16 faces a step, 112-px views."""
 
-    view_size: int | None = field(default=None, metadata={"help": "side of the views; default 112, on a GPU 224"})
-    batch_size: int | None = field(default=None, metadata={"help": "faces a step; default 16, on a GPU 256"})
-    rounds: int | None = field(default=None, metadata={"help": "rounds over all variants; default 5, on a GPU 10"})
-    image_side: int = field(default=112, metadata={"help": "side of the drawn faces on disk, in pixels"})
-    num_images: int | None = field(default=None, metadata={"help": "number of drawn faces; default 512, on a GPU 4096"})
-    num_workers: int | None = field(default=None, metadata={"help": "worker processes; default 1, on a GPU 12"})
-    output_json: str | None = field(default=None, metadata={"help": "JSON file for the figures"})
-    compiled: bool = field(default=True, metadata={"help": "also time torch.compile, which takes minutes"})
-    serve: str | None = field(default=None, metadata={"help": "internal: run one variant as a child process"})
+    view_size: int | None = flag(None, "side of the views; default 112, on a GPU 224", low=1)
+    batch_size: int | None = flag(None, "faces a step; default 16, on a GPU 256", low=2)
+    num_steps: int | None = flag(None, "timed steps of a round; default 10, on a GPU 20", low=1)
+    num_workers: int | None = flag(None, "worker processes; default 1, on a GPU 12", low=0)
+    rounds: int = flag(3, "rounds over all versions; the median counts", low=1)
+    compiled: bool = flag(True, "also time torch.compile, which takes minutes")
+    output_json: str | None = flag(None, "JSON file for the figures")
+    version: str | None = flag(None, "internal: the version that a child process times")
+    faces: str | None = flag(None, "internal: the folder of the drawn faces")
 
     def __post_init__(self):
-        for name in ("view_size", "batch_size", "rounds", "image_side", "num_images"):
-            if getattr(self, name) is not None:
-                check_range(name, getattr(self, name), 1)
-
-    def fill(self, device: str) -> None:
-        """Fills options that were not given with the device's defaults. Raises InputError if an epoch is too short."""
-        for name, value in (GPU_DEFAULTS if device == "cuda" else CPU_DEFAULTS).items():
-            if getattr(self, name) is None:
-                setattr(self, name, value)
-        if self.num_images < (UNCOUNTED + 1) * self.batch_size:
-            raise InputError(
-                f"--num_images {self.num_images} gives {self.num_images // self.batch_size} steps of {self.batch_size}"
-                f" faces, and the first {UNCOUNTED} are not timed; give {(UNCOUNTED + 1) * self.batch_size} or more."
-            )
+        check_ranges(self)
 
 
 def main(argv=None) -> None:
@@ -72,16 +57,19 @@ def main(argv=None) -> None:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    bench.fill(device)
-    if bench.serve:
-        serve(config, bench, device)
+    for name, value in (GPU_DEFAULTS if device == "cuda" else CPU_DEFAULTS).items():
+        if getattr(bench, name) is None:
+            setattr(bench, name, value)
+    if bench.version:
+        print(json.dumps(time_version(config, bench, device)))
         return
-    figures = {"device": device_name(device), "arguments": asdict(bench), "config": config.to_diff_dict()}
+    names = [BASELINE, *(name for name, (_, compiled) in VERSIONS.items() if bench.compiled or not compiled)]
     with tempfile.TemporaryDirectory() as folder:
-        config.save_pretrained(folder)
-        figures |= measure_views(bench, device)
-        figures |= measure_loading(config, bench, device, Path(folder))
-        figures |= measure_steps(bench, device, make_variants(config, device, bench.compiled), Path(folder))
+        rounds = run_rounds(names, config, bench, Path(folder))
+    name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    peak = next((value for part, value in PEAKS.items() if part in name), None)
+    figures = {"device": name, "arguments": asdict(bench), "config": config.to_diff_dict()}
+    figures |= summarize(rounds, bench.batch_size, peak)
     if bench.output_json:
         from training.runtime.run_folder import write_json
 
@@ -89,134 +77,155 @@ def main(argv=None) -> None:
     print_table(figures)
 
 
-def device_name(device: str) -> str:
-    import platform
-
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-
-
-def in_turn(functions: dict, rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each function in each round, the functions in turn, after one uncounted call of each."""
-    for function in functions.values():
-        function()
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            times[name].append(seconds_of(function, device))
-    return times
-
-
-def measure_steps(bench, device: str, names, folder: Path) -> dict:
-    """
-    Times the model step, and loader and step together, of each variant in turn with the baseline. Two variants are in
-    memory at a time.
-
-    Args:
-        names: the variants, the baseline first. folder: config.json, and the faces that `measure_loading` wrote.
-    Returns:
-        "step" (seconds, images a second, ratio to the baseline, peak memory, utilisation), "whole", "step_flops" and
-        "first_losses_relative_difference".
-    """
-    peak = next((value for part, value in PEAKS.items() if part in device_name(device)), None)
-    step: dict[str, dict] = {BASELINE: {}}
-    whole: dict[str, dict] = {BASELINE: {}}
-    base_seconds: list[float] = []
-    flops, difference = 0, 0.0
-    with Variant(BASELINE, bench, folder) as baseline:
-        expected = baseline.ask("losses")
-        for name in names:
-            if name == BASELINE:
-                continue
-            with Variant(name, bench, folder) as variant:
-                losses = variant.ask("losses")
-                rounds = [(baseline.ask("step"), variant.ask("step")) for _ in range(bench.rounds)]
-                memory = variant.ask("memory")
-                whole[f"{name}, {loader_of(name)}"] = variant.ask(f"epoch {folder}")
-                if name == "float32":
-                    flops = variant.ask("flops")
-                    difference = max(abs(losses[key] / value - 1) for key, value in expected.items())
-            base, seconds = zip(*rounds, strict=True)
-            base_seconds += base
-            step[name] = step_figures(bench, seconds, median(seconds) / median(base), memory, flops, peak)
-        step[BASELINE] = step_figures(bench, base_seconds, 1.0, baseline.ask("memory"), flops, peak)
-        whole[BASELINE] = baseline.ask(f"epoch {folder}")
-    return {"step": step, "whole": whole, "step_flops": flops, "first_losses_relative_difference": difference}
-
-
-def step_figures(bench, seconds, time_over_baseline: float, memory: int, flops: int, peak: float | None) -> dict:
-    return {
-        "seconds": list(seconds),
-        "images_per_second": bench.batch_size / median(seconds),
-        "time_over_baseline": time_over_baseline,
-        "peak_memory_bytes": memory,
-        "model_flops_utilisation": flops / median(seconds) / peak if peak else None,
-    }
-
-
-def measure_views(bench, device: str) -> dict:
-    """Times both views of 64 faces: image by image with Pillow, and as a batch, on one thread and on the device."""
-    import numpy as np
-    import torch
-
-    from training.benchmarks.baseline import pillow_view
-    from training.data.drawn_faces import draw_faces
-    from training.data.views import apply_views, draw_view, stack_views, view_generator
-
-    faces = [face.image for face in draw_faces(64, 0, bench.image_side)]
-    side = bench.image_side
-    views = [[draw_view(view_generator(0, 0, i, view), side, side) for i in range(64)] for view in (1, 2)]
-    images = torch.from_numpy(np.stack([np.asarray(face) for face in faces]))
-    stacked = [stack_views(view) for view in views]
-
-    def by_pillow():
-        for view in views:
-            for face, parameters in zip(faces, view, strict=True):
-                pillow_view(face, parameters, bench.view_size)
-
-    def by_batch(where="cpu"):
-        there, pixels = [view.to(where) for view in stacked], images.to(where)
-        return lambda: [apply_views(pixels, view, bench.view_size) for view in there]
-
-    functions = {"baseline, Pillow, one thread": by_pillow, "batched, one thread": by_batch()}
-    with torch_threads(1):
-        times = in_turn(functions, bench.rounds, "cpu")
-    if device == "cuda":
-        times |= in_turn({"batched, on the device": by_batch("cuda")}, bench.rounds, device)
-    return {"views": {name: {"images_per_second": 64 / median(seconds)} for name, seconds in times.items()}}
-
-
-def measure_loading(config, bench, device: str, folder: Path) -> dict:
-    """Times an epoch of each loader alone, over drawn faces written below `folder`."""
+def run_rounds(names: list[str], config, bench: BenchArguments, folder: Path) -> dict[str, list[dict]]:
+    """The figures of `time_version` by version, one mapping a round. folder: for the faces and the config."""
     from training.data.drawn_faces import write_image_folder
 
-    write_image_folder(folder / "faces", bench.num_images, seed=0, size=bench.image_side)
-    loading = {
-        name: {"images_per_second": bench.num_images / seconds_of(lambda m=make: sum(1 for _ in m()), device)}
-        for name, make in make_loaders(config, bench, device, folder).items()
-    }
-    return {"loading": loading}
+    config.save_pretrained(folder)
+    write_image_folder(
+        folder / "faces", (UNCOUNTED + bench.num_steps) * bench.batch_size, seed=0, size=bench.image_side
+    )
+    flags = {"model_config": folder, "faces": folder / "faces"}
+    flags |= {name: getattr(bench, name) for name in ("view_size", "batch_size", "num_steps", "num_workers")}
+    command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in flags.items())]
+    rounds: dict[str, list[dict]] = {name: [] for name in names}
+    for _ in range(bench.rounds):
+        for name, figures in rounds.items():
+            done = subprocess.run([*command, f"--version={name}"], stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                raise RunError(f"the process of the version {name!r} ended; see its message above.")
+            figures.append(json.loads(done.stdout.splitlines()[-1]))
+    return rounds
+
+
+def time_version(config, bench: BenchArguments, device: str) -> dict:
+    """MEASURES of one version, the losses of its first step, and for float32 the FLOPs of a step."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from training.benchmarks.baseline import PlainStep, plain_batches
+    from training.data.faces import image_faces
+    from training.runtime.resources import keep_freed_memory
+
+    faces = image_faces([Path(bench.faces)])
+    inputs, flops = make_batch(config, bench, device), 0
+    if bench.version == BASELINE:
+        step, batches = PlainStep(config, device), plain_batches(faces, config, bench)
+    else:
+        keep_freed_memory()  # as pretrain.py does
+        step = FastStep(config, device, *VERSIONS[bench.version])
+        batches = our_batches(faces, config, bench, device, inputs["group_ids"])
+    losses = {name: float(value) for name, value in step(inputs).items()}
+    if bench.version == "float32":
+        with FlopCounterMode(display=False) as counter:
+            step(inputs)
+        flops = counter.get_total_flops()
+    for _ in range(UNCOUNTED):
+        step(next(batches))
+    seconds, waited = time_steps(step, batches, bench.num_steps, device)
+    step_seconds, _ = time_steps(step, repeat(inputs), bench.num_steps, device)
+    number = bench.num_steps * bench.batch_size
+    rates = {"images_per_second": number / seconds, "step_images_per_second": number / step_seconds}
+    return {**rates, "data_wait": waited / seconds, "losses": losses, "flops": flops}
+
+
+def time_steps(step, batches: Iterator, num_steps: int, device: str) -> tuple[float, float]:
+    """Seconds of the steps, and the seconds among them that passed in waiting for a batch."""
+    import torch
+
+    synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
+    synchronize()
+    waited, started = 0.0, time.perf_counter()
+    for _ in range(num_steps):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        step(batch)
+    synchronize()
+    return time.perf_counter() - started, waited
+
+
+def make_batch(config, bench: BenchArguments, device: str) -> dict:
+    """Random inputs with fixed group ids, so that every version computes the same."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    sides = {"pixel_values": config.facemae_image_size} | {f"view_{i}_pixel_values": bench.view_size for i in (1, 2)}
+    batch = {n: torch.randn(bench.batch_size, 3, side, side, generator=generator) for n, side in sides.items()}
+    batch["group_ids"] = torch.randint(config.num_channel_groups, (bench.batch_size,), generator=generator)
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+class FastStep:
+    """One step as training/pretrain.py makes it. Losses stay on the device."""
+
+    def __init__(self, config, device: str, is_bf16: bool, compiled: bool):
+        import torch
+
+        from training.pretraining.arguments import PretrainingArguments
+        from training.pretraining.setup import make_model_and_optimizer
+
+        self.model, self.optimizer = make_model_and_optimizer(config, None, PretrainingArguments())
+        self.model.to(device)
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves the momentum, as Accelerate does
+        self.autocast = torch.autocast(device, torch.bfloat16, enabled=is_bf16, cache_enabled=True)
+        if compiled:
+            self.model.compile()
+
+    def __call__(self, batch: dict) -> dict:
+        import torch
+
+        images = {k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in batch.items()}
+        with self.autocast:
+            output = self.model(**images)
+        output.loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.model.update_target()
+        return {name: output[name].detach() for name in output if name.endswith("loss")}
+
+
+def our_batches(faces, config, bench: BenchArguments, device: str, group_ids):
+    """The loader of training/pretrain.py. group_ids: of the timed step: no second compilation."""
+    from accelerate import Accelerator
+
+    from modeling_simfle import SimFLEImageProcessor
+    from training.pretraining.arguments import PretrainingArguments
+    from training.pretraining.batches import make_feeder, make_sampler
+
+    run = PretrainingArguments(view_size=bench.view_size, per_device_train_batch_size=bench.batch_size)
+    run.num_train_epochs = 1
+    accelerator = Accelerator(cpu=device == "cpu")
+    sampler = make_sampler(accelerator, faces, run)
+    feeder = make_feeder(accelerator, config, SimFLEImageProcessor(), faces, sampler, run, bench.num_workers)
+    for _ in range(sampler.last_step):
+        yield feeder.next()["inputs"] | {"group_ids": group_ids}
+        feeder.prefetch()
+
+
+def summarize(rounds: dict[str, list[dict]], batch_size: int, peak: float | None) -> dict:
+    """Medians over the rounds, as shares of the baseline too. peak: of the device, in FLOP/s."""
+    flops, losses = rounds["float32"][0]["flops"], rounds["float32"][0]["losses"]
+    versions = {n: {name: median(one[name] for one in measured) for name in MEASURES} for n, measured in rounds.items()}
+    for row in versions.values():
+        for name in ("images_per_second", "step_images_per_second"):
+            row[f"{name}_over_baseline"] = row[name] / versions[BASELINE][name]
+        if peak:
+            row["model_flops_utilisation"] = flops / batch_size * row["step_images_per_second"] / peak
+    difference = max(abs(losses[name] / value - 1) for name, value in rounds[BASELINE][0]["losses"].items())
+    return {"versions": versions, "step_flops": flops, "first_losses_relative_difference": difference}
 
 
 def print_table(figures: dict) -> None:
     print(f"{figures['device']}; {json.dumps(figures['arguments'])}")
-    for part in ("views", "loading", "step", "whole"):
-        print(f"\n{part}")
-        base = next(iter(figures[part].values()))["images_per_second"]
-        for name, row in figures[part].items():
-            ratio = 1 / row["time_over_baseline"] if part == "step" else row["images_per_second"] / base
-            line = f"  {name:<34}{row['images_per_second']:10.1f} images/s  x {ratio:5.2f}"
-            if row.get("peak_memory_bytes"):
-                line += f"  {row['peak_memory_bytes'] / 1e9:6.2f} GB"
-            if row.get("model_flops_utilisation"):
-                line += f"  MFU {100 * row['model_flops_utilisation']:.1f} %"
-            if "data_wait" in row:
-                line += f"  waits for data {100 * row['data_wait']:.1f} %"
-            print(line)
-    print(f"\nfirst losses, float32 against baseline: {figures['first_losses_relative_difference']:.1e} relative")
+    for name, row in figures["versions"].items():
+        utilisation = row.get("model_flops_utilisation")
+        print(
+            f"{name:<18} end to end {row['images_per_second']:.1f} images/s,"
+            f" x {row['images_per_second_over_baseline']:.2f}, waits for data {100 * row['data_wait']:.1f} %;"
+            f" step {row['step_images_per_second']:.1f} images/s, x {row['step_images_per_second_over_baseline']:.2f}"
+            + (f", MFU {100 * utilisation:.1f} %" if utilisation else "")
+        )
+    print(f"first losses, float32 against baseline: {figures['first_losses_relative_difference']:.1e} relative")
 
 
 if __name__ == "__main__":
