@@ -82,9 +82,7 @@ def run_rounds(names: list[str], config, bench: BenchArguments, folder: Path) ->
     from training.data.drawn_faces import write_image_folder
 
     config.save_pretrained(folder)
-    write_image_folder(
-        folder / "faces", (UNCOUNTED + bench.num_steps) * bench.batch_size, seed=0, size=bench.image_side
-    )
+    write_image_folder(folder / "faces", (UNCOUNTED + bench.num_steps) * bench.batch_size, seed=0, size=112)
     flags = {"model_config": folder, "faces": folder / "faces"}
     flags |= {name: getattr(bench, name) for name in ("view_size", "batch_size", "num_steps", "num_workers")}
     command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in flags.items())]
