@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from accelerate.state import AcceleratorState
 
+from tests.fork_server import forking_python
 from tests.new_process import ROOT
 from tests.tiny import FIELDS
 from training.data.drawn_faces import write_image_folder
@@ -97,7 +98,7 @@ def script():
         if env is None:
             done = run_here(command)
         else:
-            done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, env=env)
+            done = subprocess.run([forking_python(), *command], capture_output=True, text=True, cwd=ROOT, env=env)
         if check is not None:
             assert done.returncode == check, done.stdout + done.stderr
         return done

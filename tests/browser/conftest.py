@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.browser import photographs
+from tests.fork_server import forking_python
 from tests.new_process import ROOT
 from tests.real_data import FOLDER
 
@@ -86,7 +86,7 @@ def wanted(plan) -> dict[str, list[dict]]:
     """The faces of every picture by the command `simfle`, on the int8 file."""
     output = plan["folder"] / "wanted.jsonl"
     files = [str(file) for file in (*plan["photographs"], *plan["others"])]
-    command = [sys.executable, "-m", "simfle", *files, "--model", PLAIN, "--backend", "onnx", "--output", output]
+    command = [forking_python(), "-m", "simfle", *files, "--model", PLAIN, "--backend", "onnx", "--output", output]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -26,6 +26,7 @@ from simfle.arguments import parse_arguments
 from simfle.classify import DirectProcessor, load_face_classifier
 from simfle.run import run
 from simfle.writers import read_rows
+from tests.fork_server import forking_python
 from tests.new_process import ROOT
 
 MODEL = ROOT / "hub_cards" / "simfle-resnet18-ferplus"
@@ -77,12 +78,14 @@ def command():
     return Command()
 
 
-def start(*arguments, **options):
-    """The command as a process of its own, by its entry point."""
+def start(*arguments, python=None, **options):
+    """The command as a process of its own, by its entry point; forked, unless its end must be waited for."""
     argv = [str(argument) for argument in arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.Popen([sys.executable, "-m", "simfle", *argv], text=True, cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(
+        [python or forking_python(), "-m", "simfle", *argv], text=True, cwd=ROOT, env=environment, **pipes
+    )
 
 
 def names_of(rows):
@@ -275,7 +278,7 @@ def test_answers_before_any_heavy_import(flag):
 def test_without_opencv_one_sentence(photos):
     code = "import sys; sys.modules['cv2'] = None\nfrom simfle.__main__ import main\nsys.exit(main(sys.argv[1:]))"
     argv = [str(photos / "group.png"), "--model", str(MODEL)]
-    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([forking_python(), "-c", code, *argv], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert 'pip install "simfle[photos]"' in done.stderr and len(done.stderr.splitlines()) == 1
 
@@ -317,7 +320,7 @@ def test_stopped_in_the_middle_and_resumed_it_is_the_same(command, photos, tmp_p
             (root / str(index) / file.name).symlink_to(file)
     output, whole = tmp_path / ("f" + ending), tmp_path / ("whole" + ending)
     flags = ["--backend", "onnx", "--model", PLAIN]
-    process = start(root, *flags, "--output", output)
+    process = start(root, *flags, "--output", output, python=sys.executable)
     wait_for_files(output, 30, process)
     process.send_signal(how)
     said = process.communicate(timeout=60)[1]

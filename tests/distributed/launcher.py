@@ -3,14 +3,14 @@
 
 import os
 import subprocess
-import sys
 
+from tests.fork_server import forking_python
 from tests.new_process import ROOT
 
 
-def launch(script, *arguments, num_processes=2, timeout=500):
-    """torchrun with a watchdog: (status, output)."""
-    command = [sys.executable]
+def launch(script, *arguments, num_processes=2, timeout=500, python=None):
+    """torchrun with a watchdog: (status, output). python: of launcher and ranks; by default they are forked."""
+    command = [python or forking_python()]
     if num_processes > 1:
         command += ["-m", "torch.distributed.run", f"--nproc_per_node={num_processes}", "--standalone"]
     environment = {

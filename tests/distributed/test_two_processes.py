@@ -4,6 +4,7 @@
 import json
 import re
 import shutil
+import sys
 
 import pytest
 import torch
@@ -164,7 +165,7 @@ def test_a_signal_to_launcher_and_ranks_alike_saves(flags, tmp_path, name):
     """Each rank gets it twice: from outside, and from the launcher, which sends on its own."""
     folder = tmp_path / "run"
     options = ["--checkpointing_steps", 1000, "--output_dir", folder]
-    status, output = launch("tests/distributed/child.py", f"everybody_{name}", *flags, *options)
+    status, output = launch("tests/distributed/child.py", f"everybody_{name}", *flags, *options, python=sys.executable)
     assert status != 0
     assert f"{name}: saving a checkpoint" in output
     assert "stopped, to go on by --resume_from_checkpoint latest, at step" in output, output[-3000:]

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from modeling_simfle import SimFLEForPreTraining
+from tests.fork_server import forking_python
 from tests.new_process import ROOT
 from training import pretrain
 from training.runtime.arguments import run_main
@@ -29,7 +29,7 @@ def flags(pretraining_flags):
 
 
 def run_with(fault, flags, folder):
-    command = [sys.executable, ROOT / "tests" / "faults" / "child.py", fault, *flags, "--output_dir", folder]
+    command = [forking_python(), ROOT / "tests" / "faults" / "child.py", fault, *flags, "--output_dir", folder]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment)
 

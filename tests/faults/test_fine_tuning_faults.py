@@ -4,12 +4,12 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 from accelerate.state import AcceleratorState
 
 from modeling_simfle.hub_folder_simfle import weights_sha256
+from tests.fork_server import forking_python
 from tests.new_process import ROOT
 from training import finetune
 from training.runtime.checkpoints import list_checkpoints
@@ -38,7 +38,7 @@ def straight(flags, tmp_path_factory):
 )
 def test_one_sentence_and_nothing_lost(flags, straight, fault, sentence, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, ROOT / "tests" / "faults" / "finetune_child.py", fault, *flags, "--output_dir", folder]
+    command = [forking_python(), ROOT / "tests" / "faults" / "finetune_child.py", fault, *flags, "--output_dir", folder]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 1, done.stdout + done.stderr

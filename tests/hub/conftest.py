@@ -2,16 +2,25 @@
 """A Hub on loopback, what is published there, publish.py in this process, and folders as they are published."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants
 
+from tests.fork_server import forking_python
 from tests.hub.hub_server import running_hub
 from tests.hub.hub_state import REPO, STAYS, TOKEN
 from tests.hub.published_folders import call
 from training import export, finetune, publish, release
 from training.data.drawn_faces import draw_face
+from training.models import fresh_process
 from training.publishing import hub as publishing_hub
+
+
+@pytest.fixture(autouse=True)
+def forked_comparisons(monkeypatch):
+    """The new process in which publish.py loads the staged folder."""
+    monkeypatch.setattr(fresh_process, "sys", SimpleNamespace(executable=forking_python()))
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@
 import json
 import os
 import subprocess
-import sys
+
+from tests.fork_server import forking_python
 
 LOAD = """
 import json, sys
@@ -37,7 +38,7 @@ def logits_from_hub(url: str, repo_id: str, picture, home, token: str | None = N
         home: an empty HF_HOME. options: of `from_pretrained`, such as `revision`.
     """
     environment = hub_environment(url, home, **({"HF_TOKEN": token} if token else {}))
-    command = [sys.executable, "-c", LOAD, repo_id, str(picture), json.dumps(options)]
+    command = [forking_python(), "-c", LOAD, repo_id, str(picture), json.dumps(options)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -4,7 +4,6 @@
 import json
 import pickle
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import datasets
@@ -91,7 +90,7 @@ print(json.dumps([faces, whole]))
 @pytest.mark.parametrize(
     "python",
     [
-        sys.executable,
+        None,
         pytest.param(
             PYTHON,
             marks=pytest.mark.skipif(not PYTHON.is_file(), reason="no second environment with transformers 5.17"),
