@@ -10,7 +10,6 @@ known: report a test split by evaluate_classifier.py, once. The output folder's 
 """
 
 from training.data.faces import DatasetArguments
-from training.data.split_checks import open_both
 from training.finetuning.arguments import FineTuningArguments
 from training.models.loading import ModelArguments, ProcessorArguments
 from training.publishing.hub_arguments import HubArguments, push_run
@@ -23,16 +22,17 @@ def main(argv=None) -> None:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, FineTuningArguments, HubArguments)
     data, model, processor, run, hub = parse_arguments(kinds, argv, __doc__)
     line = read_command_line("finetune", argv, (data, model, processor, run))
+    from training.finetuning.setup import open_all
     from training.runtime.accelerator import make_accelerator
     from training.runtime.resources import keep_freed_memory
     from training.runtime.run_folder import prepare_output_dir
 
     keep_freed_memory()
     folder = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
-    splits = open_both(data, run.eval_dataset, run.eval_split)
+    faces = open_all(data, run)
     accelerator = make_accelerator(run.mixed_precision)
     with run_errors("the last checkpoint stands"):
-        tuning = build(line, accelerator, folder, splits)
+        tuning = build(line, accelerator, folder, faces)
         training = tuning.training
         if was_finished := tuning.is_finished():
             accelerator.print(f"the run is already finished at step {tuning.step}")
@@ -50,19 +50,22 @@ def main(argv=None) -> None:
         push_run(folder, hub)
 
 
-def build(line: CommandLine, accelerator, folder, splits):
+def build(line: CommandLine, accelerator, folder, faces):
     """The run, at the epoch that it goes on from."""
     from training.finetuning.loop import FineTuning
-    from training.finetuning.setup import LabelledFaces, fixed_settings, load_teacher, make_classifier
+    from training.finetuning.setup import fixed_settings, make_classifier
+    from training.finetuning.teachers import check_same_pixels, load_teacher
     from training.runtime.training_run import TrainingRun
 
     data, model_arguments, processor_arguments, run = line.dataclasses
-    faces = LabelledFaces(*splits)
     model, processor = make_classifier(model_arguments, processor_arguments, run, faces.class_names)
-    teacher = load_teacher(run.teacher, faces.class_names, processor, accelerator.device) if run.teacher else None
-    fixed = fixed_settings(accelerator, line.arguments, faces, run, teacher)
+    teachers = [load_teacher(source, faces.class_names, accelerator.device) for source in run.teacher]
+    if run.teacher_sees == "images":
+        for teacher in teachers:
+            check_same_pixels(teacher, processor)
+    fixed = fixed_settings(accelerator, line.arguments, faces, run, teachers)
     training = TrainingRun(accelerator, folder, processor, fixed, 1, run.resume_from_checkpoint)
-    tuning = FineTuning(training, model, faces, data, run, teacher)
+    tuning = FineTuning(training, model, faces, data, run, teachers)
     tuning.resume()
     return tuning
 
@@ -84,7 +87,9 @@ def record(line: CommandLine, tuning):
     }
     method = "fine-tuning" if model.model else "supervised from scratch"
     about = describe_data(data.data_format, tuning.train_faces)
-    return make_record(line, method, about, [model.model, run.teacher], settings)
+    if tuning.faces.unlabelled:
+        about["unlabelled"] = [describe_data("auto", faces) for faces in tuning.faces.unlabelled]
+    return make_record(line, method, about, [model.model, *run.teacher], settings)
 
 
 if __name__ == "__main__":

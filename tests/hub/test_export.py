@@ -27,7 +27,7 @@ from training.exporting.onnx_files import (
     save_plain_folder,
     store_halves,
 )
-from training.finetuning.setup import load_teacher
+from training.finetuning.teachers import check_same_pixels, load_teacher
 from training.models.loading import load_processor
 
 # Of probabilities: weights rounded to float16; and, trained in gray, the gray picture rounded to 8 bits, to which an
@@ -168,13 +168,13 @@ def test_onnx_weights_are_float16_in_the_file_where_that_loses_nothing(folders):
 
 def test_a_plain_folder_may_teach(folders):
     simfle, plain, _ = folders
-    processor = load_processor(simfle)
+    processor, teacher = load_processor(simfle), load_teacher(str(plain), EXPRESSIONS, "cpu")
     if processor.do_grayscale:
         with pytest.raises(ValueError, match="has do_grayscale False, and this run True"):
-            load_teacher(str(plain), EXPRESSIONS, processor, "cpu")
+            check_same_pixels(teacher, processor)
         return
-    teacher = load_teacher(str(plain), EXPRESSIONS, processor, "cpu")
-    assert not teacher.training and type(teacher).__name__ == "ResNetForImageClassification"
+    check_same_pixels(teacher, processor)
+    assert not teacher.model.training and type(teacher.model).__name__ == "ResNetForImageClassification"
 
 
 def test_stock_processor_gives_equal_pixels(folders):

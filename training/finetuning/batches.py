@@ -17,6 +17,7 @@ from training.runtime.errors import InputError
 from training.runtime.processes import ignore_stop_signals
 
 ERASED_AREA, ERASED_RATIO = (0.02, 0.2), (0.3, 3.3)
+SOFTEST = 24  # px, the smallest side of a softened face
 OUTSIDE = (127, 127, 127)  # what an affine change brings in from beyond the image
 
 
@@ -29,6 +30,10 @@ class Augmentation:
         rotation: degrees. zoom: of the side, as a fraction. shift: of the side, as a fraction. All to both sides.
         jitter: of the normalised pixels' gain and offset. erasing: probability of a rectangle of mean gray.
         flip: whether half of the images are mirrored.
+        margins: lowest and highest margin round the face; `tight_share` of the faces keep margin 0. The square of
+            margin m has a side of 1 + 2m faces, as in FaceExpressionPipeline.
+        reflects: whether the face, reflected, fills what lies outside of it; by default that is gray.
+        softening: share of the faces that are brought down to a random side from SOFTEST px.
     """
 
     rotation: float
@@ -37,11 +42,15 @@ class Augmentation:
     jitter: float
     erasing: float
     flip: bool
+    margins: tuple[float, float] = (0.0, 0.0)
+    tight_share: float = 0.0
+    reflects: bool = False
+    softening: float = 0.0
 
 
 def affine_coefficients(generator: np.random.Generator, augmentation: Augmentation, width: int, height: int, size: int):
     """
-    Draws a similarity change. Every number is drawn, used or not, so that draws stay aligned.
+    Draws a similarity change. Every number but the margin is drawn, used or not, so that draws stay aligned.
 
     Returns:
         Pillow's six numbers, from pixels of the (size, size) result to pixels of the (width, height) image.
@@ -50,6 +59,8 @@ def affine_coefficients(generator: np.random.Generator, augmentation: Augmentati
     scale = math.exp(math.log1p(augmentation.zoom) * generator.uniform(-1, 1))
     right, down = augmentation.shift * generator.uniform(-1, 1, 2)
     mirror = -1.0 if generator.random() < 0.5 and augmentation.flip else 1.0
+    if any(augmentation.margins) and generator.random() >= augmentation.tight_share:
+        scale *= 1 + 2 * generator.uniform(*augmentation.margins)
     cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
     # The result's centred coordinates in [-0.5, 0.5], turned, zoomed and shifted, onto the image's pixels.
     a, b = mirror * cosine * width / size, -mirror * sine * width / size
@@ -61,12 +72,27 @@ def affine_coefficients(generator: np.random.Generator, augmentation: Augmentati
 
 def augment(image: Image.Image, generator: np.random.Generator, augmentation: Augmentation, size: int) -> Image.Image:
     """The changed image as a (size, size) RGB image. One that is larger is made smaller first, antialiased."""
+    side = min(size, max(image.size))
+    if augmentation.softening and side > SOFTEST and generator.random() < augmentation.softening:
+        image = resize_face(image, round(math.exp(generator.uniform(math.log(SOFTEST), math.log(side)))))
     if max(image.size) > size:
         image = resize_face(image, size)
     coefficients = affine_coefficients(generator, augmentation, *image.size, size)
+    if augmentation.reflects:
+        image, coefficients = reflect(image, coefficients, size)
     return image.transform(
         (size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=OUTSIDE
     )
+
+
+def reflect(image: Image.Image, coefficients: tuple, size: int):
+    """The image with as much of its mirror images round it as `coefficients` reach, and the coefficients for it."""
+    a, b, c, d, e, f = coefficients
+    right, down = ([0, x * size, y * size, (x + y) * size] for x, y in ((a, b), (d, e)))
+    left, top = (math.ceil(max(0, 1 - start - min(reach))) for start, reach in ((c, right), (f, down)))
+    beyond = [math.ceil(max(0, 1 + s + max(r) - n)) for s, r, n in zip((c, f), (right, down), image.size, strict=True)]
+    pixels = np.pad(np.asarray(image), ((top, beyond[1]), (left, beyond[0]), (0, 0)), "symmetric")
+    return Image.fromarray(pixels), (a, b, c + left, d, e, f + top)
 
 
 def erase(pixels: np.ndarray, generator: np.random.Generator) -> None:
@@ -84,10 +110,10 @@ class AugmentedFaces(Dataset):
     Items by (epoch, index, draw): index, pixel_values (3, S, S) float32, problem ("" if none).
 
     Args:
-        faces: the images. processor: the model's; its gray, scale, mean and deviation are applied. size: S.
+        faces: with `image(index)`. processor: the model's; its gray, scale, mean and deviation are applied. size: S.
     """
 
-    def __init__(self, faces: Faces, processor, augmentation: Augmentation, size: int, seed: int):
+    def __init__(self, faces, processor, augmentation: Augmentation, size: int, seed: int):
         self.faces, self.augmentation, self.size, self.seed = faces, augmentation, size, seed
         self.gray = processor.do_grayscale
         self.divisor = np.float32(1 / processor.rescale_factor) if processor.do_rescale else np.float32(1)
@@ -131,7 +157,7 @@ def count_draws(order: np.ndarray) -> np.ndarray:
     return draws
 
 
-def epoch_batches(faces: Faces, epoch: int, batch_size: int, seed: int, balanced: bool, rank: int, num_processes: int):
+def epoch_batches(faces, epoch: int, batch_size: int, seed: int, balanced: bool, rank: int, num_processes: int):
     """Keys (epoch, index, draw) of the batches of one process; the last short batch of all processes is dropped."""
     order = epoch_order(faces.labels, seed, epoch, balanced)
     steps = len(order) // (batch_size * num_processes)

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ from training.finetuning.batches import (
     make_epoch_loader,
     mix,
 )
-from training.finetuning.setup import LabelledFaces, make_optimizer, schedule
+from training.finetuning.setup import FineTuningFaces, make_optimizer, schedule
+from training.finetuning.teachers import Teacher
 from training.measuring.classification import (
     classification_measures,
     measures_without_repeats,
@@ -66,18 +68,33 @@ class FineTuning:
 
     Args:
         training: the run in its folder. model: the classifier, in training mode. data, run: the arguments.
-        teacher: a classifier whose answers are targets, or None.
+        teachers: classifiers whose mean answer is a part of the targets.
     """
 
-    def __init__(self, training: TrainingRun, model, faces: LabelledFaces, data, run: FineTuningArguments, teacher):
+    def __init__(
+        self,
+        training: TrainingRun,
+        model,
+        faces: FineTuningFaces,
+        data,
+        run: FineTuningArguments,
+        teachers: list[Teacher],
+    ):
         self.training, self.accelerator, self.processor = training, training.accelerator, training.processor
-        self.data, self.run, self.output_dir, self.teacher = data, run, training.folder, teacher
-        self.train_faces, self.eval_faces = faces.train, faces.evaluation
+        self.data, self.run, self.output_dir, self.teachers = data, run, training.folder, teachers
+        self.faces, self.train_faces, self.eval_faces = faces, faces.train, faces.evaluation
         self.global_batch_size = training.fixed["global_batch_size"]
-        self.steps_per_epoch = len(faces.train) // self.global_batch_size
-        self.augmentation = Augmentation(run.rotation, run.zoom, run.shift, run.jitter, run.random_erasing, run.flip)
+        self.steps_per_epoch = len(faces.labels) // self.global_batch_size
+        self.augmentation = Augmentation(
+            *(run.rotation, run.zoom, run.shift, run.jitter, run.random_erasing, run.flip),
+            *((run.margins[0], run.margins[1]), run.tight_share, run.border == "reflect", run.softening),
+        )
         device = self.accelerator.device
         self.targets = faces.targets(run)
+        shares = self.targets.mean(0).clamp_min(1 / len(self.targets))
+        self.adjustment = run.logit_adjustment * shares.log().to(device)  # (classes,), arXiv 2007.07314
+        if run.teacher_sees == "faces" and teachers:
+            self.targets, self.teachers = self.targets_for_faces(), []
         balanced = run.class_balance == "weights"
         self.weights = class_weights(faces.train.labels, len(faces.class_names)).to(device) if balanced else None
         self.bad_images = BadImages(data.max_bad_images, says=training.is_main)
@@ -87,6 +104,19 @@ class FineTuning:
         self.average = None
         if run.ema_decay:  # BatchNorm's statistics are averaged too
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay), use_buffers=True)
+
+    def targets_for_faces(self) -> torch.Tensor:
+        """Targets (N, classes) of all faces to learn from, the teachers' answers to the faces as they are included."""
+        folder = Path(self.run.features_dir or self.output_dir)
+        images = ImagePass(
+            *(EVALUATION_BATCH, self.data.num_workers, BadImages(self.data.max_bad_images), self.accelerator.device)
+        )
+        with self.accelerator.main_process_first():  # the others read what it has stored
+            answers = [
+                torch.stack([teacher.answers(faces, images, folder) for teacher in self.teachers]).mean(0)
+                for faces in (self.train_faces, *self.faces.unlabelled)
+            ]
+        return torch.cat([torch.lerp(self.targets, answers[0], self.run.teacher_weight), *answers[1:]])
 
     def resume(self) -> None:
         """Loads weights, their average, momentum and position, if there is a checkpoint. InputError: what differs."""
@@ -139,9 +169,9 @@ class FineTuning:
         """This process's batches of an epoch, which its workers begin to make."""
         run = self.run
         size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
-        dataset = AugmentedFaces(self.train_faces, self.processor, self.augmentation, size, run.seed)
+        dataset = AugmentedFaces(self.faces, self.processor, self.augmentation, size, run.seed)
         batches = epoch_batches(
-            self.train_faces,
+            self.faces,
             epoch,
             run.per_device_train_batch_size,
             run.seed,
@@ -199,15 +229,15 @@ class FineTuning:
         )
         pixels, targets = mix(pixels, targets, run.mixup_alpha, generator)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        if self.teacher is not None:
-            with torch.no_grad(), self.accelerator.autocast():
-                answers = self.teacher(pixels).logits.float().softmax(1)
+        if self.teachers:
+            with self.accelerator.autocast():
+                answers = torch.stack([teacher(pixels) for teacher in self.teachers]).mean(0)
             targets = torch.lerp(targets, answers, run.teacher_weight)
         share = schedule(epoch + (step + 1) / self.steps_per_epoch, run.warmup_epochs, run.num_train_epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * share
         logits = self.model(pixels).logits.float()
-        loss = F.cross_entropy(logits, targets, weight=self.weights)
+        loss = F.cross_entropy(logits + self.adjustment, targets, weight=self.weights)
         self.accelerator.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -281,7 +311,7 @@ class FineTuning:
             dataset={"source": self.eval_faces.source, "fingerprint": self.eval_faces.fingerprint()},
             choices=self.state["epochs"],
             epoch=self.state["best_epoch"],
-            num_training_images=len(self.train_faces) - num_unread,
+            num_training_images=len(self.faces.labels) - num_unread,
             num_bad_images=len(self.bad_images.known),
             weights_sha256=weights_sha256(self.output_dir),
             training_hours=self.state["seconds"] / 3600,

@@ -1,67 +1,83 @@
-"""What a fine-tuning run is built from: faces, classifier, teacher, optimizer, and what its checkpoints must share."""
+"""What a fine-tuning run is built from: faces, classifier, optimizer, and what its checkpoints must share."""
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from training.data.faces import Faces
+from modeling_simfle import SimFLEForImageClassification
+from training.data.faces import DatasetArguments, Faces, open_faces
+from training.data.split_checks import check_apart, open_both
 from training.finetuning.arguments import FREE_ON_RESUME, FineTuningArguments
 from training.finetuning.batches import make_targets
-from training.models.loading import load_classifier, load_encoder
+from training.finetuning.teachers import Teacher, check_classes
+from training.models.loading import load_encoder, load_weights
 from training.models.output_store import weights_hash
 from training.runtime.checkpoints import IMAGE_SIZES
 from training.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
-class LabelledFaces:
-    """The faces that the classifier learns from, and those that choose its epoch; both with one order of classes."""
+class FineTuningFaces:
+    """The faces that the classifier learns from, the labelled ones first, and those that choose its epoch."""
 
     train: Faces
     evaluation: Faces
+    unlabelled: tuple[Faces, ...] = ()
 
     @property
     def class_names(self):
         return self.train.class_names
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels (N,) of all faces to learn from; -1 where there is none."""
+        return np.concatenate([self.train.labels, *(np.full(len(faces), -1) for faces in self.unlabelled)])
+
+    def image(self, index: int):
+        """Image `index` of all faces to learn from. Raises BadImage."""
+        for faces in (self.train, *self.unlabelled):
+            if index < len(faces):
+                return faces.image(index)
+            index -= len(faces)
+        raise IndexError(index)
+
     def targets(self, run: FineTuningArguments) -> torch.Tensor:
-        """Probabilities (N, classes) float32 of the training faces."""
+        """Probabilities (N, classes) float32 of the labelled training faces."""
         return make_targets(self.train, run.labels == "soft", run.label_smoothing)
 
 
+def open_all(data: DatasetArguments, run: FineTuningArguments) -> FineTuningFaces:
+    """All faces of a run. Raises InputError: unlabelled faces that are among those that choose the epoch."""
+    train, evaluation = open_both(data, run.eval_dataset, run.eval_split)
+    others = replace(data, data_format="auto")
+    unlabelled = tuple(open_faces(others, path, data.train_split, False) for path in run.unlabelled_datasets)
+    for faces in unlabelled:
+        check_apart(faces, evaluation)
+    return FineTuningFaces(train, evaluation, unlabelled)
+
+
 def make_classifier(model_arguments, processor_arguments, run: FineTuningArguments, class_names):
-    """The classifier over --model's encoder (or a new one of --model_config), trainable, and the image processor."""
+    """
+    The classifier over --model's encoder (or a new one of --model_config), trainable, and the image processor.
+
+    Raises:
+        InputError: --keep_classifier without a classifier of these classes.
+    """
     torch.manual_seed(run.seed)
     model, processor = load_encoder(model_arguments, processor_arguments, class_names, run.view_size)
     torch.nn.init.normal_(model.classifier.weight, std=0.01)
     torch.nn.init.zeros_(model.classifier.bias)
+    if run.keep_classifier:
+        source = model_arguments.model
+        if not source:
+            raise InputError("--keep_classifier needs --model, a classifier.")
+        trained = load_weights(SimFLEForImageClassification, source, "classifier")
+        check_classes(f"--model {source}", trained.config, class_names)
+        model.classifier.load_state_dict(trained.classifier.state_dict())
     return model.train().to(memory_format=torch.channels_last), processor
-
-
-def load_teacher(source: str, class_names, processor, device):
-    """
-    A teacher for distillation: a classifier in eval mode, on the device. Its answers are part of the targets.
-
-    Args:
-        source: folder or Hub id. class_names, processor: the student's; the teacher's image size may be another.
-    Raises:
-        InputError: no classifier, or one of other classes or of images prepared in another way.
-    """
-    teacher, its_processor, _ = load_classifier(source)
-    names = [teacher.config.id2label[index] for index in range(teacher.config.num_labels)]
-    if names != list(class_names):
-        raise InputError(f"--teacher {source} knows {', '.join(names)}; the faces have {', '.join(class_names)}.")
-    for name in ("do_grayscale", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"):
-        # Stock processors have no `do_grayscale`.
-        student_value, teacher_value = getattr(processor, name), getattr(its_processor, name, False)
-        if np.ravel(teacher_value).tolist() != np.ravel(student_value).tolist():
-            raise InputError(
-                f"--teacher {source} has {name} {teacher_value}, and this run {student_value}; both must be the same."
-            )
-    return teacher.to(device, memory_format=torch.channels_last)
 
 
 def make_optimizer(model, run, rate: float):
@@ -95,7 +111,9 @@ def schedule(progress: float, warmup: float, total: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(total - warmup, 1e-9)))
 
 
-def fixed_settings(accelerator, arguments: dict, faces: LabelledFaces, run: FineTuningArguments, teacher) -> dict:
+def fixed_settings(
+    accelerator, arguments: dict, faces: FineTuningFaces, run: FineTuningArguments, teachers: list[Teacher]
+) -> dict:
     """What a run and its checkpoints must share. Raises InputError for fewer images than one batch."""
     batch_size = run.per_device_train_batch_size * accelerator.num_processes
     if len(faces.train) < batch_size:
@@ -114,8 +132,10 @@ def fixed_settings(accelerator, arguments: dict, faces: LabelledFaces, run: Fine
         IMAGE_SIZES: faces.train.image_sizes() + faces.evaluation.image_sizes(),
         "num_processes": accelerator.num_processes,
         "global_batch_size": batch_size,
-        "teacher_sha256": weights_hash(teacher) if teacher is not None else None,
+        "teacher_sha256": " ".join(weights_hash(teacher.model) for teacher in teachers) or None,
     }
-    if teacher is None:
+    if faces.unlabelled:
+        fixed["unlabelled_fingerprints"] = [unlabelled.fingerprint() for unlabelled in faces.unlabelled]
+    if not teachers:
         del fixed["teacher_weight"]
     return fixed

@@ -1,6 +1,8 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """Augmentation, order and targets of fine-tuning."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,29 @@ def test_a_large_picture_is_made_smaller_without_aliasing():
     stripes[:, ::2] = 255
     changed = np.asarray(augment(Image.fromarray(stripes), np.random.default_rng(0), NOTHING, 48))
     assert np.ptp(changed[:, 2:-2]) <= 2
+
+
+@pytest.mark.parametrize("margin", [-0.2, 0.25])
+def test_a_margin_frames_the_face_by_1_plus_2_margins_of_its_side_and_its_reflection_surrounds_it(margin):
+    ramp = np.repeat(np.linspace(20, 220, 60)[None, :, None], 60, 0).repeat(3, 2).astype(np.uint8)
+    wanted = replace(NOTHING, margins=(margin, margin), reflects=True)
+    row = np.asarray(augment(Image.fromarray(ramp), np.random.default_rng(0), wanted, 60))[30, :, 0].astype(int)
+    places = (np.arange(60) + 0.5 - 30) * (1 + 2 * margin) + 30  # in the face, from its left edge
+    places = np.where(places < 0, -places, np.where(places > 60, 120 - places, places))
+    assert np.abs(row - np.interp(places, np.arange(60) + 0.5, ramp[0, :, 0])).max() <= 3
+
+
+def test_the_share_of_tight_and_of_softened_faces():
+    image = picture(96, 96)
+    wanted = replace(NOTHING, margins=(0.1, 0.3), tight_share=0.6)
+    faces = [np.asarray(augment(image, np.random.default_rng(seed), wanted, 96)) for seed in range(100)]
+    assert 45 < sum(np.array_equal(face, np.asarray(image)) for face in faces) < 75
+    wanted = replace(NOTHING, softening=0.3)
+    faces = [np.asarray(augment(image, np.random.default_rng(seed), wanted, 96)) for seed in range(100)]
+    changed = [face for face in faces if not np.array_equal(face, np.asarray(image))]
+    assert 15 < len(changed) < 45
+    detail = [np.abs(np.diff(face.astype(int), axis=1)).mean() for face in changed]
+    assert max(detail) < 0.7 * np.abs(np.diff(np.asarray(image).astype(int), axis=1)).mean()
 
 
 def test_erasing_leaves_a_rectangle_of_the_mean():
