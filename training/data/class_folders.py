@@ -40,7 +40,7 @@ def load(folder: Path, splits=None, with_labels: bool = True):
     for split, (place, part) in parts.items():
         class_names, labels = map_labels([path.parts[0] for path in images[place]], names)
         columns = {
-            "path": [str(place / path) for path in images[place]],
+            "path": [place / path for path in images[place]],
             "name": ["/".join(path.parts[1:]) for path in images[place]],
             "label": labels.tolist(),
         }

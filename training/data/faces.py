@@ -210,8 +210,9 @@ def open_faces(
         name = split_of(split) or split
         if data_format == "imagefolder":
             name = split = "all" if whole and with_labels and path.is_dir() and not split_folders(path) else split
-        options = {"protocol": arguments.ferplus_protocol, "details": False}
-        faces = row_faces(load_data_set(data_format, path, [name], with_labels, **options)[name], with_labels)
+        protocol = arguments.ferplus_protocol
+        rows = load_data_set(data_format, path, [name], with_labels, protocol, details=False)[name]
+        faces = row_faces(rows, with_labels)
     faces.source, faces.split = dataset, split
     if not len(faces):
         raise InputError(f"{dataset} has no image in split {split!r}; a folder of images or Parquet was expected.")

@@ -1,6 +1,10 @@
-"""The facts about a data set that a model card and a licence need; each data set's file holds its own record."""
+"""The facts about a data set that a model card and a licence need, read from facts.yaml."""
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
 
 
 @dataclass(frozen=True)
@@ -24,3 +28,14 @@ class DatasetFacts:
     pixels: str = ""
     posing: str = ""
     people: str = ""
+
+
+def facts_of(data_format: str) -> DatasetFacts | None:
+    """The facts of a --data_format. None for class folders, tables and Hub data sets of anybody."""
+    return read_facts().get(data_format)
+
+
+@functools.cache
+def read_facts() -> dict[str, DatasetFacts]:
+    facts = yaml.safe_load(Path(__file__).with_name("facts.yaml").read_text(encoding="utf-8"))
+    return {data_format: DatasetFacts(**fields) for data_format, fields in facts.items()}

@@ -1,8 +1,8 @@
 """
 FER+, from its owners' two .csv files or in Parquet form.
 
-Train follows the majority or the probability protocol of its authors, which turn the votes of ten taggers into labels;
-validation and test always follow the majority protocol.
+Train follows the majority or the probability protocol of its authors, which turn the votes of ten taggers into labels.
+Validation and test always follow the majority protocol.
 
 Source: Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016, arXiv 1608.01041, and the authors' published reader of the set.
 """
@@ -14,50 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from training.data.expressions import EXPRESSIONS
-from training.data.facts import DatasetFacts
 from training.data.images import image_hash, is_among
+from training.data.rows import expect, read_list
 from training.data.tables import encoded_images, has_struct, load_shards, parquet_files
 from training.runtime.errors import InputError
 
 FERPLUS_TAGS = (*EXPRESSIONS, "unknown", "not_face")
 FILES = ("fer2013.csv", "fer2013new.csv")
+COUNTS = [*FERPLUS_TAGS[:-1], "NF"]  # the owners' columns of votes
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 # The images of the whole set, and those with a majority.
 FULL_COUNTS = {"train": (28558, 25045), "validation": (3579, 3191), "test": (3573, 3137)}
-
-FACTS = DatasetFacts(
-    name="FER+",
-    homepage="https://github.com/microsoft/FERPlus",
-    terms="FER+'s images are given for research; its labels are under the MIT licence.",
-    research_only=True,
-    citation="""\
-@inproceedings{barsoum2016training,
-  title     = {Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution},
-  author    = {Barsoum, Emad and Zhang, Cha and Canton Ferrer, Cristian and Zhang, Zhengyou},
-  booktitle = {ACM International Conference on Multimodal Interaction (ICMI)},
-  year      = {2016},
-  note      = {arXiv:1608.01041}
-}""",
-    description="""\
-FER+ (Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016) holds gray images of 48 x 48 pixels, labelled anew by ten
-taggers each. The images are for research; the labels are under the MIT licence. The splits are the owners'. The labels
-follow the majority protocol: votes of one are dropped, and the largest remaining count must exceed half of the
-remaining votes. Images that unknown or not-a-face wins are left out. This leaves 25,045 training, 3,191 validation and
-3,137 test images. Soft labels are the remaining votes for the eight expressions, normalised.
-
-FER+ repeats itself: its 28,558 training rows are 27,334 distinct images, and 279 of the 3,579 validation images equal a
-training image pixel by pixel. Every training leaves out the training images that equal a validation image. Accuracy is
-also given without the validation images that repeat a training image.""",
-    pixels=(
-        "The training images are gray and 48 pixels wide (seen at {side}). They do not show wrinkles, small movements"
-        " or colour, and the model cannot use the finer detail of larger images."
-    ),
-    posing="Many training faces are posed. Expect lower accuracy on spontaneous, faint and mixed expressions.",
-    people=(
-        "FER+ does not list the persons, ages, genders or origins in its images. Differences in accuracy between groups"
-        " of people were not measured and must be expected."
-    ),
-)
 
 
 def looks_like(path: Path) -> bool:
@@ -131,20 +98,15 @@ def add_labels(rows, split: str, protocol: str):
 
 def read_parquet_files(folder: Path, splits) -> dict:
     """Rows with image (not decoded) and votes by split: the splits asked for, and train and validation beside them."""
-    if folder.is_file():
-        file, folder = folder, folder.parent
+    file, folder = (folder, folder.parent) if folder.is_file() else (None, folder)
+    files = {split: folder / f"{split}.parquet" for split in USAGES}
+    if file:
         splits = splits or [file.stem]
-        files = {split: folder / f"{split}.parquet" for split in USAGES} | {splits[0]: file}
-    else:
-        files = {split: folder / f"{split}.parquet" for split in USAGES}
-    wanted = splits or [split for split, file in files.items() if file.exists()] or ["train"]
-    wanted = {*wanted, *(split for split in ("train", "validation") if files[split].exists())}
-    missing = [files[split] for split in wanted if not files[split].is_file()]
-    if missing:
-        raise InputError(
-            f"{missing[0]} is missing; FER+ has {' and '.join(FILES)}, or in Parquet form train.parquet and"
-            " validation.parquet."
-        )
+        files[splits[0]] = file
+    there = [split for split in USAGES if files[split].is_file()]
+    wanted = {*(splits or there or ["train"]), *(split for split in there if split != "test")}
+    for split in wanted - set(there):
+        raise InputError(f"{files[split]} is missing; FER+ has {' and '.join(FILES)}, or one .parquet file per split.")
     return {split: encoded_images(load_shards([files[split]]), "image", folder) for split in wanted}
 
 
@@ -155,8 +117,7 @@ def read_csv_files(folder: Path, splits) -> dict:
     """
     import datasets
 
-    columns = [*FERPLUS_TAGS[:-1], "NF"]
-    images, votes = read_csv(folder / FILES[0], ["pixels"]), read_csv(folder / FILES[1], ["Image name", *columns])
+    images, votes = read_csv(folder, FILES[0], ["pixels"]), read_csv(folder, FILES[1], ["Image name", *COUNTS])
     if len(images) != len(votes):
         short, long = FILES if len(images) < len(votes) else FILES[::-1]
         raise InputError(
@@ -164,15 +125,15 @@ def read_csv_files(folder: Path, splits) -> dict:
             " row by row; unpack or download the shorter one again."
         )
     usage, names = images["Usage"], votes["Image name"].str.strip()
-    for number in np.flatnonzero((usage != votes["Usage"]) | ~usage.isin(USAGES.values())):
+    for line in usage.index[(usage != votes["Usage"]) | ~usage.isin(USAGES.values())]:
         raise InputError(
-            f"{folder / FILES[0]} line {number + 2}: Usage is {usage[number]!r}, and {votes['Usage'][number]!r} in"
-            f" {FILES[1]}; both must be one of {', '.join(USAGES.values())}."
+            f"{folder / FILES[0]} line {line}: Usage is {usage[line]!r}, and {votes['Usage'][line]!r} in {FILES[1]};"
+            f" both must be one of {', '.join(USAGES.values())}."
         )
-    is_count = votes[columns].apply(lambda column: column.str.fullmatch(r" *\d+ *")).all(axis=1)
-    for number in np.flatnonzero(~is_count):
-        raise InputError(f"{folder / FILES[1]} line {number + 2}: the ten counts of votes are not all whole numbers.")
-    counts = votes[columns].astype(int).set_axis(FERPLUS_TAGS, axis=1)
+    is_count = votes[COUNTS].apply(lambda column: column.str.fullmatch(r" *\d+ *")).all(axis=1)
+    for line in votes.index[~is_count]:
+        raise InputError(f"{folder / FILES[1]} line {line}: the ten counts of votes are not all whole numbers.")
+    counts = votes[COUNTS].astype(int).set_axis(FERPLUS_TAGS, axis=1)
     features = datasets.Features(
         {
             "image": datasets.Image(decode=False),
@@ -182,32 +143,23 @@ def read_csv_files(folder: Path, splits) -> dict:
     )
     parts = {}
     for split in {*(splits or USAGES), "train", "validation"}:
-        chosen = np.flatnonzero((usage == USAGES[split]) & (names != ""))
-        cells = [pgm(images["pixels"][i], f"{folder / FILES[0]} line {i + 2}") for i in chosen]
-        part = {
-            "image": [{"bytes": cell, "path": name} for cell, name in zip(cells, names[chosen])],
-            "votes": counts.iloc[chosen].to_dict("records"),
-            "name": names[chosen].tolist(),
-        }
+        chosen = names[(usage == USAGES[split]) & (names != "")]
+        cells = [
+            {"bytes": pgm(images["pixels"][line], f"{folder / FILES[0]} line {line}"), "path": name}
+            for line, name in chosen.items()
+        ]
+        part = {"image": cells, "votes": counts.loc[chosen.index].to_dict("records"), "name": chosen.tolist()}
         parts[split] = datasets.Dataset.from_dict(part, features=features)
     return parts
 
 
-def read_csv(path: Path, needed: list[str]):
+def read_csv(folder: Path, name: str, needed: list[str]):
     """One of the two files as a `pandas.DataFrame` of texts, with the columns `needed` and Usage."""
-    import pandas
-
-    if not path.is_file():
-        other = FILES[1 - FILES.index(path.name)]
-        raise InputError(f"{path} is missing; FER+ needs it beside {other}, whose rows line up with it.")
-    try:
-        table = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except ValueError as error:  # of pandas' parser, or not UTF-8
-        raise InputError(f"{path} cannot be read ({error}); take the list as its owners gave it.") from error
-    table.columns = table.columns.str.strip()
+    expect((folder / name).is_file(), folder, f"FER+'s {name}")
+    table = read_list(folder / name)
     missing = sorted({"Usage", *needed} - set(table.columns))
     if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}; found {', '.join(table.columns)}.")
+        raise InputError(f"{folder / name} has no column {', '.join(missing)}; found {', '.join(table.columns)}.")
     return table
 
 

@@ -1,6 +1,6 @@
 """
-The registry of data formats. To add a data set, write one file with FACTS, `looks_like` and `load`, and add one line to
-DATA_SETS (and the name to `DatasetArguments.data_format`).
+The registry of data formats. To add a data set, write one file with `looks_like` and `load`, add it to DATA_SETS, its
+facts to facts.yaml, and its name to `DatasetArguments.data_format`.
 
 Splits are train, validation and test. Test is the split that the field reports; no choice is made on it.
 
@@ -18,38 +18,16 @@ and images of no class included. The tenth goes by file name: frames of one film
 validation is easier than its test.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 from training.data import affectnet, class_folders, ferplus, rafdb, sfew
-from training.data.facts import DatasetFacts
+from training.data.facts import facts_of
 from training.data.splits import SPLITS, split_of
 from training.data.tables import looks_like_hub_id, looks_like_parquet
 from training.runtime.errors import InputError
 
-
-@dataclass(frozen=True)
-class DataSet:
-    """
-    Args:
-        module: with FACTS, `looks_like(path)` and `load(folder, splits, with_labels, **options)`.
-        fixed: options of `load` that the format's name decides. takes: options of `load` that the caller decides.
-    """
-
-    module: ModuleType
-    fixed: dict = field(default_factory=dict)
-    takes: tuple[str, ...] = ()
-
-
-# In the order in which they are tried: the first that a path looks like.
-DATA_SETS = {
-    "ferplus": DataSet(ferplus, takes=("protocol",)),
-    "affectnet8": DataSet(affectnet, {"num_classes": 8}, ("details",)),
-    "affectnet7": DataSet(affectnet, {"num_classes": 7}, ("details",)),
-    "rafdb": DataSet(rafdb, takes=("details",)),
-    "sfew": DataSet(sfew),
-}
+# Each has `looks_like(path)`. The formats are tried in this order; the first that a path looks like is taken.
+DATA_SETS = {"ferplus": ferplus, "affectnet8": affectnet, "affectnet7": affectnet, "rafdb": rafdb, "sfew": sfew}
 
 
 def guess_format(path: Path, dataset: str) -> str:
@@ -65,19 +43,21 @@ def guess_format(path: Path, dataset: str) -> str:
         if looks_like_hub_id(dataset):
             return "hub"
         raise InputError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
-    for name, data_set in DATA_SETS.items():
-        if data_set.module.looks_like(path):
+    for name, module in DATA_SETS.items():
+        if module.looks_like(path):
             return name
     return "parquet" if looks_like_parquet(path) else "imagefolder"
 
 
-def load_data_set(name: str, folder: Path, splits=None, with_labels: bool = True, **options):
+def load_data_set(
+    name: str, folder: Path, splits=None, with_labels: bool = True, protocol: str = "majority", details: bool = True
+):
     """
     A set as its owners pack it, or class folders, as a `datasets.DatasetDict`; see the set's `load`.
 
     Args:
-        name: of the format. splits: names under any usual spelling, None for all. options: `protocol` of FER+;
-            `details`, whether landmarks are read where the owners give them.
+        name: of the format. splits: names under any usual spelling, None for all. protocol: of FER+.
+        details: whether landmarks are read where the owners give them.
     Raises:
         InputError: a split that the owners do not have, or a format that is not a set of images.
     """
@@ -85,17 +65,16 @@ def load_data_set(name: str, folder: Path, splits=None, with_labels: bool = True
         return class_folders.load(folder, splits, with_labels)
     if name not in DATA_SETS:
         raise InputError(f"{folder} looks like {name}; a data set as its owners pack it, or class folders, is needed.")
-    data_set = DATA_SETS[name]
     for split in splits or []:
         if split_of(split) is None:
             raise InputError(f"{folder} has no split {split!r}; found {', '.join(SPLITS)}.")
-    chosen = {option: options[option] for option in data_set.takes if option in options}
-    return data_set.module.load(folder, splits, with_labels, **data_set.fixed, **chosen)
-
-
-def facts_of(data_format: str) -> DatasetFacts | None:
-    """The facts of a --data_format. None for class folders, tables and Hub data sets of anybody."""
-    return DATA_SETS[data_format].module.FACTS if data_format in DATA_SETS else None
+    options: dict[str, dict] = {
+        "ferplus": {"protocol": protocol},
+        "affectnet8": {"num_classes": 8, "details": details},
+        "affectnet7": {"num_classes": 7, "details": details},
+        "rafdb": {"details": details},
+    }
+    return DATA_SETS[name].load(folder, splits, with_labels, **options.get(name, {}))
 
 
 def describe_data(data_format: str, faces) -> dict:

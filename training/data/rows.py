@@ -1,9 +1,7 @@
 """Rows of images as a `datasets.Dataset`, and the checked reading of the lists and labels in official layouts."""
 
-import csv
 import functools
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 
 from training.data.splits import SPLITS, held_out
@@ -46,14 +44,14 @@ def split_rows(columns: dict[str, list], split: str, class_names, with_labels: b
     import datasets
 
     whole = split == "test" or (split == "train" and not with_labels)
-    names = [name if by_path else name.rsplit("/", 1)[-1] for name in columns["name"]]
+    names = columns["name"] if by_path else [name.rsplit("/", 1)[-1] for name in columns["name"]]
     indices = [
         i
         for i, (name, label) in enumerate(zip(names, columns["label"], strict=True))
         if (label >= 0 or not with_labels) and (whole or held_out(name) == (split == "validation"))
     ]
     taken = {key: [values[i] for i in indices] for key, values in columns.items() if key != "label" or with_labels}
-    taken = {"image": [{"bytes": None, "path": path} for path in taken.pop("path")]} | taken
+    taken = {"image": [{"bytes": None, "path": str(path)} for path in taken.pop("path")]} | taken
     points = len(columns["landmarks"][0]) if columns.get("landmarks") else 0
     kinds = {
         "image": datasets.Image(),
@@ -72,9 +70,9 @@ def expect(is_there: bool, folder: Path, what: str) -> None:
         raise InputError(f"{folder}: {what} was expected; found {', '.join(holds) or 'nothing'}.")
 
 
-def check_files(paths: list[str], listed_in: Path) -> None:
+def check_files(paths: list[Path], listed_in: Path) -> None:
     """Raises InputError saying how many of the listed files are missing, and the first."""
-    missing = [path for path in paths if not Path(path).is_file()]
+    missing = [path for path in paths if not path.is_file()]
     if missing:
         raise InputError(
             f"{len(missing):,} of the {len(paths):,} files that {listed_in} asks for are missing, the first"
@@ -82,13 +80,22 @@ def check_files(paths: list[str], listed_in: Path) -> None:
         )
 
 
-@contextmanager
-def values_of(file: Path):
-    """Errors of reading a damaged list inside this context become an InputError that names the file."""
+def read_list(file: Path, **options):
+    """
+    A list of the owners as a `pandas.DataFrame` of texts, "" where a line has too few. Its index is the line's number.
+
+    Args:
+        options: of `pandas.read_csv`; `names` for a list without a header.
+    """
+    import pandas
+
+    options |= {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig", "skipinitialspace": True}
     try:
-        yield
-    except (csv.Error, UnicodeDecodeError) as error:
+        table = pandas.read_csv(file, **options).reset_index(drop=True)
+    except ValueError as error:  # of pandas' parser, or not UTF-8
         raise InputError(f"{file} cannot be read ({error}); take the list as its owners gave it.") from error
+    table.index += 1 if "names" in options else 2
+    return table
 
 
 def label_of(value: str, numbering: dict[str, str], class_names: tuple[str, ...], where: str) -> int:

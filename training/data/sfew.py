@@ -3,33 +3,17 @@
 from pathlib import Path
 
 from training.data.expressions import EXPRESSIONS, canonical_expression
-from training.data.facts import DatasetFacts
 from training.data.image_files import class_folders, list_images
 from training.data.rows import expect, rows_of_splits
 from training.runtime.errors import InputError
 
-FACTS = DatasetFacts(
-    name="SFEW 2.0",
-    homepage="https://cs.anu.edu.au/few/AFEW.html",
-    terms="SFEW's images are frames of films, given for non-commercial research under an agreement with its owners.",
-    research_only=True,
-    citation="""\
-@inproceedings{dhall2011static,
-  title     = {Static Facial Expression Analysis in Tough Conditions: Data, Evaluation Protocol and Benchmark},
-  author    = {Dhall, Abhinav and Goecke, Roland and Lucey, Simon and Gedeon, Tom},
-  booktitle = {IEEE International Conference on Computer Vision Workshops (ICCV Workshops)},
-  pages     = {2106--2112},
-  year      = {2011}
-}""",
-)
 FOLDERS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 
 
 def looks_like(path: Path) -> bool:
     """Whether a folder holds Train and Val, and Train a folder of one of SFEW's classes."""
-    if not (path / "Train").is_dir() or not (path / "Val").is_dir():
-        return False
-    return not set(FOLDERS).isdisjoint(class_folders(path / "Train"))
+    has_parts = (path / "Train").is_dir() and (path / "Val").is_dir()
+    return has_parts and not set(FOLDERS).isdisjoint(class_folders(path / "Train"))
 
 
 def load(folder: Path, splits=None, with_labels: bool = True):
@@ -58,10 +42,7 @@ def load(folder: Path, splits=None, with_labels: bool = True):
         strays = [path.name for path, name in zip(paths, classes) if name not in present]
         if strays and with_labels:
             raise InputError(f"{part}: {len(strays)} images lie in no class folder, the first {strays[0]}.")
-        return {
-            "path": list(map(str, paths)),
-            "name": [path.name for path in paths],
-            "label": [class_names.index(canonical_expression(name)) if name in present else -1 for name in classes],
-        }
+        labels = [class_names.index(canonical_expression(name)) if name in present else -1 for name in classes]
+        return {"path": paths, "name": [path.name for path in paths], "label": labels}
 
     return rows_of_splits(read_part, splits, class_names, with_labels)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.data.formats import facts_of
+from training.data.facts import facts_of
 from training.publishing.licences import (
     LICENSE_NAME,
     LINK,

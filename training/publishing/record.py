@@ -7,8 +7,7 @@ A published folder has the lineage in metrics.json, an export in exports.json, a
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.facts import DatasetFacts
-from training.data.formats import facts_of
+from training.data.facts import DatasetFacts, facts_of
 from training.measuring.classification import KEYS
 from training.runtime.errors import InputError
 from training.runtime.lineage import read_json, read_lineage

@@ -6,9 +6,11 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from training.data import DatasetArguments, facts_of, open_both, open_faces
+from training.data.faces import DatasetArguments, open_faces
+from training.data.facts import facts_of
 from training.data.formats import DATA_SETS
 from training.data.image_files import list_images
+from training.data.split_checks import open_both
 from training.pretraining.arguments import PretrainingArguments
 from training.pretraining.setup import open_monitored
 
