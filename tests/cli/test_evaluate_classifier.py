@@ -3,6 +3,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -63,6 +64,24 @@ def numbered(tmp_path_factory):
 @pytest.fixture(scope="module")
 def flags(faces):
     return ["--dataset", faces, "--num_workers", 0]
+
+
+def test_the_temperature_is_fitted_stored_and_used(classifier, faces, tmp_path):
+    folder = shutil.copytree(classifier[0], tmp_path / "model")
+    flags = ["--model", folder, "--dataset", faces, "--eval_split", "train", "--num_workers", 0]
+    call(*flags, "--output_dir", tmp_path / "before")
+    assert "temperature" not in read(tmp_path / "before")
+    call(*flags, "--output_dir", tmp_path / "fitted", "--fit_temperature", "true")
+    call(*flags, "--output_dir", tmp_path / "after")
+    stored = json.loads((folder / "config.json").read_text())["temperature"]
+    fitted, after = read(tmp_path / "fitted"), read(tmp_path / "after")
+    assert stored != 1 and load_classifier(str(folder))[0].config.temperature == stored
+    names = ("accuracy", "expected_calibration_error", "temperature", "calibrated_expected_calibration_error")
+    assert [fitted[name] for name in names] == [after[name] for name in names]
+    assert fitted["temperature"] == stored
+    assert fitted["accuracy"] == read(tmp_path / "before")["accuracy"]
+    with pytest.raises(ValueError, match="--fit_temperature takes a folder, and neither --detect"):
+        call(*flags, "--output_dir", tmp_path / "no", "--fit_temperature", "true", "--detect", "true")
 
 
 def test_everything_of_a_saved_probe(classifier, flags, tmp_path):

@@ -29,7 +29,7 @@ class ExportArguments:
         default=512, metadata={"help": "Number of training faces for the int8 calibration."}
     )
     reduce_range: bool = field(
-        default=False,
+        default=True,
         metadata={
             "help": "Use 7-bit weights in int8. Sums of 8-bit weights can overflow on x86 processors without VNNI."
         },

@@ -41,6 +41,21 @@ def classification_measures(labels, predictions, class_names, probabilities=None
     return fer_metrics.classification_measures(labels, predictions, class_names, probabilities)
 
 
+def fit_temperature(logits, labels) -> float:
+    """
+    The temperature T > 0 with the least cross-entropy of softmax(logits / T) (Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        logits: (N, classes). labels: (N,) integers.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    logits, rows = np.asarray(logits, np.float64), np.arange(len(labels))
+    loss = lambda exponent: -log_softmax(logits / np.exp(exponent), axis=1)[rows, labels].mean()  # noqa: E731
+    return round(float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x)), 4)
+
+
 def measures_without_repeats(labels, predictions, repeats_training, rows) -> dict:
     """
     The accuracy without the images that repeat training images, with its interval. {} where repeats are not known.

@@ -46,6 +46,10 @@ class EvaluationArguments:
     margin: float = field(
         default=0.0, metadata={"help": "Widen the crop of --detect by this share of its side on each side, from -0.3."}
     )
+    fit_temperature: bool = field(
+        default=False,
+        metadata={"help": "Fit config.json's temperature of the model's folder on these faces, and store it there."},
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code in the model's folder."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Number of faces in a forward pass."})
 
@@ -56,6 +60,8 @@ class EvaluationArguments:
             raise InputError("--margin widens the crop that --detect makes; give --detect too, or leave it out.")
         if self.model:
             check_model(self.model)
+        if self.fit_temperature and (self.detect or self.label_map or not (Path(self.model) / "config.json").is_file()):
+            raise InputError("--fit_temperature takes a folder, and neither --detect nor --label_map.")
 
 
 def evaluate(data: DatasetArguments, evaluation: EvaluationArguments) -> dict:
@@ -108,6 +114,8 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
         if not found.all():  # a last class of predictions, which no image has as its label
             names = [*names, NO_FACE]
             probabilities = np.column_stack([probabilities * found[:, None], ~found])
+    else:
+        run_measures |= calibrate(evaluation, labels, lambda scale: class_probabilities(logits / scale, outputs, names))
     predictions = probabilities.argmax(1)
     metrics = write_metrics(
         output_dir / "metrics.json",
@@ -135,6 +143,34 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
     if evaluation.detect:
         print(f"no face was found in {metrics['num_images_without_face']} of them; these count as wrong")
     return metrics
+
+
+def calibrate(evaluation: EvaluationArguments, labels: np.ndarray, probabilities_at) -> dict:
+    """
+    The calibration error under the temperature of config.json, which --fit_temperature fits and stores there first.
+
+    Args:
+        labels: (N,). probabilities_at: a temperature -> (N, classes).
+    Returns:
+        temperature and calibrated_expected_calibration_error; {} without a temperature.
+    """
+    from training.measuring.classification import classification_measures, fit_temperature
+    from training.runtime.run_folder import write_json
+
+    path = Path(evaluation.model) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if evaluation.fit_temperature:
+        with np.errstate(divide="ignore"):
+            logits = np.log(probabilities_at(1.0)).clip(-1e4)
+        config["temperature"] = fit_temperature(logits, labels)
+        write_json(path, config)
+    temperature = config.get("temperature", 1.0)
+    if temperature == 1:
+        return {}
+    probabilities = probabilities_at(temperature)
+    names = [str(i) for i in range(probabilities.shape[1])]
+    error = classification_measures(labels, probabilities.argmax(1), names, probabilities)["expected_calibration_error"]
+    return {"temperature": temperature, "calibrated_expected_calibration_error": error}
 
 
 def describe_pass(evaluation: EvaluationArguments) -> str:

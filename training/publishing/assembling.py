@@ -119,7 +119,9 @@ def measure(run: Path, folder: Path, data: DatasetArguments, arguments: ReleaseA
         raise InputError("Give --dataset, to measure the saved weights, or --metrics of evaluate_classifier.py.")
     else:
         with tempfile.TemporaryDirectory() as place:
-            evaluation = EvaluationArguments(str(folder), f"{place}/out", eval_split=arguments.eval_split)
+            evaluation = EvaluationArguments(
+                str(folder), f"{place}/out", eval_split=arguments.eval_split, fit_temperature=True
+            )
             metrics = evaluate(data, evaluation)
     used = metrics.pop("arguments", {})
     return {**metrics, "command": evaluation_command(used, folder, metrics["split"])}

@@ -210,7 +210,8 @@ def describe_training(training: dict) -> dict:
 def describe_data(record: Record, given: dict) -> list[str]:
     """Paragraphs about the data of all trainings: the text of a known set, name and split of the others."""
     unknown: dict[str, None] = {}
-    for data in (training.get("data") or {} for training in record.trainings):
+    own = [training.get("data") or {} for training in record.trainings]
+    for data in [*own, *(part for whole in own for part in whole.get("unlabelled", []))]:
         if data and not facts_of(data.get("format") or ""):
             name = Path(str(data.get("name") or "a data set")).name if data.get("format") != "hub" else data["name"]
             unknown[f"{name}, split `{data.get('split') or 'train'}`"] = None
