@@ -40,7 +40,7 @@ def say(sentence, status: int) -> int:
 
 
 def discard_output() -> None:
-    """Sends the rest of standard output nowhere, where it cannot be written: Python flushes it at its end."""
+    """Redirects standard output to the null device if it cannot be written: Python would raise at exit otherwise."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -65,7 +65,8 @@ def classify_in_batches(
         prepared: (item, list of faces) pairs; a face is what `predict` takes a list of.
         predict: a list of B faces to a list of B answers. longest_wait: how many items may wait for a batch to fill.
     Yields:
-        (item, list of faces, list of answers) in the order given; every batch but those that waited long is full.
+        (item, list of faces, list of answers) in the order given. A batch is full
+        unless an item has waited too long, or the input has ended.
     """
     waiting: deque = deque()  # items whose faces are not all classified
     faces: deque = deque()

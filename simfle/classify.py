@@ -31,12 +31,13 @@ LOOKING = (
 class FaceClassifier:
     """
     Args:
-        faces: the pipeline. weights_hash: SHA-256 of its weights. calibrated: whether the config's temperature applies.
+        pipeline: finds and classifies faces. weights_hash: SHA-256 of its weights.
+        calibrated: whether the config's temperature applies.
     """
 
-    def __init__(self, faces: FaceExpressionPipeline, weights_hash: str, calibrated: bool = False):
-        self.pipeline, self.hash, self.calibrated = faces, weights_hash, calibrated
-        names: dict = faces.model.config.id2label  # Transformers makes its keys numbers
+    def __init__(self, pipeline: FaceExpressionPipeline, weights_hash: str, calibrated: bool = False):
+        self.pipeline, self.hash, self.calibrated = pipeline, weights_hash, calibrated
+        names: dict = pipeline.model.config.id2label  # Transformers makes its keys numbers
         self.classes = [names[index] for index in range(len(names))]
 
     def prepare(self, image: Image.Image) -> list[dict]:
@@ -88,13 +89,13 @@ def load_face_classifier(arguments: Namespace) -> FaceClassifier:
     options = {name: getattr(arguments, name) for name in LOOKING if getattr(arguments, name) is not None}
     device = "cpu" if arguments.backend == "onnx" else arguments.device  # None: a GPU where there is one
     try:
-        faces = FaceExpressionPipeline(model=model, image_processor=processor, device=device, **options)
+        pipeline = FaceExpressionPipeline(model=model, image_processor=processor, device=device, **options)
     except (ValueError, RuntimeError, AssertionError) as error:  # torch raises the last for a build without CUDA
         where = f"--device {device}: " if device else ""
         raise InputError(f"{where}{' '.join(str(error).split())[:300]}") from error
     if isinstance(processor, SimFLEImageProcessor):
-        faces.image_processor = DirectProcessor(processor)  # type: ignore[assignment]
-    return FaceClassifier(faces, weights_hash, arguments.calibrated)
+        pipeline.image_processor = DirectProcessor(processor)  # type: ignore[assignment]
+    return FaceClassifier(pipeline, weights_hash, arguments.calibrated)
 
 
 def check_detector(arguments: Namespace) -> None:

@@ -89,11 +89,11 @@ class Inputs:
         several = sum(path.is_dir() for path in self.paths) > 1
         for path in self.paths:
             if not path.is_dir():
-                found = iter([(path, Path(path.name))])
+                files = iter([(path, Path(path.name))])
             else:
                 root = Path(path.resolve().name) if several else Path()
-                found = ((file, root / file.relative_to(path)) for file in walk(path, self._excluded, self.unlisted))
-            for file, place in found:
+                files = ((file, root / file.relative_to(path)) for file in walk(path, self._excluded, self.unlisted))
+            for file, place in files:
                 key = hash(os.path.abspath(file))
                 if key not in seen and os.path.realpath(file) not in self._excluded:
                     seen.add(key)
@@ -118,8 +118,8 @@ def walk(folder: Path, excluded: set[str], unlisted: list[str], parents: tuple[s
     if real in parents or real in excluded:
         return
     try:
-        with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if is_wanted(entry.name)), key=lambda entry: natural(entry.name))
+        with os.scandir(folder) as scanned:
+            entries = sorted((e for e in scanned if is_wanted(e.name)), key=lambda entry: natural(entry.name))
     except OSError as error:
         unlisted.append(f"{folder} cannot be listed ({error.strerror}).")
         return

@@ -22,7 +22,7 @@ WRONG = (OSError, ValueError, RuntimeError, HfHubHTTPError, HFValidationError, S
 
 class OnnxClassifier(PreTrainedModel):
     """
-    An ONNX file in a model's clothes, so that the same pipeline runs it.
+    An ONNX file behind the interface of a Transformers model, so that the same pipeline runs it.
 
     Args:
         config: of the model it was exported from. file: the .onnx file; one input (B, 3, S, S), one output (B, C).

@@ -85,7 +85,7 @@ class ProgressRecord:
             raise InputError(f"{self.output} was begun without videos and has no column time; give another --output.")
 
     def _size_of_stream(self, lines: list[dict]) -> int:
-        """Bytes of rows at hand. A finished Parquet file is turned into its stream again where there is more to do."""
+        """The bytes of rows written so far. A finished Parquet file is first written back to its stream of rows."""
         stream = stream_path(self.output)
         if is_parquet(self.output) and not stream.exists() and self.output.exists():
             with open(stream, "wb") as file:
@@ -127,7 +127,7 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def has_changed(line: dict) -> bool:
-    """Whether a file that is done has another size or time now; one that is gone has not."""
+    """Whether a finished file has a new size or modification time. A file that no longer exists counts as unchanged."""
     try:
         about = Path(line["path"]).stat()
     except OSError:

@@ -44,7 +44,7 @@ class Look:
 
     @property
     def is_image(self) -> bool:
-        """Whether there was something to see: not so at the end of a video."""
+        """Whether this look has an image. The last look of a video has none; it marks the end."""
         return not self.is_skipped and (self.time is not None or not self.source.is_video)
 
 

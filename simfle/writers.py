@@ -2,8 +2,8 @@
 """
 Rows to CSV, JSON lines, Parquet or the terminal, as they come.
 
-A row is a mapping with the columns of `make_columns`; a value that there is not is None. Files are written whole rows
-at a time and without a buffer, so that what was done is there, whatever stops the command.
+A row is a mapping with the columns of `make_columns`; a missing value is None. Rows are written whole and without
+a buffer. If the command stops, all finished rows are in the file.
 """
 
 import csv
