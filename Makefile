@@ -21,7 +21,7 @@ demo: install
 
 # Two processes of one thread: the tests' models are tiny, and torch 2.13.0 with two threads corrupts memory in some of
 # their sizes (docs/known_issues.md).
-PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The method and the parts of the scripts, in a minute.
 check: install

@@ -3,15 +3,19 @@
 
 import io
 import json
+import os
 import runpy
+import shutil
 import subprocess
 import sys
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from accelerate.state import AcceleratorState
+from filelock import FileLock
 
 from tests.fork_server import forking_python
 from tests.new_process import ROOT
@@ -33,6 +37,19 @@ SKIP_REASONS = (
 )
 
 
+# The rooms whose tests take longest go first: then the two workers end together. Elsewhere the order is pytest's own.
+LONG_ROOMS = ("browser", "distributed", "hub", "faults", "cli")
+
+
+def pytest_collection_modifyitems(items):
+    rooms = [f"tests/{room}/" for room in LONG_ROOMS]
+
+    def rank(item):
+        return next((place for place, room in enumerate(rooms) if item.nodeid.startswith(room)), len(rooms))
+
+    items.sort(key=rank)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """A test that is skipped for another reason than those fails: a missing library is no reason."""
@@ -47,6 +64,19 @@ def pytest_runtest_makereport():
 def pytest_sessionfinish():
     """A failed test's traceback keeps its loaders' workers, which pytest's own end would wait for."""
     end_workers()
+
+
+def build_once(tmp_path_factory, name, build) -> Path:
+    """A folder that the first worker to ask fills by build(folder). The other one waits for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not (done := Path(f"{folder}.done")).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a build that failed
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -136,10 +136,12 @@ def watch(connection: socket.socket) -> dict:
 
 def run_program(request: dict, executable: str) -> None:
     """As python starts one."""
-    arguments = request["arguments"]
-    if arguments[0] == "-u":
-        arguments = arguments[1:]
-        sys.stdout.reconfigure(write_through=True)
+    unbuffered = request["arguments"][0] == "-u"
+    arguments = request["arguments"][unbuffered:]
+    # The server's own streams were made for other files, some of which can be sought.
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", 1 if unbuffered else -1, closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -50,35 +50,31 @@ def test_each_process_sees_its_own_batch_norm_and_grouping(two, pretrained):
         assert ours[name] != pytest.approx(theirs[name], rel=1e-3)
 
 
-def test_going_on_with_one_process_is_allowed_and_said(two, flags, tmp_path):
+def test_going_on_with_one_process_is_allowed_and_said(two, script, flags, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(two[0], folder)
     shutil.rmtree(list_checkpoints(folder)[-1])
     resume = ["--output_dir", folder, "--resume_from_checkpoint", "latest"]
-    status, output = launch("training/pretrain.py", *flags, *resume, num_processes=1)
-    assert status == 0, output[-3000:]
-    assert "resuming from step 8" in output  # 4 steps of 8 images are 8 of 4
-    assert "the checkpoint was made with num_processes 2; this run has" in output
+    done = script("pretrain", *flags, *resume, check=0)
+    assert "resuming from step 8" in done.stdout  # 4 steps of 8 images are 8 of 4
+    assert "the checkpoint was made with num_processes 2; this run has" in done.stdout + done.stderr
     kept = (folder / "metrics_in_steps_of_8.jsonl").read_text()  # as it was: lines beyond step 8 of the new count too
     assert kept == (two[0] / "metrics.jsonl").read_text()
     assert (folder / "monitor_in_steps_of_8.jsonl").is_file()
     assert [line["step"] for line in read_metrics(folder)][-1] == 12
-    status, output = launch(
-        "training/pretrain.py", *flags, "--per_device_train_batch_size", 2, *resume, num_processes=1
-    )
-    assert status == 2
-    assert "was made with per_device_train_batch_size 4, not 2" in output
+    done = script("pretrain", *flags, "--per_device_train_batch_size", 2, *resume, check=2)
+    assert "was made with per_device_train_batch_size 4, not 2" in done.stderr
 
 
 @pytest.fixture(scope="module")
 def grouping(tmp_path_factory):
-    folder, found = tmp_path_factory.mktemp("grouping"), {}
-    for name, kind, num_processes in (("one", "own", 1), ("global", "global", 2), ("own", "own", 2)):
-        file = folder / f"{name}.pt"
-        status, output = launch("tests/distributed/grouping_child.py", file, kind, num_processes=num_processes)
-        assert status == 0, output[-3000:]
-        found[name] = torch.load(file)
-    return found
+    file, child = tmp_path_factory.mktemp("grouping") / "grouping.pt", "tests/distributed/grouping_child.py"
+    status, output = launch(child, file, "own", num_processes=1)
+    assert status == 0, output[-3000:]
+    one = torch.load(file)["own"]
+    status, output = launch(child, file, "global", "own")
+    assert status == 0, output[-3000:]
+    return {"one": one, **torch.load(file)}
 
 
 def test_global_grouping_on_two_processes_equals_one_of_double_batch(grouping):

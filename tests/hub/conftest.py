@@ -5,9 +5,12 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 from huggingface_hub import constants
 
+from tests.conftest import build_once
 from tests.fork_server import forking_python
+from tests.hub.drawn_classifier import save_classifier
 from tests.hub.hub_server import running_hub
 from tests.hub.hub_state import REPO, STAYS, TOKEN
 from tests.hub.published_folders import call
@@ -89,15 +92,31 @@ def tuned_run(pretrained, faces, tmp_path_factory):
 @pytest.fixture(scope="session")
 def released(tuned_run, pretrained, faces, tmp_path_factory):
     """Name to folder: a measured classifier, an encoder that nobody measured, an export and its plain folder."""
-    root = tmp_path_factory.mktemp("hub_cards")
     flags = ["--dataset", faces, "--num_workers", 0, "--hardware", "two cores", "--data_terms", "Drawn by code."]
-    (root / "notes.md").write_text("This sentence was written by hand.\n")
-    call(release, tuned_run, root / "classifier", *flags, "--more_choices", 2, "--notes", root / "notes.md")
-    call(release, pretrained[0], root / "encoder", "--encoder_only", "--license", "cc-by-nc-4.0")
-    call(export, root / "classifier", root / "export", *flags[:4], "--timing_rounds", 1)
-    call(release, root / "export", root / "classifier-plain", *flags[:4], "--base_model", "classifier")
+
+    def build(root):
+        (root / "notes.md").write_text("This sentence was written by hand.\n")
+        call(release, tuned_run, root / "classifier", *flags, "--more_choices", 2, "--notes", root / "notes.md")
+        call(release, pretrained[0], root / "encoder", "--encoder_only", "--license", "cc-by-nc-4.0")
+        call(export, root / "classifier", root / "export", *flags[:4], "--timing_rounds", 1)
+        call(release, root / "export", root / "classifier-plain", *flags[:4], "--base_model", "classifier")
+
+    root = build_once(tmp_path_factory, "hub_cards", build)
     names = {"classifier": "classifier", "encoder": "encoder", "export": "export", "plain": "classifier-plain"}
     return {name: root / folder for name, folder in names.items()}
+
+
+@pytest.fixture(scope="session")
+def exported(faces, tmp_path_factory):
+    """exported("gray") or exported("colour") -> the folder that holds a classifier, simfle/, and its export, plain/."""
+
+    def build(root):
+        simfle, threads = save_classifier(root / "simfle", do_grayscale=root.name == "gray"), torch.get_num_threads()
+        flags = ["--dataset", faces, "--num_workers", 0, "--timing_rounds", 1, "--per_device_eval_batch_size", 16]
+        call(export, simfle, root / "plain", *flags)
+        assert torch.get_num_threads() == threads
+
+    return lambda name: build_once(tmp_path_factory, name, build)
 
 
 @pytest.fixture

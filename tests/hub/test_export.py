@@ -43,15 +43,11 @@ print(json.dumps([{row["label"]: row["score"] for row in found} for found in cla
 """
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["colour", "gray"])
-def folders(request, faces, tmp_path_factory):
+@pytest.fixture(scope="module", params=["colour", "gray"])
+def folders(request, exported):
     """(the SimFLE folder, its export, what exports.json holds)."""
-    root = tmp_path_factory.mktemp("export")
-    simfle, plain = save_classifier(root / "simfle", do_grayscale=request.param), root / "plain"
-    threads = torch.get_num_threads()
-    flags = ["--dataset", faces, "--num_workers", 0, "--timing_rounds", 1, "--per_device_eval_batch_size", 16]
-    export.main([str(argument) for argument in (simfle, plain, *flags)])
-    assert torch.get_num_threads() == threads
+    root = exported(request.param)
+    simfle, plain = root / "simfle", root / "plain"
     return simfle, plain, json.loads((plain / "exports.json").read_text())
 
 

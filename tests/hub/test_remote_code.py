@@ -17,15 +17,15 @@ LOAD = """
 import json, os, torch
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, AutoModelForPreTraining
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
-folder, out, kinds = sys.argv[1], sys.argv[2], sys.argv[3:]
-config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
-assert type(config).__name__ == "SimFLEConfig" and type(config).__module__.startswith("transformers_modules")
-has_processor = os.path.exists(folder + "/preprocessor_config.json")
-if has_processor:
-    processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
-    assert type(processor).__name__ == "SimFLEImageProcessor" and processor.size["height"] == 64
+out, kinds = sys.argv[1], json.loads(sys.argv[2])
 inputs = torch.load(out + "/inputs.pt")
-for kind in kinds:
+for kind, folder in kinds.items():
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    assert type(config).__name__ == "SimFLEConfig" and type(config).__module__.startswith("transformers_modules")
+    has_processor = os.path.exists(folder + "/preprocessor_config.json")
+    if has_processor:
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+        assert type(processor).__name__ == "SimFLEImageProcessor" and processor.size["height"] == 64
     model = {"AutoModel": AutoModel, "AutoModelForPreTraining": AutoModelForPreTraining,
              "AutoModelForImageClassification": AutoModelForImageClassification}[kind].from_pretrained(
         folder, trust_remote_code=True)
@@ -47,10 +47,10 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("hf_home")
 
 
-def load_alone(folder: Path, cache, out: Path, *kinds, python=None) -> None:
+def load_alone(folders: dict[str, Path], cache, out: Path, python=None) -> None:
+    """folders: by the Auto class that loads each in the new process."""
     torch.save(tiny_inputs(), out / "inputs.pt")
-    options = {"python": python} if python else {}
-    run_alone(LOAD, folder, out, *kinds, cache=cache, **options)
+    run_alone(LOAD, out, json.dumps(folders, default=str), cache=cache, python=python)
 
 
 def expected(model) -> dict:
@@ -62,26 +62,26 @@ def expected(model) -> dict:
     return dict(output)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_saved_model_gives_equal_outputs_and_saves_a_folder_that_loads_again(kind, cache, tmp_path):
-    torch.manual_seed(0)
-    model, folder = kind(tiny_config()), tmp_path / "saved"
-    model.save_pretrained(folder)
-    SimFLEImageProcessor(size=64).save_pretrained(folder)
-    assert set(CODE_FILES) <= {path.name for path in folder.iterdir()}
-    auto = KINDS[kind]
-    load_alone(folder, cache, tmp_path, auto)
-    theirs, ours = torch.load(tmp_path / f"{auto}.pt"), expected(model)
-    assert theirs.keys() == ours.keys()
-    for name in ours:
-        torch.testing.assert_close(theirs[name], ours[name], rtol=0, atol=0, msg=name)
-    # What the remote classes saved is as whole as what the package saves.
-    again = tmp_path / f"again_{auto}"
-    assert {path.name for path in again.iterdir()} >= {*CODE_FILES, "config.json", "model.safetensors"}
-    assert json.loads((again / "config.json").read_text())["auto_map"]["AutoModel"] == "modeling_simfle.SimFLEModel"
-    second = tmp_path / "second"
+def test_saved_models_give_equal_outputs_and_save_folders_that_load_again(cache, tmp_path):
+    models, second = {}, tmp_path / "second"
+    for kind, auto in KINDS.items():
+        torch.manual_seed(0)
+        models[auto] = kind(tiny_config())
+        models[auto].save_pretrained(tmp_path / auto)
+        SimFLEImageProcessor(size=64).save_pretrained(tmp_path / auto)
+        assert set(CODE_FILES) <= {path.name for path in (tmp_path / auto).iterdir()}
+    load_alone({auto: tmp_path / auto for auto in models}, cache, tmp_path)
+    for auto, model in models.items():
+        theirs, ours = torch.load(tmp_path / f"{auto}.pt"), expected(model)
+        assert theirs.keys() == ours.keys()
+        for name in ours:
+            torch.testing.assert_close(theirs[name], ours[name], rtol=0, atol=0, msg=f"{auto} {name}")
+        # What the remote classes saved is as whole as what the package saves.
+        again = tmp_path / f"again_{auto}"
+        assert {path.name for path in again.iterdir()} >= {*CODE_FILES, "config.json", "model.safetensors"}
+        assert json.loads((again / "config.json").read_text())["auto_map"]["AutoModel"] == "modeling_simfle.SimFLEModel"
     second.mkdir()
-    load_alone(again, cache, second, auto)
+    load_alone({auto: tmp_path / f"again_{auto}" for auto in models}, cache, second)
 
 
 DERIVED = """
@@ -137,7 +137,7 @@ def test_one_pretraining_folder_serves_every_class(cache, tmp_path):
     torch.manual_seed(0)
     model, folder = SimFLEForPreTraining(tiny_config()).eval(), tmp_path / "saved"
     model.save_pretrained(folder)
-    load_alone(folder, cache, tmp_path, "AutoModel", "AutoModelForImageClassification")
+    load_alone(dict.fromkeys(("AutoModel", "AutoModelForImageClassification"), folder), cache, tmp_path)
     features = torch.load(tmp_path / "AutoModel.pt")["pooler_output"]
     torch.testing.assert_close(features, model.encoder(tiny_inputs()["pixel_values"]).pooler_output, rtol=0, atol=0)
 

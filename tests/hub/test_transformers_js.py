@@ -12,9 +12,7 @@ import pytest
 from PIL import Image
 from transformers import pipeline
 
-from tests.hub.drawn_classifier import save_classifier
 from tests.new_process import ROOT
-from training import export
 from training.data.drawn_faces import draw_face
 from training.data.expressions import EXPRESSIONS
 from training.exporting.onnx_files import load_plain_folder, onnx_classifier
@@ -36,15 +34,9 @@ def packages():
 @pytest.fixture(
     scope="module", params=["drawn", *PUBLISHED], ids=lambda parameter: getattr(parameter, "name", parameter)
 )
-def folder(request, faces, tmp_path_factory):
+def folder(request, exported):
     """The plain folder of a gray-trained classifier: luminance is in its weights, colour pictures go in. Or others."""
-    if request.param != "drawn":
-        return request.param
-    root = tmp_path_factory.mktemp("export")
-    simfle = save_classifier(root / "simfle", do_grayscale=True)
-    flags = ["--dataset", faces, "--num_workers", 0, "--timing_rounds", 1]
-    export.main([str(argument) for argument in (simfle, root / "plain", *flags)])
-    return root / "plain"
+    return exported("gray") / "plain" if request.param == "drawn" else request.param
 
 
 @pytest.fixture(scope="module")
