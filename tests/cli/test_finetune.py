@@ -14,11 +14,12 @@ from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification
 from modeling_simfle.hub_folder_simfle import weights_sha256
+from tests.drawn_dataset import make_dataset
 from tests.new_process import ROOT
 from tests.official_layouts import write_ferplus_parquet
 from tests.tiny import FIELDS, tiny_config
 from training import finetune
-from training.data.drawn_faces import make_dataset, write_image_folder
+from training.data.drawn_faces import write_image_folder
 from training.data.expressions import EXPRESSIONS
 from training.finetuning import loop as fine_tuning_loop
 from training.measuring.classification import KEYS

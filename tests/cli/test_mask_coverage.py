@@ -10,9 +10,9 @@ from datasets import Dataset
 from PIL import Image
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
+from tests.drawn_dataset import make_dataset
 from tests.tiny import tiny_config
 from training import mask_coverage
-from training.data.drawn_faces import make_dataset
 from training.data.landmarks import LandmarkArguments
 from training.measuring.patch_coverage import REGION_NAMES
 from training.models.loading import ProcessorArguments, make_processor

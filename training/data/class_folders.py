@@ -45,7 +45,7 @@ def load(folder: Path, splits=None, with_labels: bool = True):
             "label": labels.tolist(),
         }
         if part != WHOLE:
-            say_tenth(place, columns["name"], labels, class_names, needed=part == "validation" and splits is not None)
+            say_tenth(place, columns, class_names, needed=part == "validation" and splits is not None)
         found = split_rows(columns, part, class_names, True, by_path=True)
         if len(found) or splits is not None or part == WHOLE:
             rows[split] = found
@@ -84,29 +84,29 @@ def labelled_part(folder: Path, split: str) -> tuple[Path, str]:
     if (folder / split).is_dir() or split_folders(folder) or folder.is_file() or split == "all":
         return split_folder(folder, split), WHOLE
     raise InputError(
-        f"{folder} has no split {split!r}: it has no folder train, validation or test, so its splits are train,"
-        f" validation (a fixed tenth) and, for an evaluation of every image, all; put others into {folder / split}."
+        f"{folder} has no split {split!r}: without folders train, validation and test its splits are train, validation"
+        " (a fixed tenth) and, for an evaluation of every image, all."
     )
 
 
-def say_tenth(place: Path, names: list[str], labels, class_names, needed: bool) -> None:
+def say_tenth(place: Path, columns: dict[str, list], class_names, needed: bool) -> None:
     """
     Prints, once, how a folder's images are divided; nothing where the tenth is empty.
 
     Args:
-        names: of the image files. labels: (N,). needed: whether the tenth is asked for; an empty one is an InputError.
+        columns: name and label of all images. needed: whether the tenth is asked for; an empty one is an InputError.
     """
-    held = [int(label) for name, label in zip(names, labels) if held_out(name)]
+    count = len(columns["name"])
+    held = [label for name, label in zip(columns["name"], columns["label"]) if held_out(name)]
     if needed and not held:
         raise InputError(
-            f"{place} has no validation split, and the fixed tenth of its {len(names)} images (by a hash of the"
-            " name below its class folder) is empty; give a folder with train/<class>/ and validation/<class>/."
+            f"{place} has no validation split, and the fixed tenth of its {count} images (by a hash of the name below"
+            " its class folder) is empty; give a folder with train/<class>/ and validation/<class>/."
         )
-    if not held:
-        return
-    lacking = [class_names[label] for label in sorted(set(map(int, labels)) - set(held))]
+    lacking = [class_names[label] for label in sorted(set(columns["label"]) - set(held))]
     clause = f"; warning: the tenth has none of {', '.join(lacking)}" if lacking else ""
-    say_once(
-        f"{place} has no validation split: {len(held)} of its {len(names)} images, a fixed tenth by file name, are"
-        f" validation, the other {len(names) - len(held)} train{clause}"
-    )
+    if held:
+        say_once(
+            f"{place} has no validation split: {len(held)} of its {count} images, a fixed tenth by file name, are"
+            f" validation, the other {count - len(held)} train{clause}"
+        )

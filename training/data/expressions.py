@@ -11,16 +11,9 @@ from training.runtime.errors import InputError
 EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 # Other spellings in use.
 EXPRESSION_SYNONYMS = {
-    "happy": "happiness",
-    "joy": "happiness",
-    "sad": "sadness",
-    "surprised": "surprise",
-    "angry": "anger",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "afraid": "fear",
-    "scared": "fear",
-    "contemptuous": "contempt",
+    **dict.fromkeys(("happy", "joy"), "happiness"),
+    **dict.fromkeys(("fearful", "afraid", "scared"), "fear"),
+    **{"sad": "sadness", "surprised": "surprise", "angry": "anger", "disgusted": "disgust", "contemptuous": "contempt"},
 }
 
 
@@ -40,15 +33,11 @@ def canonical_expression(name: str) -> str:
 
 def map_labels(labels: list[str], names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """
-    Args:
-        labels: (N,) names of classes. names: all classes.
-    Returns:
-        Class names and labels (N,) int64. Expressions come in our order, other classes in the order of `names`.
+    Class names and labels (N,) int64 of N names of classes. Expressions come in our order, others in that of `names`.
     """
-    ours = expression_names(list(names))
-    if ours is not None:
+    if ours := expression_names(names):
         return ours, np.array([ours.index(canonical_expression(name)) for name in labels], dtype=np.int64)
-    return tuple(names), np.array([list(names).index(name) for name in labels], dtype=np.int64)
+    return tuple(names), np.array([names.index(name) for name in labels], dtype=np.int64)
 
 
 def find_class(name: str, class_names) -> str | None:

@@ -94,8 +94,7 @@ def cut_square(image: Image.Image, square: Square, size: int, margin: float = 0.
 
 def crop_box(image: Image.Image, box) -> Image.Image:
     """The part of the image in the box [left, top, right, bottom]. Raises InputError where they do not meet."""
-    left, top, right, bottom = box
-    left, top, right, bottom = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
+    left, top, right, bottom = max(box[0], 0), max(box[1], 0), min(box[2], image.width), min(box[3], image.height)
     if right <= left or bottom <= top:
         raise InputError(f"the face box {list(box)} is outside of the image of {image.size} pixels")
     return image.crop((left, top, right, bottom))

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,39 +23,32 @@ from training.data.image_files import list_images
 from training.data.images import NOWHERE, BadImage, read_image
 from training.data.rows import rows_of_paths
 from training.data.splits import split_folders, split_of, split_of_file
-from training.runtime.arguments import check_range
+from training.runtime.arguments import check_ranges, flag
 from training.runtime.errors import InputError
 
 FINGERPRINTED = 1000  # most images of a data set that its fingerprint reads
+DETECTED = "Detected automatically when the layout is unambiguous; AffectNet is then affectnet8."
 
 
 @dataclass
 class DatasetArguments:
     """Where the faces are."""
 
-    dataset: str = field(
-        default="", metadata={"help": "Folder of images (nested or flat), folder or file of Parquet, or a Hub id."}
-    )
+    dataset: str = flag("", "Folder of images (nested or flat), folder or file of Parquet, or a Hub id.")
     data_format: Literal[
         "auto", "imagefolder", "parquet", "ferplus", "affectnet8", "affectnet7", "rafdb", "sfew", "hub"
-    ] = field(
-        default="auto",
-        metadata={"help": "Detected automatically when the layout is unambiguous; AffectNet is then affectnet8."},
+    ] = flag("auto", DETECTED)
+    ferplus_protocol: Literal["majority", "probability"] = flag(
+        "majority", "Protocol that chooses FER+'s training images and their labels."
     )
-    ferplus_protocol: Literal["majority", "probability"] = field(
-        default="majority", metadata={"help": "Protocol that chooses FER+'s training images and their labels."}
-    )
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    image_column: str = field(default="image", metadata={"help": "Column of the images (Parquet, Hub)."})
-    label_column: str = field(default="label", metadata={"help": "Column of the labels (Parquet, Hub)."})
-    max_bad_images: int = field(
-        default=0, metadata={"help": "Stop when more images than this cannot be decoded; each is named."}
-    )
-    num_workers: int = field(default=2, metadata={"help": "Number of processes that decode and augment."})
+    train_split: str = flag("train", "Split to train on.")
+    image_column: str = flag("image", "Column of the images (Parquet, Hub).")
+    label_column: str = flag("label", "Column of the labels (Parquet, Hub).")
+    max_bad_images: int = flag(0, "Stop when more images than this cannot be decoded; each is named.", low=0)
+    num_workers: int = flag(2, "Number of processes that decode and augment.", low=0)
 
     def __post_init__(self):
-        for name in ("max_bad_images", "num_workers"):
-            check_range(name, getattr(self, name), 0)
+        check_ranges(self)
 
 
 @dataclass(eq=False)
@@ -98,7 +91,7 @@ class Faces:
         return replace(self, rows=self.rows.select(indices), row_numbers=numbers, **chosen)
 
     def row(self, index: int) -> int:
-        """The number of image `index` in the whole split, of which these faces may be a selection."""
+        """The number of image `index` in the whole split."""
         return index if self.row_numbers is None else int(self.row_numbers[index])
 
     def cell(self, index) -> dict:
@@ -134,7 +127,7 @@ class Faces:
         return np.asarray(image)
 
     def sample(self, count: int) -> list:
-        """Up to `count` images, evenly spaced. Unreadable images are left out; they are named where they are used."""
+        """Up to `count` readable images, evenly spaced."""
         return list(self.readable(evenly(len(self), count)))
 
     def readable(self, indices: Iterable) -> Iterator:
@@ -200,11 +193,11 @@ def open_faces(
         raise InputError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
     if path.is_file():  # the file's name says its split
         split = split_of_file(path) or split
-    if data_format in ("parquet", "hub"):
-        if data_format == "hub":
-            rows = tables.encoded_images(tables.load_hub(dataset, split), arguments.image_column)
-        else:
-            rows = tables.load_files(path, split, arguments.image_column)
+    if data_format == "hub":
+        rows = tables.encoded_images(tables.load_hub(dataset, split), arguments.image_column)
+        faces = table_faces(rows, arguments, with_labels, may_lack_labels=bool(classes))
+    elif data_format == "parquet":
+        rows = tables.load_files(path, split, arguments.image_column)
         faces = table_faces(rows, arguments, with_labels, may_lack_labels=bool(classes))
     else:
         name = split_of(split) or split
@@ -256,9 +249,9 @@ def table_faces(rows, arguments: DatasetArguments, with_labels: bool, may_lack_l
     tables.check_column(rows, "image_column", arguments.image_column)
     faces = Faces(rows, arguments.image_column)
     if with_labels:
-        tables.check_column(rows, "label_column", arguments.label_column)
         if may_lack_labels:
-            faces = faces.select(tables.labelled_rows(rows, arguments.label_column))
+            values = tables.check_labels(rows, arguments.label_column)
+            faces = faces.select(np.flatnonzero([not tables.lacks_label(value) for value in values]))
         faces.class_names, faces.labels = tables.read_labels(faces.rows, arguments.label_column)
     return faces
 

@@ -2,28 +2,19 @@
 The registry of data formats. To add a data set, write one file with `looks_like` and `load`, add it to DATA_SETS, its
 facts to facts.yaml, and its name to `DatasetArguments.data_format`.
 
-Splits are train, validation and test. Test is the split that the field reports; no choice is made on it.
-
-    set            train                             validation (choices)                 test (reported)
-    AffectNet      the rest of the training list     a fixed tenth of the training list   the owners' validation
-    RAF-DB         the rest of train                 a fixed tenth of train               test
-    SFEW 2.0       the rest of Train                 a fixed tenth of Train               Val (Test has no labels)
-    FER+           Training, without repeats         PublicTest                           PrivateTest
-    class folders  train                             validation (or val, valid, dev)      test
-      without one  the rest of train, or of all      a fixed tenth of train, or of all    test, if there is one
-
-The tenth holds the images for which the SHA-256 of the file's name (of its path below a class folder), as a number,
-divides by ten. Without labels (`with_labels=False`, for pretraining) train is the owners' whole train part, the tenth
-and images of no class included. The tenth goes by file name: frames of one film may lie on both sides in SFEW, so its
-validation is easier than its test.
+Splits are train, validation and test; docs/data.md says which part of each set they are. Test is the split that the
+field reports; no choice is made on it. Where owners give no validation split, it is a fixed tenth of the training
+images (training.data.splits.held_out). Without labels (`with_labels=False`, for pretraining) train is the owners' whole
+train part, the tenth and images of no class included.
 """
 
+import re
 from pathlib import Path
 
 from training.data import affectnet, class_folders, ferplus, rafdb, sfew
 from training.data.facts import facts_of
 from training.data.splits import SPLITS, split_of
-from training.data.tables import looks_like_hub_id, looks_like_parquet
+from training.data.tables import looks_like_parquet
 from training.runtime.errors import InputError
 
 # Each has `looks_like(path)`. The formats are tried in this order; the first that a path looks like is taken.
@@ -40,7 +31,7 @@ def guess_format(path: Path, dataset: str) -> str:
         InputError: neither a path on this machine nor the form of a Hub id.
     """
     if not path.exists():
-        if looks_like_hub_id(dataset):
+        if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", dataset):  # owner/data_set
             return "hub"
         raise InputError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
     for name, module in DATA_SETS.items():

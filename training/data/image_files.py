@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -26,6 +27,10 @@ def list_images(folder: Path) -> list[Path]:
     """
     images: list[Path] = []
     skipped: set[str] = set()
+
+    def raise_again(error: OSError):  # os.walk leaves out a folder that it may not read
+        raise error
+
     for place, folders, files in os.walk(folder, onerror=raise_again, followlinks=True):
         skipped.update(filter(is_housekeeping, folders))
         folders[:] = [name for name in folders if not is_housekeeping(name) and not is_circle(Path(place, name))]
@@ -33,24 +38,14 @@ def list_images(folder: Path) -> list[Path]:
         images += [Path(place, name) for name in names if os.path.splitext(name)[1].lower() in image_endings()]
     if skipped:
         say_once(f"{folder}: images below {', '.join(sorted(skipped))} are skipped")
-    if strange := [path for path in images if not is_unicode(str(path))]:
+    if strange := [path for path in images if re.search("[\udc80-\udcff]", str(path))]:  # bytes that are not UTF-8
         raise InputError(f"{os.fsencode(strange[0])!r} is not a name in UTF-8; rename {len(strange)} files like it.")
     return sorted(images)
-
-
-def raise_again(error: OSError) -> None:
-    """For os.walk, which leaves out a folder that it may not read."""
-    raise error
 
 
 def is_circle(path: Path) -> bool:
     """Whether a path is a link to a folder that contains it."""
     return path.is_symlink() and os.path.realpath(path) in {os.path.realpath(parent) for parent in path.parents}
-
-
-def is_unicode(name: str) -> bool:
-    """Whether every byte of a file's name was understood as UTF-8."""
-    return name.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal
@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 
 from training.data.face_squares import cut_square, square_of_box, square_of_landmarks
+from training.data.faces import DETECTED
 from training.data.formats import guess_format, load_data_set
 from training.data.images import BadImage, BadImages, read_image
-from training.data.splits import SPLITS
-from training.runtime.arguments import check_range
+from training.runtime.arguments import check_ranges, flag
 from training.runtime.errors import InputError
 from training.runtime.run_folder import prepare_output_dir, replaced, write_json
 
@@ -27,32 +27,19 @@ FIXED_ON_RESUME = ("dataset", "data_format", "splits", "size", "margin")
 class PreparationArguments:
     """The faces, and how they are cut out."""
 
-    dataset: str = field(default="", metadata={"help": "Folder of an expression set, as its owners pack it."})
-    data_format: Literal["auto", "imagefolder", "ferplus", "affectnet8", "affectnet7", "rafdb", "sfew"] = field(
-        default="auto",
-        metadata={"help": "Detected automatically when the layout is unambiguous; AffectNet is then affectnet8."},
+    dataset: str = flag("", "Folder of an expression set, as its owners pack it.")
+    data_format: Literal["auto", "imagefolder", "ferplus", "affectnet8", "affectnet7", "rafdb", "sfew"] = flag(
+        "auto", DETECTED
     )
-    splits: list[str] | None = field(
-        default=None, metadata={"help": "Some of train, validation and test. The default is all."}
-    )
-    output_dir: str = field(default="", metadata={"help": "New folder, or the folder of a stopped run."})
-    size: int = field(default=224, metadata={"help": "Side of the written images in pixels."})
-    margin: float = field(
-        default=0.0, metadata={"help": "Margin on every side of a face, as a share of the face's side."}
-    )
-    max_bad_images: int = field(
-        default=0, metadata={"help": "Stop when more images than this cannot be used; each is named."}
-    )
-    num_workers: int = field(default=2, metadata={"help": "Number of threads."})
+    splits: list[str] | None = flag(None, "Some of train, validation and test. The default is all.")
+    output_dir: str = flag("", "New folder, or the folder of a stopped run.")
+    size: int = flag(224, "Side of the written images in pixels.", low=8)
+    margin: float = flag(0.0, "Margin on every side of a face, as a share of the face's side.", 0, 2)
+    max_bad_images: int = flag(0, "Stop when more images than this cannot be used; each is named.", low=0)
+    num_workers: int = flag(2, "Number of threads.", low=1)
 
     def __post_init__(self):
-        check_range("size", self.size, 8)
-        check_range("margin", self.margin, 0, 2)
-        check_range("num_workers", self.num_workers, 1)
-        check_range("max_bad_images", self.max_bad_images, 0)
-        for split in self.splits or []:
-            if split not in SPLITS:
-                raise InputError(f"--splits {split} is not known; use {', '.join(SPLITS)}.")
+        check_ranges(self)
 
 
 def prepare(arguments: PreparationArguments) -> None:
@@ -75,66 +62,60 @@ def prepare(arguments: PreparationArguments) -> None:
                 " folder."
             )
     path = Path(arguments.dataset).expanduser()
-    data_format: str = arguments.data_format
-    if data_format == "auto":
-        data_format = guess_format(path, arguments.dataset)
-    data_set = load_data_set(data_format, path, arguments.splits, details=True)
+    is_auto = arguments.data_format == "auto"
+    data_format = guess_format(path, arguments.dataset) if is_auto else arguments.data_format
+    data_set = load_data_set(data_format, path, arguments.splits)
     write_json(report, {"asked": asked})
-    counts, bad_images = cut_faces(data_set, arguments, output_dir)
-    images = {split: count_classes(output_dir / split) for split in data_set}
+    bad_images, images = BadImages(arguments.max_bad_images), {}
+    for split, rows in data_set.items():
+        cut_faces(rows, output_dir / split, arguments, bad_images)
+        say_what_is_lost(split, rows)
+        folders = sorted((output_dir / split).iterdir())
+        images[split] = {folder.name: len(list(folder.glob("*.png"))) for folder in folders}
+        print(f"{split}: {', '.join(f'{name} {count}' for name, count in images[split].items())}")
     bad = sorted(bad_images.known)
     write_json(report, {"asked": asked, "arguments": asdict(arguments), "images": images, "bad_images": bad})
-    say_what_is_lost(data_set)
-    print(f"{counts['written']} images written, {counts['present']} there already, {len(bad)} bad; {output_dir}")
-    for split, classes in images.items():
-        print(f"{split}: {sum(classes.values())} ({', '.join(f'{name} {count}' for name, count in classes.items())})")
+    total = sum(sum(classes.values()) for classes in images.values())
+    print(f"{output_dir} holds {total} images; {len(bad)} were bad")
 
 
-def say_what_is_lost(data_set) -> None:
+def say_what_is_lost(split: str, rows) -> None:
     """Names what a folder of images cannot hold: FER+'s votes and its marks of repeated images."""
-    for split, rows in data_set.items():
-        if repeats := sum(rows["repeats_training"]) if "repeats_training" in rows.column_names else 0:
-            print(
-                f"{split}: {repeats} of the {len(rows)} images equal a training image, which this folder does not say;"
-                " evaluate on the owners' files to have the accuracy without them",
-                file=sys.stderr,
-            )
-        if "soft_label" in rows.column_names:
-            lost = "the votes are left behind; finetune's --labels soft needs the owners' files"
-            print(f"{split}: {lost}", file=sys.stderr)
+    if repeats := sum(rows["repeats_training"]) if "repeats_training" in rows.column_names else 0:
+        print(
+            f"{split}: {repeats} of the {len(rows)} images equal a training image, which this folder does not say;"
+            " evaluate on the owners' files to have the accuracy without them",
+            file=sys.stderr,
+        )
+    if "soft_label" in rows.column_names:
+        lost = "the votes are left behind; finetune's --labels soft needs the owners' files"
+        print(f"{split}: {lost}", file=sys.stderr)
 
 
-def cut_faces(data_set, arguments: PreparationArguments, output_dir: Path) -> tuple[Counter, BadImages]:
-    """Writes every face that is not there yet. Returns counts ("written", "present") and the bad images."""
+def cut_faces(rows, folder: Path, arguments: PreparationArguments, bad_images: BadImages) -> None:
+    """Writes every face of a split that is not there yet."""
     import datasets
     from tqdm import tqdm
 
-    counts, bad_images = Counter[str](), BadImages(arguments.max_bad_images)
-    total = sum(len(rows) for rows in data_set.values())
-    bar = tqdm(total=total, desc="cutting", disable=not sys.stderr.isatty(), unit="image")
+    rows = rows.cast_column("image", datasets.Image(decode=False))
+    for name in rows.features["label"].names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    targets = target_paths(rows, folder)
+    first = {target: index for index, target in reversed(list(enumerate(targets)))}  # lists name some twice
+    waiting = sorted((index, target) for target, index in first.items() if not target.is_file())
+    bar = tqdm(total=len(waiting), desc=folder.name, disable=not sys.stderr.isatty(), unit="image")
     with bar, ThreadPool(arguments.num_workers) as pool:  # Pillow releases the interpreter's lock
-        for split, rows in data_set.items():
-            rows = rows.cast_column("image", datasets.Image(decode=False))
-            class_names = rows.features["label"].names
-            for name in class_names:
-                (output_dir / split / name).mkdir(parents=True, exist_ok=True)
-            targets = target_paths(rows, output_dir / split, class_names)
-            first = {target: index for index, target in reversed(list(enumerate(targets)))}  # lists name some twice
-            waiting = sorted((index, target) for target, index in first.items() if not target.is_file())
-            counts["present"] += len(first) - len(waiting)
-            bar.update(len(targets) - len(waiting))
-            for start in range(0, len(waiting), CHUNK):
-                chunk = [(rows, index, target, arguments) for index, target in waiting[start : start + CHUNK]]
-                problems = [problem for problem in pool.starmap(write_face, chunk) if problem]
-                bad_images.add({problem: problem for problem in problems})
-                counts["written"] += len(chunk) - len(problems)
-                bar.update(len(chunk))
-    return counts, bad_images
+        for start in range(0, len(waiting), CHUNK):
+            chunk = [(rows[index], target, arguments) for index, target in waiting[start : start + CHUNK]]
+            problems = filter(None, pool.starmap(write_face, chunk))
+            bad_images.add({problem: problem for problem in problems})
+            bar.update(len(chunk))
 
 
-def target_paths(rows, folder: Path, class_names: list[str]) -> list[Path]:
+def target_paths(rows, folder: Path) -> list[Path]:
     """folder/<class>/<name>.png of every row. Raises InputError: two images that would be one file."""
-    names = rows["name"][:] if "name" in rows.column_names else [f"{index:06d}" for index in range(len(rows))]
+    class_names, numbers = rows.features["label"].names, [f"{index:06d}" for index in range(len(rows))]
+    names = rows["name"][:] if "name" in rows.column_names else numbers
     stems = [name.rsplit(".", 1)[0].replace("/", "_") for name in names]
     paths = [folder / class_names[label] / f"{stem}.png" for stem, label in zip(stems, rows["label"])]
     boxes = map(str, rows["box"][:]) if "box" in rows.column_names else names
@@ -145,16 +126,13 @@ def target_paths(rows, folder: Path, class_names: list[str]) -> list[Path]:
     return paths
 
 
-def write_face(rows, index: int, target: Path, arguments: PreparationArguments) -> str:
+def write_face(row: dict, target: Path, arguments: PreparationArguments) -> str:
     """Cuts and writes one row's face. Returns the sentence about a bad image, "" for a good one."""
-    row = rows[index]
     name = row["image"]["path"] or str(target)
     try:
         face = cut_face(row, read_image(row["image"], name), arguments.size, arguments.margin)
-    except BadImage as error:
-        return str(error)
-    except InputError as error:  # landmarks or a box that do not fit the image
-        return f"{name}: {error}"
+    except InputError as error:  # an unreadable image, or landmarks or a box that do not fit the image
+        return str(error) if isinstance(error, BadImage) else f"{name}: {error}"
     with replaced(target) as temporary:
         face.save(temporary, format="PNG")
     return ""
@@ -169,8 +147,3 @@ def cut_face(row: dict, image, size: int, margin: float):
     if row.get("box") is not None:
         return cut_square(image, square_of_box(row["box"]), size, margin)
     return resize_face(image, size)
-
-
-def count_classes(folder: Path) -> dict[str, int]:
-    """The number of images of every class folder."""
-    return {path.name: sum(1 for _ in path.glob("*.png")) for path in sorted(folder.iterdir()) if path.is_dir()}

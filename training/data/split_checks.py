@@ -51,8 +51,7 @@ def check_chooses(eval_split: str, eval_dataset: str | None) -> None:
     if path.suffix == ".parquet":
         names.append(split_of_file(path))
     elif path.is_dir() and not split_folders(path) and not any(map(split_of_file, parquet_files(path))):
-        # It may be a split's folder itself.
-        names.append(split_of(path.name))
+        names.append(split_of(path.name))  # it may be a split's folder itself
     if "test" in names:
         raise InputError(
             f"--eval_split {eval_split} of {eval_dataset or '--dataset'}: the epoch is chosen on it; give a validation"
@@ -76,9 +75,7 @@ def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     Training faces without those that equal a validation face; evaluation faces that equal a training face are marked
     in `repeats_training`. `training.data.ferplus.load` does the same for splits of one data set.
     """
-    train, evaluation = (
-        [image_hash(faces.cell(index)) for index in range(len(faces))] for faces in (train_faces, eval_faces)
-    )
+    train, evaluation = ([image_hash(cell) for cell in f.rows[f.image_column]] for f in (train_faces, eval_faces))
     known, repeats = eval_faces.repeats_training, is_among(evaluation, train)
     eval_faces.repeats_training = repeats if known is None else known | repeats
     if split_of(eval_faces.split) != "validation":
@@ -101,6 +98,5 @@ def same_faces(one: Faces, other: Faces) -> bool:
         cell = faces.cell(index)
         return cell["bytes"] or (Path(cell["path"]).read_bytes() if cell["path"] else b"")
 
-    return one.fingerprint() == other.fingerprint() and all(
-        content(one, index) == content(other, index) for index in evenly(len(one), FINGERPRINTED)
-    )
+    same = one.fingerprint() == other.fingerprint()
+    return same and all(content(one, index) == content(other, index) for index in evenly(len(one), FINGERPRINTED))

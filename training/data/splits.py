@@ -17,7 +17,10 @@ SHARD = r"([-_]?\d+([-_]of[-_]\d+)?)?"  # what may follow a split in a file's na
 
 
 def held_out(name: str) -> bool:
-    """Whether a training image of this file name belongs to the fixed tenth that is `validation`."""
+    """
+    Whether a training image of this file name belongs to the fixed tenth that is `validation`. The frames of one film
+    may lie on both sides, so that SFEW's validation is easier than its test.
+    """
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10 == 0
 
 

@@ -1,7 +1,6 @@
 """Tables of images: Parquet files, WebDataset shards, and data sets of the Hub. Images stay encoded."""
 
 import glob
-import re
 import tarfile
 from pathlib import Path
 
@@ -27,11 +26,6 @@ def looks_like_parquet(path: Path) -> bool:
     return path.is_file() or bool(parquet_files(path))
 
 
-def looks_like_hub_id(name: str) -> bool:
-    """Whether a name has the form owner/data_set."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not name.startswith(".")
-
-
 def has_struct(file: Path, column: str, fields) -> bool:
     """Whether a Parquet file has a column of structs with these fields. Raises InputError: a file of another kind."""
     import pyarrow.parquet
@@ -46,8 +40,7 @@ def has_struct(file: Path, column: str, fields) -> bool:
 
 def load_files(path: Path, split: str, image_column: str):
     """One split of a Parquet file or a folder of Parquet files as a `datasets.Dataset`."""
-    files = [path] if path.is_file() else parquet_files(path)
-    if not files:
+    if not (files := [path] if path.is_file() else parquet_files(path)):
         raise InputError(f"{path} holds no .parquet file.")
     files = split_files(files, split) if path.is_dir() else files
     return encoded_images(load_shards(files), image_column, files[0].parent)
@@ -102,7 +95,7 @@ def encoded_images(rows, column: str, folder: Path | None = None):
         raise InputError(f"Column {column!r} holds {kind}, no images; name another by --image_column.") from error
     cells = rows.data.column(column).combine_chunks()
     is_file, paths = pyarrow.compute.is_null(cells.field("bytes")).to_pylist(), cells.field("path").to_pylist()
-    located_paths = [located(path, folder) if outside else path for path, outside in zip(paths, is_file, strict=True)]
+    located_paths = [located(path, folder) if outside else path for path, outside in zip(paths, is_file)]
     if located_paths == paths:
         return rows
     arrays = [cells.field("bytes"), pyarrow.array(located_paths, pyarrow.string())]
@@ -118,13 +111,9 @@ def check_column(rows, flag: str, column: str) -> None:
         raise InputError(f"The table has no column {column!r}; found {found}; name one by --{flag}.")
 
 
-def labelled_rows(rows, column: str) -> np.ndarray:
-    """The numbers of the rows that have a label."""
-    return np.flatnonzero([not lacks_label(value) for value in check_labels(rows, column)])
-
-
 def check_labels(rows, column: str) -> list:
     """The values of a column of names, numbers or class labels. Raises InputError: a column of something else."""
+    check_column(rows, "label_column", column)
     values = rows[column][:]
     if not all(isinstance(value, str | int | float | None) for value in values):
         raise InputError(

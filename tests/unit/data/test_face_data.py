@@ -12,7 +12,8 @@ from PIL import Image
 
 from modeling_simfle import SimFLEImageProcessor
 from tests import official_layouts as layouts
-from training.data.drawn_faces import make_dataset, write_image_folder
+from tests.drawn_dataset import make_dataset
+from training.data.drawn_faces import write_image_folder
 from training.data.expressions import EXPRESSIONS
 from training.data.faces import DatasetArguments, Faces, image_faces, open_faces
 from training.data.ferplus import FERPLUS_TAGS

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from training.data.drawn_faces import make_dataset, write_image_folder
+from tests.drawn_dataset import make_dataset
+from training.data.drawn_faces import write_image_folder
 from training.data.faces import DatasetArguments, open_faces
 from training.data.split_checks import check_chooses, open_both
 from training.data.splits import split_of, split_of_file

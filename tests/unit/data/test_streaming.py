@@ -14,8 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests import official_layouts as layouts
+from tests.drawn_dataset import make_dataset
 from training import pretrain
-from training.data.drawn_faces import make_dataset, write_image_folder
+from training.data.drawn_faces import write_image_folder
 from training.data.faces import DatasetArguments
 from training.data.images import BadImage
 from training.data.streams import StreamSampler, open_stream

@@ -168,7 +168,7 @@ def test_good_columns():
         (lambda p: p[:67], r"row 1 of drawn, split 'train' has landmarks of shape \(67, 2\); \(68, 2\) was expected"),
         (lambda p: [*p[:67], p[67][:1]], r"row 1 .* has landmarks that are not \(68, 2\) numbers"),
         (lambda p: None, r"row 1 .* has landmarks of shape \(\)"),
-        (lambda p: [*p[:67], [0.1, float("nan")]], "row 1 .* has a landmark that is not finite"),
+        (lambda p: [*p[:67], [0.1, float("nan")]], "row 1 .* has a landmark at nan"),
         (lambda p: [[100 * x, 100 * y] for x, y in p], r"must be fractions of the image's width and height"),
     ],
 )
