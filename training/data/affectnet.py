@@ -12,12 +12,8 @@ from training.data.expressions import EXPRESSIONS
 from training.data.rows import check_files, expect, label_of, read_list, rows_of_splits
 from training.runtime.errors import InputError
 
-# By the owners' numbers.
-NAMES = (
-    *("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"),
-    *("none", "uncertain", "no-face"),
-)
-NUMBERING = {str(number): name for number, name in enumerate(NAMES)}
+NAMES = "neutral happiness sadness surprise fear disgust anger contempt none uncertain no-face"  # 0 to 10
+NUMBERING = {str(number): name for number, name in enumerate(NAMES.split())}
 LISTS, IMAGES = "Manually_Annotated_file_lists", "Manually_Annotated_Images"
 SETS = ("train_set", "val_set")
 BOX = ["face_x", "face_y", "face_width", "face_height"]
@@ -87,12 +83,7 @@ def list_columns(folder: Path, name: str, class_names, details: bool) -> dict[st
 
 
 def set_columns(part: Path, class_names, with_labels: bool, details: bool) -> dict[str, list]:
-    """
-    Columns of <part>/images with <part>/annotations/N_exp.npy and N_lnd.npy, for `split_rows`.
-
-    Args:
-        with_labels: false reads no annotation. details: see `load`.
-    """
+    """Columns of <part>/images with <part>/annotations/N_exp.npy and N_lnd.npy, which are read for labels alone."""
     images, annotations = part / "images", part / "annotations"
     expect(images.is_dir(), part.parent, f"{part.name}/images")
     paths = [path for path in images.iterdir() if path.is_file() and not path.name.startswith(".")]

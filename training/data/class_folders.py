@@ -90,12 +90,7 @@ def labelled_part(folder: Path, split: str) -> tuple[Path, str]:
 
 
 def say_tenth(place: Path, columns: dict[str, list], class_names, needed: bool) -> None:
-    """
-    Prints, once, how a folder's images are divided; nothing where the tenth is empty.
-
-    Args:
-        columns: name and label of all images. needed: whether the tenth is asked for; an empty one is an InputError.
-    """
+    """Prints, once, how a folder's images are divided. Raises InputError: an empty tenth that is `needed`."""
     count = len(columns["name"])
     held = [label for name, label in zip(columns["name"], columns["label"]) if held_out(name)]
     if needed and not held:

@@ -98,25 +98,21 @@ class Faces:
         """Image `index` as {"bytes", "path"}; both are None where a table has no image."""
         return self.images[index][self.image_column] or NOWHERE
 
-    def name(self, index) -> str:
-        """The file's path, or the row's number where there is no file."""
-        return self.cell_name(index, self.cell(index))
-
-    def cell_name(self, index, cell: dict) -> str:
-        return cell["path"] or f"row {self.row(index)} of {self.source}, split {self.split!r}"
+    def name(self, index, cell: dict | None = None) -> str:
+        """The file's path, or the row's number where there is no file. cell: of the image, if it is at hand."""
+        return (cell or self.cell(index))["path"] or f"row {self.row(index)} of {self.source}, split {self.split!r}"
 
     def image(self, index):
         """Image `index` as an upright 8-bit RGB PIL image, cropped to its box if it has one. Raises BadImage."""
         row = self.images[index]
         cell = row[self.image_column] or NOWHERE
-        name = self.cell_name(index, cell)
-        image = read_image(cell, name)
+        image = read_image(cell, self.name(index, cell))
         if self.box_column is None:
             return image
         try:
             return crop_box(image, row[self.box_column])
         except InputError as error:
-            raise BadImage(f"{name}: {error}") from error
+            raise BadImage(f"{self.name(index)}: {error}") from error
 
     def pixels(self, index, longest_side: int) -> np.ndarray:
         """Image `index` as (h, w, 3) uint8, shrunk to `longest_side` if it is larger, antialiased. Raises BadImage."""
@@ -193,11 +189,11 @@ def open_faces(
         raise InputError(f"{dataset} does not exist; --dataset takes a folder, a Parquet file or a Hub id.")
     if path.is_file():  # the file's name says its split
         split = split_of_file(path) or split
-    if data_format == "hub":
-        rows = tables.encoded_images(tables.load_hub(dataset, split), arguments.image_column)
-        faces = table_faces(rows, arguments, with_labels, may_lack_labels=bool(classes))
-    elif data_format == "parquet":
-        rows = tables.load_files(path, split, arguments.image_column)
+    if data_format in ("parquet", "hub"):
+        if data_format == "hub":
+            rows = tables.encoded_images(tables.load_hub(dataset, split), arguments.image_column)
+        else:
+            rows = tables.load_files(path, split, arguments.image_column)
         faces = table_faces(rows, arguments, with_labels, may_lack_labels=bool(classes))
     else:
         name = split_of(split) or split
@@ -240,12 +236,7 @@ def row_faces(rows, with_labels: bool) -> Faces:
 
 
 def table_faces(rows, arguments: DatasetArguments, with_labels: bool, may_lack_labels: bool = False) -> Faces:
-    """
-    Rows of a table as Faces, by `--image_column` and `--label_column`; other columns stay in `rows`.
-
-    Args:
-        may_lack_labels: leave out the rows without a label, instead of refusing them.
-    """
+    """Rows of a table as Faces. Other columns stay in `rows`. A row may lack its label: it is left out, not refused."""
     tables.check_column(rows, "image_column", arguments.image_column)
     faces = Faces(rows, arguments.image_column)
     if with_labels:

@@ -8,7 +8,6 @@ Source: Barsoum, Zhang, Canton Ferrer, Zhang, ICMI 2016, arXiv 1608.01041, and t
 """
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +36,8 @@ def looks_like(path: Path) -> bool:
 
 def load(folder: Path, splits=None, with_labels: bool = True, protocol: str = "majority"):
     """
-    FER+ from its owners' fer2013.csv with fer2013new.csv, or in Parquet form.
-
-    Train leaves out every image that equals a validation image pixel by pixel. Validation and test mark the images that
-    equal a training image (`repeats_training`; the column is missing where the train split is).
+    FER+. Train leaves out every image that equals a validation image pixel by pixel. Validation and test mark what
+    equals a training image (`repeats_training`; the column is missing where the train split is).
 
     Args:
         folder: with the two .csv files, or <split>.parquet; or one .parquet file, which is the one split asked for.
@@ -82,14 +79,12 @@ def add_labels(rows, split: str, protocol: str):
     votes = np.array([[vote[tag] for tag in FERPLUS_TAGS] for vote in rows["votes"]], np.int64).reshape(-1, 10)
     keep, label, soft_label = (ferplus_majority if protocol == "majority" else ferplus_probability)(votes)
     size, majority = FULL_COUNTS[split]
-    if len(rows) == size:
-        count = int(ferplus_majority(votes)[0].sum())
-        if count != majority:
-            raise InputError(
-                f"FER+ {split}: {count:,} of the {size:,} images have a majority, and its authors' {majority:,} were"
-                " expected; these are not the owners' votes."
-            )
-        print(f"FER+ {split}: {count:,} of {size:,} images have a majority, as its authors count", file=sys.stderr)
+    count = int(ferplus_majority(votes)[0].sum())
+    if len(rows) == size and count != majority:
+        raise InputError(
+            f"FER+ {split}: {count:,} of the {size:,} images have a majority, and its authors' {majority:,} were"
+            " expected; these are not the owners' votes."
+        )
     names = datasets.ClassLabel(names=list(EXPRESSIONS))
     shares = datasets.Sequence(datasets.Value("float32"), length=len(EXPRESSIONS))
     rows = rows.add_column("label", np.where(keep, label, -1), feature=names)
@@ -183,8 +178,7 @@ def ferplus_majority(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     Args:
         votes: (N, 10), FERPLUS_TAGS' order.
     Returns:
-        keep (N,) bool; label (N,) int64 in EXPRESSIONS' order (only where kept); soft_label (N, 8) float32, the eight
-        expressions' remaining votes, normalised.
+        keep (N,) bool; label (N,) int64, where kept; soft_label (N, 8) float32, the remaining votes, normalised.
     """
     remaining = np.where(votes > 1, votes, 0)
     label = remaining.argmax(1)
@@ -195,11 +189,7 @@ def ferplus_majority(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def ferplus_probability(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """
-    The probability protocol, which its authors train on: the leading expressions' shares (`leading_votes`).
-
-    Args and returns as `ferplus_majority`; label is the largest share's, soft_label the shares.
-    """
+    """The probability protocol: as `ferplus_majority`, but label and soft_label are of `leading_votes` alone."""
     leading = np.array([leading_votes(row) for row in np.where(votes > 1, votes, 0).tolist()], np.float32)
     leading = leading.reshape(-1, len(EXPRESSIONS))
     total = leading.sum(1, keepdims=True)

@@ -21,12 +21,8 @@ class LandmarkArguments:
 
 def read_landmarks(faces, columns: LandmarkArguments) -> tuple[np.ndarray, np.ndarray]:
     """
-    Args:
-        faces: training.data.faces.Faces whose rows hold both columns.
-    Returns:
-        points (N, 68, 2) float64, fractions of the upright image; people (N,), as text.
-    Raises:
-        InputError: a missing column, or a row that cannot be used, by its number.
+    Points (N, 68, 2) float64, fractions of the upright image, and people (N,), as text, of training.data.faces.Faces.
+    Raises InputError: a missing column, or a row that cannot be used, by its number.
     """
     where = f"{faces.source}, split {faces.split!r}"
     for name in ("landmark_column", "person_column"):

@@ -19,10 +19,8 @@ def rows_of_paths(paths: list[Path]):
 
 def rows_of_splits(read_part: Callable[[bool], dict[str, list]], splits, class_names, with_labels: bool):
     """
-    A `datasets.DatasetDict` of an official layout with a part for training and a part for testing.
-
-    Args:
-        read_part: reads the columns of the test part (True) or of the training part. splits: names, None for all.
+    A `datasets.DatasetDict` of an official layout, of which `read_part` reads the columns of the test part (True) or of
+    the training part. splits: names, None for all.
     """
     import datasets
 
@@ -83,9 +81,7 @@ def check_files(paths: list[Path], listed_in: Path) -> None:
 def read_list(file: Path, **options):
     """
     A list of the owners as a `pandas.DataFrame` of texts, "" where a line has too few. Its index is the line's number.
-
-    Args:
-        options: of `pandas.read_csv`; `names` for a list without a header.
+    The options are those of `pandas.read_csv`, with `names` for a list without a header.
     """
     import pandas
 
@@ -105,8 +101,7 @@ def label_of(value: str, numbering: dict[str, str], class_names: tuple[str, ...]
     Args:
         numbering: each of the owners' numbers, as it is written, to its name. where: the file and line, for the error.
     """
-    name = numbering.get(value.strip())
-    if name is None:
+    if (name := numbering.get(value.strip())) is None:
         known = ", ".join(f"{number} ({name})" for number, name in numbering.items())
         raise InputError(f"{where}: the label {value!r} is none of {known}; take the list as its owners gave it.")
     return class_names.index(name) if name in class_names else -1

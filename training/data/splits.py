@@ -31,10 +31,7 @@ def split_of(name: str) -> str | None:
 
 def split_of_file(path: Path, loosely: bool = False) -> str | None:
     """
-    The split in a file's name: test.parquet, Train_0.tar, val-00000-of-00002.parquet.
-
-    Args:
-        loosely: whether more words may follow the split: train_faces_0.tar.
+    The split in a file's name: test.parquet, Train_0.tar, val-00000-of-00002.parquet; loosely train_faces_0.tar too.
     """
     word, rest = re.fullmatch(r"((?:fer2013)?[a-z]*)(.*)", path.name.split(".")[0].lower()).groups()
     return split_of(word) if loosely or re.fullmatch(SHARD, rest) else None
@@ -43,10 +40,7 @@ def split_of_file(path: Path, loosely: bool = False) -> str | None:
 def split_files(files: list[Path], split: str) -> list[Path]:
     """
     The files of a split by their names. Of files in two folders, those of the upper folder are taken. Where no name
-    contains a split, a single file is any split, and several files are train.
-
-    Raises:
-        InputError: there is no file of the split.
+    contains a split, a single file is any split, and several files are train. Raises InputError: no file of the split.
     """
     wanted = split_of(split)
     names = [split_of_file(file) for file in files]

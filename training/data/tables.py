@@ -74,12 +74,8 @@ def load_hub(dataset: str, split: str, streaming: bool = False):
 
 def encoded_images(rows, column: str, folder: Path | None = None):
     """
-    The rows with a column of images that are not decoded; a table without the column as it is.
-
-    Args:
-        folder: of the table. A relative path of an image file is looked for here first, then from the working folder.
-    Raises:
-        InputError: a column of something else.
+    The rows with a column of images that are not decoded; a table without the column as it is. A relative path of an
+    image file is looked for in `folder` first, then from the working folder. Raises InputError: another column.
     """
     import datasets
     import pyarrow
@@ -124,12 +120,7 @@ def check_labels(rows, column: str) -> list:
 
 
 def read_labels(rows, column: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """
-    Class names and labels (N,) int64 of a column of names, numbers or class labels.
-
-    Raises:
-        InputError: a column of something else, or a row without a label.
-    """
+    """Class names and labels (N,) int64 of a column. Raises InputError: no classes, or a row without a label."""
     values, names = check_labels(rows, column), getattr(rows.features[column], "names", None)
     missing = sum(map(lacks_label, values))
     if missing:

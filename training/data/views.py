@@ -3,10 +3,9 @@ The two views and the origin of a face: SimCLR's augmentation at full strength, 
 
     RandomResizedCrop - horizontal flip - colour jitter - grayscale - Gaussian blur - normalisation
 
-Drawing is apart from applying. `draw_view` needs a generator and an image's size only, so that a view depends on
-(seed, epoch, image, view) alone and a resumed run sees the same views. `apply_views` makes a batch of views on any
-device, each image with its own parameters: crop, antialiased resize and flip are one matrix a side, blur is another,
-so images of several sizes share a batch.
+`draw_view` needs a generator and an image's size only, so that a view depends on (seed, epoch, image, view) alone and a
+resumed run sees the same views. `apply_views` makes a batch of views on any device, each image with its own parameters:
+crop, antialiased resize and flip are one matrix a side, blur is another, so images of several sizes share a batch.
 
 Legend: B images, H x W the largest of their sizes, S the side of a view.
 
@@ -77,7 +76,7 @@ def draw_view(generator: np.random.Generator, height: int, width: int, blur_sigm
     Draws one view of an image of this size. Every number is drawn, used or not, so that draws stay aligned.
 
     Args:
-        height, width: of the image. blur_sigma: least and most of the blur, in pixels of the view.
+        blur_sigma: least and most of the blur, in pixels of the view.
     """
     crop = draw_crop(generator, height, width)
     flip, jitter, grayscale = generator.random(3) < (FLIP_PROBABILITY, JITTER_PROBABILITY, GRAYSCALE_PROBABILITY)
