@@ -198,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.faults.get("stall") == oid:
             self.rfile.read(1)
             self.hub.stalled.set()
-            self.hub.released.wait(60)
+            self.hub.released.wait(900)
             self.close_connection = True
             return
         content = self.body()

@@ -110,6 +110,7 @@ def test_killed_in_an_upload_and_finished_by_a_second_run(hub, here, finished_ru
     try:
         assert hub.stalled.wait(600)
         while len(hub.sent) < 2:  # both pictures are there
+            assert process.poll() is None
             time.sleep(0.05)
     finally:
         process.kill()

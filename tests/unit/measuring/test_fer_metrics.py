@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sys
 
 import evaluate
 import numpy as np
@@ -11,7 +12,6 @@ import sklearn.metrics
 from scipy.stats import binom
 from sklearn.calibration import calibration_curve
 
-from tests.fork_server import forking_python
 from tests.new_process import ROOT
 from training.fer_metrics.fer_metrics import bootstrap_interval, expected_calibration_error
 from training.measuring.classification import classification_measures
@@ -102,7 +102,7 @@ def test_in_a_new_process_from_a_copy_with_no_network_and_no_sibling(tmp_path):
     code = f"import evaluate; print({compute}['accuracy'])"
     modules = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "HF_MODULES_CACHE": str(tmp_path / "modules")}
     done = subprocess.run(
-        [forking_python(), "-c", code], cwd=tmp_path, env={**os.environ, **modules}, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **modules}, capture_output=True, text=True
     )
     assert done.stdout.strip() == "0.5", done.stderr
 
