@@ -1,0 +1,72 @@
+"""
+Averages the weights of classifiers, BatchNorm's statistics included, into a run that can be released.
+
+    python training/average_weights.py FIRST_EDITION RUN --shares 0.5 0.5 --dataset FACES --output_dir OUT
+
+A classifier and one fine-tuned from it lie in one basin: their average often is more accurate than either, and keeps
+what the first one could (Wortsman et al. 2022, arXiv 2109.01903). The average is measured on --eval_split.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.data.faces import DatasetArguments, open_faces
+from training.models.evaluation import EvaluationArguments, measure_classifier
+from training.runtime.arguments import parse_arguments, run_main
+from training.runtime.errors import InputError
+from training.runtime.lineage import read_lineage
+from training.runtime.run_folder import prepare_output_dir, save_model
+from training.runtime.run_record import make_record, read_command_line, write_record
+
+POSITIONALS = (("models", {"nargs": "+", "metavar": "MODEL", "help": "Folders or Hub ids of classifiers."}),)
+
+
+@dataclass
+class AverageArguments:
+    """The average."""
+
+    output_dir: str = field(default="", metadata={"help": "New folder."})
+    shares: list[float] = field(default_factory=list, metadata={"help": "Share of each model; they sum to 1."})
+    eval_split: str = field(default="validation", metadata={"help": "Split of --dataset to measure."})
+
+
+def main(argv=None) -> None:
+    data, run, where = parse_arguments((DatasetArguments, AverageArguments), argv, __doc__, POSITIONALS)
+    if len(run.shares) != len(where.models) or abs(sum(run.shares) - 1) > 1e-6:
+        raise InputError(
+            f"--shares {run.shares} must be {len(where.models)} numbers that sum to 1, one for each model."
+        )
+    faces = open_faces(data, data.dataset, run.eval_split, with_labels=True)
+    model, processor = average(where.models, run.shares)
+    folder = prepare_output_dir(run.output_dir, resume=False)
+    line = read_command_line("average_weights", argv, (data, run))
+    about = read_lineage(where.models[-1])[-1].get("data") or {}
+    write_record(folder, make_record(line, "averaging of weights", about, where.models, {"shares": run.shares}))
+    save_model(folder, model, processor)
+    measure_classifier(data, EvaluationArguments(str(folder), run.output_dir), faces, {}, Path(folder))
+
+
+def average(sources: list[str], shares: list[float]):
+    """The classifier with the mean of the weights, and the last source's image processor. InputError: other shapes."""
+    from training.models.loading import load_classifier
+
+    models = []
+    for source in sources:
+        model, processor, _ = load_classifier(source)
+        models.append(model)
+    states = [each.state_dict() for each in models]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    for source, shape, each in zip(sources, shapes, models, strict=True):
+        if shape != shapes[-1] or each.config.id2label != model.config.id2label:
+            raise InputError(f"{source} has other weights or classes than {sources[-1]}; average models of one kind.")
+    mean = {
+        name: sum(share * state[name] for share, state in zip(shares, states, strict=True))
+        for name, tensor in states[-1].items()
+        if tensor.is_floating_point()
+    }
+    model.load_state_dict({**states[-1], **mean})
+    return model, processor
+
+
+if __name__ == "__main__":
+    run_main("average_weights", main)
