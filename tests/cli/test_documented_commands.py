@@ -73,11 +73,7 @@ def run_commands(folder):
 
 def parse_only(kinds, argv, description=None, positionals=()):
     """`parse_arguments` up to the values: the checks of values look for folders that a document only names."""
-    parser = script_arguments.make_parser(kinds, description, positionals)
-    known, strays = parser.parse_known_args(argv)
-    assert not strays, f"unknown {strays}"
-    if known.recipe:
-        script_arguments.read_recipe(known.recipe, kinds)
+    script_arguments.parse_words(kinds, argv, description, positionals)
     raise Parsed
 
 

@@ -25,7 +25,7 @@ from training.finetuning import loop as fine_tuning_loop
 from training.measuring.classification import KEYS
 from training.models.loading import load_classifier
 from training.runtime import training_run
-from training.runtime.arguments import read_recipe
+from training.runtime.arguments import parse_words
 from training.runtime.errors import RunError
 
 
@@ -283,7 +283,7 @@ def test_bad_input(flags, more, sentence, tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "training" / "recipes").glob("finetune_*.yaml")), ids=lambda p: p.stem)
 def test_recipes_are_read(path):
     kinds = (finetune.DatasetArguments, finetune.ModelArguments, finetune.ProcessorArguments)
-    assert read_recipe(path, (*kinds, finetune.FineTuningArguments))["data_format"] in path.stem
+    assert parse_words((*kinds, finetune.FineTuningArguments), ["--recipe", str(path)]).data_format in path.stem
 
 
 def test_layer_decay_and_weight_decay_by_parameter():

@@ -21,7 +21,7 @@ from tests.unit.data.test_face_data import write_ferplus
 from training import pretrain
 from training.pretraining.loop import PretrainingLoop
 from training.pretraining.setup import check_cuda_graph
-from training.runtime.arguments import read_recipe
+from training.runtime.arguments import parse_words
 from training.runtime.checkpoints import list_checkpoints
 
 
@@ -356,7 +356,7 @@ def test_where_a_cuda_graph_is_refused(change, sentence):
 @pytest.mark.parametrize("path", sorted((ROOT / "training" / "recipes").glob("pretrain_*.yaml")), ids=lambda p: p.stem)
 def test_recipes_are_read(path):
     kinds = (pretrain.DatasetArguments, pretrain.ModelArguments, pretrain.ProcessorArguments)
-    assert read_recipe(path, (*kinds, pretrain.PretrainingArguments))["data_format"] in path.stem
+    assert parse_words((*kinds, pretrain.PretrainingArguments), ["--recipe", str(path)]).data_format in path.stem
 
 
 def test_a_cuda_graphs_recipe_is_described_anywhere(pretraining_flags, tmp_path, capsys):

@@ -163,16 +163,16 @@ class StreamSampler(Sampler):
         return len(self.steps)
 
     def __iter__(self):
-        steps = self.steps
-        process_batch = steps.batch_size * steps.num_processes  # images of one micro-batch of all processes
+        steps, shape = self.steps, self.steps.shape
+        process_batch = shape.batch_size * shape.num_processes  # images of one micro-batch of all processes
         cells, epoch = None, None
         for step in range(steps.first_step, steps.last_step):
-            position = step % steps.steps_per_epoch * steps.accumulation * process_batch
+            position = step % steps.steps_per_epoch * shape.accumulation * process_batch
             if step // steps.steps_per_epoch != epoch:
                 epoch = step // steps.steps_per_epoch
                 cells = self.faces.shuffled_cells(steps.seed, epoch, self.buffer_size)
                 cells = itertools.islice(cells, position, None)  # without the images that a resumed run has seen
-            for micro in range(steps.accumulation):
+            for micro in range(shape.accumulation):
                 first = position + micro * process_batch
                 taken = list(itertools.islice(cells, process_batch))
                 if len(taken) < process_batch:
@@ -180,5 +180,5 @@ class StreamSampler(Sampler):
                         f"{self.faces.source} ended after {first + len(taken)} images, before the {len(self.faces)}"
                         " that --num_images or its metadata promised."
                     )
-                mine = range(steps.rank * steps.batch_size, (steps.rank + 1) * steps.batch_size)
+                mine = range(shape.rank * shape.batch_size, (shape.rank + 1) * shape.batch_size)
                 yield [(epoch, first + place, taken[place]) for place in mine]

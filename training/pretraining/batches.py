@@ -8,17 +8,16 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.data.faces import Faces
 from training.data.images import BadImage
 from training.data.views import (
     BLUR_SIGMA,
-    ViewBatch,
     apply_views,
     draw_view,
     normalize,
@@ -45,8 +44,9 @@ class PretrainingSet(Dataset):
     def __getitems__(self, keys: list[tuple]) -> dict:
         """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
         # A stream's keys bring their images' cells with them.
-        found = [self.streamed_image(*key[2:]) if len(key) > 2 else self.readable_image(key[1]) for key in keys]
-        images, problems = zip(*found)
+        images, problems = zip(
+            *(self.streamed_image(*key[2:]) if len(key) > 2 else self.readable_image(key[1]) for key in keys)
+        )
         batch = {
             "sizes": torch.tensor([image.shape[:2] for image in images], dtype=torch.float32),
             "index": torch.tensor([index for _, index, *_ in keys]),
@@ -54,13 +54,10 @@ class PretrainingSet(Dataset):
             "images": pad_images(images),
         }
         for view in (1, 2):
-            drawn = [
-                draw_view(
-                    view_generator(self.seed, epoch, index, view), image.shape[0], image.shape[1], self.blur_sigma
-                )
-                for (epoch, index, *_), image in zip(keys, images)
-            ]
-            batch[f"view_{view}"] = stack_views(drawn)
+            generators = [view_generator(self.seed, epoch, index, view) for epoch, index, *_ in keys]
+            batch[f"view_{view}"] = stack_views(
+                [draw_view(drawn, *image.shape[:2], self.blur_sigma) for drawn, image in zip(generators, images)]
+            )
         return batch
 
     def readable_image(self, index: int) -> tuple[np.ndarray, str]:
@@ -140,8 +137,6 @@ class StepSampler(Sampler):
 
     def __init__(self, num_images: int, shape: StepShape, seed: int, first_step: int = 0, last_step: int = 0):
         self.num_images, self.shape, self.seed = num_images, shape, seed
-        self.batch_size, self.accumulation = shape.batch_size, shape.accumulation
-        self.num_processes, self.rank = shape.num_processes, shape.rank
         self.first_step, self.last_step = first_step, last_step
 
     @property
@@ -149,17 +144,17 @@ class StepSampler(Sampler):
         return self.num_images // self.shape.images
 
     def __len__(self) -> int:
-        return (self.last_step - self.first_step) * self.accumulation
+        return (self.last_step - self.first_step) * self.shape.accumulation
 
     def __iter__(self):
-        drawn, order = None, None
+        shape, drawn, order = self.shape, None, None
         for step in range(self.first_step, self.last_step):
             epoch, position = divmod(step, self.steps_per_epoch)
             if epoch != drawn:
                 drawn, order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
-            for micro in range(self.accumulation):
-                first = ((position * self.accumulation + micro) * self.num_processes + self.rank) * self.batch_size
-                yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
+            for micro in range(shape.accumulation):
+                first = ((position * shape.accumulation + micro) * shape.num_processes + shape.rank) * shape.batch_size
+                yield [(epoch, int(index)) for index in order[first : first + shape.batch_size]]
 
 
 def make_sampler(accelerator, faces, run: PretrainingArguments, step: int = 0):
@@ -202,12 +197,7 @@ class Feeder:
             return None
         indices = batch["index"].tolist()
         with torch.cuda.stream(self.stream) if self.stream else nullcontext():
-            batch = {
-                name: value.to(self.device, non_blocking=True)
-                if isinstance(value, (torch.Tensor, ViewBatch))
-                else value
-                for name, value in batch.items()
-            }
+            batch = send_to_device(batch, self.device, non_blocking=True)
             if self.make_views is not None:
                 batch = self.make_views(batch)
             inputs = {
@@ -234,10 +224,6 @@ class Feeder:
             self.upcoming = self.prepare()
 
 
-def as_it_is(batch):
-    return batch
-
-
 def make_feeder(accelerator, model_config, processor, faces, sampler, run: PretrainingArguments, num_workers: int):
     """Loader and views: the views are made in the workers on the CPU, and on the device of an accelerator."""
     image_side = run.image_side or 2 * run.view_size
@@ -245,13 +231,12 @@ def make_feeder(accelerator, model_config, processor, faces, sampler, run: Pretr
     origin_size = model_config.facemae_image_size if model_config.use_local_branch else None
     make_views = MakeViews(processor, origin_size, run.view_size)
     dataset = PretrainingSet(faces, image_side, run.seed, tuple(run.blur_sigma))
-    collate: Any = as_it_is if on_device else make_views  # of a whole batch, as `__getitems__` gives it
     # One loader for the whole run: workers start once.
     loader = DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
-        collate_fn=collate,
+        collate_fn=dict if on_device else make_views,  # of a whole batch, as `__getitems__` gives it
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if num_workers else None,
         timeout=run.timeout_seconds if num_workers else 0,

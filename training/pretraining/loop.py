@@ -6,16 +6,16 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
+from accelerate.utils import send_to_device
 from tqdm import tqdm
 
 from training.pretraining.batches import cosine_learning_rate, draw_masks
 from training.pretraining.cuda_graph import GraphedPass
 from training.pretraining.step_guard import StepGuard
+from training.runtime.lineage import LOSSES
 from training.runtime.processes import StopRequest
 from training.runtime.run_folder import MetricsLog
 from training.runtime.training_run import TrainingRun
-
-LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
 
 
 @torch.compiler.disable  # its communication cannot be compiled
@@ -87,10 +87,10 @@ class PretrainingLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         losses, problems, indices = [], [], []
-        for micro in range(self.sampler.accumulation):
+        for micro in range(self.sampler.shape.accumulation):
             batch = self.feeder.next()
             inputs = batch["inputs"] | self.masks(step, micro, len(batch["indices"]))
-            is_last = micro + 1 == self.sampler.accumulation
+            is_last = micro + 1 == self.sampler.shape.accumulation
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
                 losses.append(self.forward_backward(inputs))
             self.feeder.prefetch()
@@ -98,7 +98,9 @@ class PretrainingLoop:
             indices += batch["indices"]
         gradients = [p.grad for p in self.bare_model.parameters() if p.grad is not None]
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
-        self.guard.check(torch.stack(losses), self.gradient_norm, problems, indices, self.must_stop(request))
+        minutes, limit = (time.perf_counter() - self.started) / 60, run.max_train_minutes
+        must_stop = request.signal is not None or (limit is not None and minutes > limit)
+        self.guard.check(torch.stack(losses), self.gradient_norm, problems, indices, must_stop)
         self.sums += torch.stack(losses).float().mean(0)
         scaler = self.accelerator.scaler
         if scaler is not None:
@@ -119,20 +121,13 @@ class PretrainingLoop:
         """Group ids and noise of one micro-batch, and what the processes share."""
         rank, device = self.accelerator.process_index, self.accelerator.device
         drawn = draw_masks(self.bare_model.config, batch_size, self.run.seed, step, micro, rank)
-        inputs: dict = {name: tensor.to(device, non_blocking=True) for name, tensor in drawn.items()}
+        inputs: dict = send_to_device(drawn, device, non_blocking=True)
         if self.run.global_grouping and self.accelerator.num_processes > 1:
             inputs["reduce_similarity"] = mean_over_processes
         return inputs
 
-    def must_stop(self, request: StopRequest) -> bool:
-        limit = self.run.max_train_minutes
-        return request.signal is not None or (limit is not None and time.perf_counter() - self.started > 60 * limit)
-
     def log(self, done: int) -> None:
-        """
-        A line of metrics.jsonl: means since the last one, or since this start. The only place where losses leave the
-        device.
-        """
+        """A line of metrics.jsonl: means since the last one. Losses leave the device here alone."""
         self.guard.settle()
         num_steps = done - self.logged_step
         means = self.accelerator.reduce(self.sums / num_steps, "mean").tolist()
@@ -142,10 +137,8 @@ class PretrainingLoop:
         self.logged_at, self.logged_step, self.feeder.waited = now, done, 0.0
         if not self.is_main:
             return
-        values = dict(zip(LOSSES, means, strict=True))
-        if not self.bare_model.config.use_local_branch:
-            values = {name: values[name] for name in LOSSES[:2]}
-        values |= {
+        computed = LOSSES if self.bare_model.config.use_local_branch else LOSSES[:2]
+        values = dict(zip(computed, means)) | {
             "learning_rate": self.rate,
             "gradient_norm": float(self.gradient_norm) / (self.loss_scale or 1.0),
             "images_per_second": self.global_batch_size * num_steps / seconds,

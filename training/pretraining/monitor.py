@@ -40,6 +40,12 @@ def batch_statistics(model):
             norm.running_mean, norm.running_var = mean, variance
 
 
+def entropy(weights: torch.Tensor) -> float:
+    """Of the distribution with these weights (N,), in nats."""
+    shares = weights / weights.sum()
+    return -(shares * shares.clamp(min=1e-12).log()).sum().item()
+
+
 class Monitor:
     """
     Args:
@@ -67,9 +73,7 @@ class Monitor:
             path.parent.mkdir(exist_ok=True)
             save_reconstructions(model, self.processor, self.sample[:NUM_DRAWN], path)
         if self.bank is not None:
-            measures |= self.neighbours(model)
-            if epoch == 0:
-                measures |= self.untrained_neighbours(model)
+            measures |= self.neighbours(model, epoch)
         model.train()
         return measures
 
@@ -82,9 +86,7 @@ class Monitor:
         projections = torch.cat([model.projector(model.encoder(part).pooler_output) for part in pixels.split(64)])
         units = F.normalize(projections.float(), dim=1)
         deviation = units.std(0).mean().item() * math.sqrt(units.shape[1])
-        shares = torch.linalg.svdvals(units - units.mean(0))
-        shares = shares / shares.sum()
-        rank = math.exp(-(shares * shares.clamp(min=1e-12).log()).sum().item())
+        rank = math.exp(entropy(torch.linalg.svdvals(units - units.mean(0))))
         collapsing = not (deviation > COLLAPSED_DEVIATION and rank > COLLAPSED_RANK)
         return {"projection_deviation": deviation, "effective_rank": rank, "collapsing": collapsing}
 
@@ -103,50 +105,37 @@ class Monitor:
         similarity = channel_similarity(torch.cat(maps))
         group = torch.arange(len(similarity), device=pixels.device) // (len(similarity) // config.num_channel_groups)
         same, itself = group[:, None] == group[None], torch.eye(len(group), dtype=torch.bool, device=pixels.device)
-        shares = visible / visible.sum()
-        entropy = -(shares * shares.clamp(min=1e-12).log()).sum().item() / math.log(len(shares))
-        found = {"similarity_between_groups": similarity[~same].mean().item() if (~same).any() else None}
-        within = similarity[same & ~itself]
-        return found | {
-            "similarity_within_groups": within.mean().item() if len(within) else None,
-            "mask_entropy": entropy,
+        parts = {"between": similarity[~same], "within": similarity[same & ~itself]}
+        return {
+            **{f"similarity_{name}_groups": s.mean().item() if len(s) else None for name, s in parts.items()},
+            "mask_entropy": entropy(visible) / math.log(len(visible)),
         }
 
-    def neighbours(self, model) -> dict:
-        """k-NN accuracy with its 95 % interval (normal approximation)."""
-        found: dict[str, float] = {"knn_images": len(self.queries)}
-        names = ("encoder", "target_encoder")
-        shares = self.accuracies([model.get_submodule(name) for name in names], model.device)
-        for name, share in zip(names, shares, strict=True):
-            found[f"{name}_knn_accuracy"] = share
-            found[f"{name}_knn_interval"] = 1.96 * math.sqrt(share * (1 - share) / len(self.queries))
-        return found
+    def neighbours(self, model, epoch: int) -> dict:
+        """
+        k-NN accuracy of encoder and target encoder with its 95 % interval (normal approximation).
 
-    def untrained_neighbours(self, model) -> dict:
-        """The accuracy before training; BatchNorm's statistics are estimated on the bank."""
-        if any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):
-            return {}  # in training mode it would wait for processes that are not here
-        encoder = copy.deepcopy(model.encoder)
+        Before training also that of the encoder with BatchNorm's statistics estimated on the bank.
+        """
+        encoders = {"encoder": model.encoder, "target_encoder": model.target_encoder}
         images = ImagePass(256, self.num_workers, self.bad_images, model.device)
-        estimate_batch_norm(encoder, self.bank, self.processor, images)
-        return {"estimated_knn_accuracy": self.accuracies([encoder], model.device)[0]}
+        # In training mode SyncBatchNorm would wait for processes that are not here.
+        if epoch == 0 and not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):
+            encoders["estimated"] = copy.deepcopy(model.encoder)
+            estimate_batch_norm(encoders["estimated"], self.bank, self.processor, images)
 
-    def accuracies(self, encoders, device) -> list[float]:
-        """k-NN accuracy of each encoder, in one pass over the images."""
-        features, labels = [], []
-        for faces in (self.bank, self.queries):
-            kept, found = compute_outputs(
-                lambda pixels: torch.cat([encoder(pixels).pooler_output for encoder in encoders], dim=1).nan_to_num(),
-                faces,
-                self.processor,
-                ImagePass(256, self.num_workers, self.bad_images, device),
-                "k-NN",
-                "train" if faces is self.bank else "validation",
-            )
-            features.append(found.chunk(len(encoders), dim=1))
-            labels.append(torch.from_numpy(faces.labels[kept]))
-        num_classes = int(labels[0].max()) + 1
-        predicted = [
-            knn_predict(bank, labels[0], queries, num_classes) for bank, queries in zip(*features, strict=True)
-        ]
-        return [(classes == labels[1]).float().mean().item() for classes in predicted]
+        def encode(pixels: torch.Tensor) -> torch.Tensor:  # (B, 3, S, S) -> (B, encoders, C): one pass over the images
+            return torch.stack([encoder(pixels).pooler_output for encoder in encoders.values()], dim=1).nan_to_num()
+
+        sides = []
+        for faces, part in ((self.bank, "train"), (self.queries, "validation")):
+            rows, features = compute_outputs(encode, faces, self.processor, images, "k-NN", part)
+            sides.append((features, torch.from_numpy(faces.labels[rows])))
+        (bank, bank_labels), (queries, labels) = sides
+        measures: dict[str, float] = {"knn_images": len(self.queries)}
+        for place, name in enumerate(encoders):
+            predictions = knn_predict(bank[:, place], bank_labels, queries[:, place], int(bank_labels.max()) + 1)
+            share = (predictions == labels).float().mean().item()
+            measures[f"{name}_knn_accuracy"] = share
+            measures[f"{name}_knn_interval"] = 1.96 * math.sqrt(share * (1 - share) / len(self.queries))
+        return measures

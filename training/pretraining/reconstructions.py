@@ -73,11 +73,10 @@ def save_reconstructions(model, processor, faces: list[Image.Image], path: Path,
     model.train(was_training)
     predicted = model.unpatchify(output.logits.cpu(), pixel_values)
     removed = output.mask.cpu().unflatten(1, (size // patch, -1))[:, None]  # (B, 1, grid, grid)
-    removed = removed.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+    removed = torch.nn.functional.interpolate(removed.float(), scale_factor=patch) > 0  # (B, 1, S, S)
     std, mean = (torch.tensor(v)[None, :, None, None] for v in (processor.image_std, processor.image_mean))
     original, predicted = pixel_values * std + mean, predicted * std + mean
-    masked = torch.where(removed > 0, torch.full_like(original, MASK_GRAY), original)
-    rebuilt = torch.where(removed > 0, predicted, original)
+    masked, rebuilt = original.masked_fill(removed, MASK_GRAY), torch.where(removed, predicted, original)
     rows = torch.cat([original, masked, rebuilt], dim=3)  # (B, 3, S, 3 S)
     sheet = torch.cat(list(rows), dim=1).clamp(0, 1).mul(255).round().byte()
     with replaced(path) as temporary:

@@ -13,13 +13,19 @@ import torch
 from modeling_simfle import SimFLEForPreTraining
 from training.data.expressions import match_labels
 from training.data.faces import DatasetArguments, evenly, open_faces
+from training.data.formats import describe_data
 from training.data.split_checks import check_several_classes
 from training.data.streams import open_stream
-from training.models.loading import load_weights
+from training.models.loading import load_weights, make_processor, read_config
 from training.pretraining.arguments import FIXED_ON_RESUME, PretrainingArguments
+from training.pretraining.batches import cosine_learning_rate, make_feeder, make_sampler
+from training.pretraining.loop import PretrainingLoop
+from training.pretraining.monitor import Monitor
+from training.pretraining.step_guard import StepGuard
 from training.runtime.accelerator import make_accelerator
 from training.runtime.checkpoints import IMAGE_SIZES
 from training.runtime.errors import InputError
+from training.runtime.run_record import CommandLine, make_record
 from training.runtime.training_run import TrainingRun
 
 
@@ -29,18 +35,13 @@ def open_devices(run: PretrainingArguments, output_dir: Path):
 
     # torch 2.13 names a successor that still shares buffers at the start, and says itself to keep to this one for now.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-    options = [
+    handlers = [
         InitProcessGroupKwargs(timeout=timedelta(seconds=run.timeout_seconds)),
         # Running statistics are each process's own, as in the released code; the main process's are saved.
         DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
     ]
-    accelerator = make_accelerator(
-        run.mixed_precision,
-        run.gradient_accumulation_steps,
-        run.report_to,
-        project_dir=output_dir,
-        kwargs_handlers=options,
-    )
+    options = {"project_dir": output_dir, "kwargs_handlers": handlers}
+    accelerator = make_accelerator(run.mixed_precision, run.gradient_accumulation_steps, run.report_to, **options)
     if run.sync_batchnorm and accelerator.device.type == "cpu":
         raise InputError("--sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it out.")
     if run.cuda_graph and not run.dry_run:
@@ -60,11 +61,68 @@ def check_cuda_graph(accelerator) -> None:
         raise InputError("--cuda_graph keeps one batch's gradients; leave out --gradient_accumulation_steps.")
 
 
-def open_training_faces(data: DatasetArguments, run: PretrainingArguments):
-    """The training split without labels, as a whole or as a stream."""
-    if run.streaming:
-        return open_stream(data, data.dataset, data.train_split, run.num_images)
-    return open_faces(data, data.dataset, data.train_split, with_labels=False)
+class Inputs:
+    """What the flags name: the faces, the model's config and the image processor."""
+
+    def __init__(self, line: CommandLine):
+        self.line = line
+        self.data, self.model, processor, self.run = line.dataclasses
+        self.config = read_config(self.model)
+        self.processor = make_processor(processor, self.run.view_size)
+        if self.run.streaming:
+            self.faces = open_stream(self.data, self.data.dataset, self.data.train_split, self.run.num_images)
+        else:
+            self.faces = open_faces(self.data, self.data.dataset, self.data.train_split, with_labels=False)
+        self.monitored = open_monitored(self.data, self.run)
+
+    def build(self, accelerator, folder: Path) -> tuple[PretrainingLoop, TrainingRun]:
+        """The loop of the run, and the run in its folder, at the step that it goes on from."""
+        data, run, faces, processor = self.data, self.run, self.faces, self.processor
+        fixed = fixed_settings(accelerator, self.config, processor, faces, run)
+        limit, checkpoint = run.checkpoints_total_limit, run.resume_from_checkpoint
+        training = TrainingRun(accelerator, folder, processor, fixed, limit, checkpoint)
+        model, optimizer = make_model_and_optimizer(self.config, self.model.model, run)
+        step, bad_images = resume(training, model, optimizer, data.max_bad_images)
+        sampler = make_sampler(accelerator, faces, run, step)
+        training.start(lambda: self.record(training), self.line.argv, step, sampler.last_step)
+        if step >= sampler.last_step:
+            accelerator.print(f"the run is already finished at step {step}; nothing to do but to save the model")
+        if run.compile:
+            model.compile()
+        model, optimizer = training.prepare(model, optimizer)
+        if run.report_to:
+            plain = {k: v for k, v in self.line.arguments.items() if isinstance(v, (int, float, str))}
+            accelerator.init_trackers("simfle", plain)
+        feeder = make_feeder(accelerator, self.config, processor, faces, sampler, run, data.num_workers)
+        guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images, run.streaming)
+        monitor = None
+        if training.is_main:
+            monitor = Monitor(faces, processor, *self.monitored, folder, data.num_workers, data.max_bad_images)
+        return PretrainingLoop(training, model, feeder, sampler, run, guard, monitor), training
+
+    def record(self, training: TrainingRun):
+        """The record of the run, for run.json."""
+        settings = {name: value for name, value in training.fixed.items() if name != IMAGE_SIZES}
+        settings |= {"num_images": len(self.faces), "device": training.accelerator.device.type}
+        about = describe_data(self.data.data_format, self.faces)
+        return make_record(self.line, "pretraining", about, [self.model.model], settings)
+
+    def describe_schedule(self, accelerator) -> str:
+        """The steps and the learning rate of the run, in a few lines."""
+        run, sampler = self.run, make_sampler(accelerator, self.faces, self.run)
+        shape, epochs, steps = sampler.shape, run.num_train_epochs, sampler.steps_per_epoch
+        limit = f", stopping at {run.max_train_steps}" if run.max_train_steps else ""
+        rates = (
+            f"{epoch}: {cosine_learning_rate(run.base_learning_rate, shape.images, epoch, epochs):.3g}"
+            for epoch in sorted({0, epochs // 2, epochs - 1})
+        )
+        return (
+            f"{len(self.faces)} images, {shape.images} a step ({shape.batch_size} a process and micro-batch,"
+            f" {shape.accumulation} micro-batches, {shape.num_processes} processes)\n"
+            f"{steps} steps an epoch, {epochs} epochs, {steps * epochs} steps{limit}\n"
+            f"learning rate by epoch: {', '.join(rates)}"
+            + ("" if steps else "\nthe data set is smaller than one batch: this run would be refused")
+        )
 
 
 def open_monitored(data: DatasetArguments, run: PretrainingArguments):

@@ -26,7 +26,7 @@ def flag(default, help: str, low: float | None = None, high: float = float("inf"
     A field of an argument dataclass. A list is the default of each new instance.
 
     Args:
-        low, high: the range of a number, both included; see `check_ranges`.
+        low, high: the range of a number, or of each in a list, both included; see `check_ranges`.
     """
     metadata = {"help": help} | ({} if low is None else {"range": (low, high)})
     if isinstance(default, list):
@@ -37,8 +37,16 @@ def flag(default, help: str, low: float | None = None, high: float = float("inf"
 def check_ranges(arguments) -> None:
     """Raises InputError for the first field of a dataclass that lies outside the range given to `flag`."""
     for f in dataclasses.fields(arguments):
-        if "range" in f.metadata:
-            check_range(f.name, getattr(arguments, f.name), *f.metadata["range"])
+        value = getattr(arguments, f.name)
+        for each in value if isinstance(value, list) else [value]:
+            if "range" in f.metadata:
+                check_range(f.name, each, *f.metadata["range"])
+
+
+def check_range(name: str, value, low, high=float("inf")) -> None:
+    """Raises InputError with the value and the range, both ends included; None is in every range."""
+    if value is not None and not low <= value <= high:
+        raise InputError(f"--{name} {value} must be in [{low}, {high}].")
 
 
 def parse_arguments(dataclass_types, argv=None, description=None, positionals=()):
@@ -54,54 +62,26 @@ def parse_arguments(dataclass_types, argv=None, description=None, positionals=()
     if not sys.stderr.isatty():  # read by the libraries when they are imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    parser = make_parser(dataclass_types, description, positionals)
-    argv = sys.argv[1:] if argv is None else list(argv)
-    recipe = parser.parse_known_args(argv)[0].recipe
-    if recipe:
-        try:
-            parser.set_defaults(**read_recipe(os.path.expanduser(recipe), dataclass_types))
-        except InputError as error:
-            parser.error(str(error))
-    found, strays = parser.parse_known_args(argv)
-    if strays:
-        parser.error(describe_stray(strays, dataclass_types))
-    namespace: dict = {name: with_home(value) for name, value in vars(found).items()}
-    parsed = []
-    for kind in dataclass_types:
-        parsed.append(kind(**{f.name: namespace.pop(f.name) for f in dataclasses.fields(kind)}))
-    return (*parsed, argparse.Namespace(**namespace)) if positionals else tuple(parsed)
+    values = vars(parse_words(dataclass_types, argv, description, positionals))
+    values = {name: with_home(value) for name, value in values.items()}
+    parsed = [kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)}) for kind in dataclass_types]
+    return (*parsed, argparse.Namespace(**values)) if positionals else tuple(parsed)
 
 
-def with_home(value):
-    """
-    Returns a text that begins with `~` with the home folder in its place; lists item by item, other values as they are.
-
-    No text argument of these scripts begins with `~` but a path, so a new flag needs no mark to be expanded.
-    """
-    if isinstance(value, list):
-        return [with_home(item) for item in value]
-    if isinstance(value, Path):
-        return Path(os.path.expanduser(value))
-    return os.path.expanduser(value) if isinstance(value, str) else value
-
-
-def make_parser(dataclass_types, description=None, positionals=(), recipe: str | None = None):
-    """
-    HfArgumentParser, but a bad flag or value is one sentence, without the usage of every flag.
-
-    Args:
-        recipe: a file whose values are parsed; the parser then raises InputError naming it.
-    """
+def parse_words(dataclass_types, argv=None, description=None, positionals=()) -> argparse.Namespace:
+    """The values of all flags by name, a recipe's first; see `parse_arguments`."""
     from transformers import HfArgumentParser
 
     class OneSentenceParser(HfArgumentParser):
+        """A bad flag or value is one sentence, without the usage of every flag."""
+
+        place = ""  # of the words that are parsed
+
         def add_argument(self, *names, range=None, **options):  # HfArgumentParser hands all metadata of `flag` on
             return super().add_argument(*names, **options)
 
         def error(self, message):
-            if recipe:
-                raise InputError(f"recipe {recipe}: {message}")
-            self.exit(2, f"{self.prog}: {message}\n")
+            self.exit(2, f"{self.prog}: {self.place}{message}\n")
 
     parser = OneSentenceParser(
         dataclass_types,
@@ -112,7 +92,30 @@ def make_parser(dataclass_types, description=None, positionals=(), recipe: str |
     parser.add_argument("--recipe", default=None, help="YAML file of flags; flags on the command line win")
     for name, options in positionals:
         parser.add_argument(name, **options)
-    return parser
+    argv = sys.argv[1:] if argv is None else list(argv)
+    namespace, strays = parser.parse_known_args(argv)
+    if strays:
+        parser.error(describe_stray(strays, dataclass_types))
+    if namespace.recipe:
+        parser.place = f"recipe {namespace.recipe}: "  # whatever is wrong now: the flags alone could be parsed
+        try:
+            words = recipe_words(Path(namespace.recipe).expanduser(), dataclass_types)
+        except InputError as error:
+            parser.error(str(error))
+        # The flag of the recipe ends a list before the positionals.
+        namespace = parser.parse_args([*words, f"--recipe={namespace.recipe}", *argv])
+    return namespace
+
+
+def with_home(value):
+    """
+    Returns a text that begins with `~` with the home folder in its place; lists item by item, other values as they are.
+
+    No text argument of these scripts begins with `~` but a path, so a new flag needs no mark to be expanded.
+    """
+    if isinstance(value, list):
+        return [with_home(item) for item in value]
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def describe_stray(strays: list[str], dataclass_types) -> str:
@@ -130,39 +133,31 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def read_recipe(path: str | Path, dataclass_types) -> dict:
+def recipe_words(path: Path, dataclass_types) -> list[str]:
     """
-    A recipe's values by flag. They are parsed as on a command line: `1e-2` is a number, `no` is what its flag takes.
+    A recipe as words of a command line: `1e-2` is a number, `no` is what its flag takes.
 
     Raises:
-        InputError: a file that cannot be read; an unknown flag or a wrong value, with its name.
+        InputError: a file that cannot be read, or an unknown flag, with its name.
     """
     try:
         # The base loader leaves every value as it is written. YAML 1.1 would take 1e-2 for a text, and no for false.
-        recipe = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader) or {}
+        recipe = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) or {}
     except (OSError, UnicodeDecodeError) as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        raise InputError(f"recipe {path} {reason}") from error
+        reason = f"{path} does not exist" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error}"
+        raise InputError(reason) from error
     except yaml.YAMLError as error:
-        raise InputError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"it is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(recipe, dict):
-        raise InputError(f"recipe {path} must be a mapping of flags to values, not a {type(recipe).__name__}")
+        raise InputError(f"it must be a mapping of flags to values, not a {type(recipe).__name__}")
     known = [f.name for kind in dataclass_types for f in dataclasses.fields(kind)]
     words = []
     for name, value in recipe.items():
         if name not in known:
             close = did_you_mean(name, known)
-            raise InputError(f"recipe {path}: unknown key {name!r}; known are {', '.join(sorted(known))}{close}")
+            raise InputError(f"unknown key {name!r}; known are {', '.join(sorted(known))}{close}")
         words += [f"--{name}", *value] if isinstance(value, list) else [f"--{name}={value}"]
-    parsed = make_parser(dataclass_types, recipe=str(path)).parse_args(words)
-    return {name: getattr(parsed, name) for name in recipe}
-
-
-def check_range(name: str, value, low, high=float("inf"), low_included: bool = True) -> None:
-    """Raises InputError with the value and the range."""
-    if value is None or ((low <= value if low_included else low < value) and value <= high):
-        return
-    raise InputError(f"--{name} {value} must be in {'[' if low_included else '('}{low}, {high}].")
+    return words
 
 
 def sentence_of(error: Exception) -> str:

@@ -31,18 +31,16 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
 
 def find_flaw(checkpoint: Path) -> str:
     """What keeps a checkpoint from being read, as far as sizes tell; "" if nothing does."""
+    for name in ("training_state.json", "model.safetensors", "momentum.safetensors"):
+        if not (checkpoint / name).is_file():
+            return f"{name} is missing"
     try:
         images_seen(checkpoint)
-        required = {"model.safetensors", "momentum.safetensors"}
-        for name in sorted(required.union(path.name for path in checkpoint.glob("*.safetensors"))):
-            if not (checkpoint / name).is_file():
-                return f"{name} is missing"
-            with safe_open(checkpoint / name, framework="np"):  # reads the header, and compares it with the size
+        for path in checkpoint.glob("*.safetensors"):
+            with safe_open(path, framework="np"):  # reads the header, and compares it with the size
                 pass
     except SafetensorError as error:
-        return f"{name} is cut off or damaged ({error})"
-    except FileNotFoundError as error:
-        return f"{os.path.basename(error.filename)} is missing"
+        return f"{path.name} is cut off or damaged ({error})"
     except (ValueError, KeyError, TypeError) as error:
         return f"damaged: {error}"
     return ""

@@ -41,12 +41,7 @@ class RunError(RuntimeError):
 
 @contextmanager
 def run_errors(stands: str = "what was saved before stands") -> Iterator[None]:
-    """
-    Turns what breaks a run from outside into a RunError.
-
-    Args:
-        stands: the end of its sentence: what was saved.
-    """
+    """Turns what breaks a run from outside into a RunError; `stands`, what was saved, ends its sentence."""
     try:
         yield
     except (InputError, RunError):
@@ -58,22 +53,21 @@ def run_errors(stands: str = "what was saved before stands") -> Iterator[None]:
         raise RunError(f"{sentence}; {stands}") from error
 
 
-def describe_breakdown(error: BaseException) -> str | None:
+def describe_breakdown(error: BaseException | None) -> str | None:
     """The sentence for a full disk, a dead data worker or a dead process, without what stands. None for a bug."""
-    cause: BaseException | None = error
-    while cause is not None:
-        text = " ".join(str(cause).split())[:200]
-        number = system_error(cause)
-        if number in FULL_DISK:
-            return f"the disk is full, or a limit on its files is reached ({text})"
-        if number in BROKEN_DISK or (number is not None and is_in_run_folder(cause)):
-            return f"a file cannot be read or written ({text})"
-        if is_lost_worker(cause, text):
-            return f"a data worker died or hung ({text})"
-        if is_lost_process(cause, text):
-            return f"another process of the run died or did not answer in time ({text})"
-        cause = cause.__cause__
-    return None
+    if error is None:
+        return None
+    text = " ".join(str(error).split())[:200]
+    number = system_error(error)
+    if number in FULL_DISK:
+        return f"the disk is full, or a limit on its files is reached ({text})"
+    if number in BROKEN_DISK or (number is not None and is_in_run_folder(error)):
+        return f"a file cannot be read or written ({text})"
+    if is_lost_worker(error, text):
+        return f"a data worker died or hung ({text})"
+    if is_lost_process(error, text):
+        return f"another process of the run died or did not answer in time ({text})"
+    return describe_breakdown(error.__cause__)
 
 
 def system_error(error: BaseException) -> int | None:
@@ -106,11 +100,9 @@ def is_lost_worker(error: BaseException, text: str) -> bool:
 def is_lost_process(error: BaseException, text: str) -> bool:
     """Whether torch's communication between processes says that one is gone."""
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(error, RuntimeError):
-        return False
-    if isinstance(error, torch.distributed.DistError):
+    if torch is not None and isinstance(error, torch.distributed.DistError):
         return not WRONG_CALL.search(text)
-    return bool(LOST_PEER.search(text))
+    return isinstance(error, RuntimeError) and bool(LOST_PEER.search(text))
 
 
 def note_run_folder(folder: Path | None) -> None:

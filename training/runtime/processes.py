@@ -51,11 +51,7 @@ class StopRequest:
 
 
 def ignore_stop_signals(_) -> None:
-    """
-    Makes a data worker ignore stop signals.
-
-    A signal to the whole group is for the training process to answer; the training process ends its workers.
-    """
+    """Makes a data worker ignore stop signals: the training process answers them, and ends its workers."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

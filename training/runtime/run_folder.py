@@ -16,10 +16,8 @@ def versions() -> dict[str, str]:
     """Versions of what computes, for run.json and metrics.json."""
     installed = {"python": platform.python_version()}
     for name in ("simfle", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy", "pillow"):
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            installed[name] = "not installed"
+        distribution = next(iter(metadata.distributions(name=name)), None)
+        installed[name] = distribution.version if distribution else "not installed"
     return installed
 
 

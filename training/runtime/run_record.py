@@ -4,16 +4,15 @@ The record of a run: run.json says what the run is and never changes; progress.j
 run.json is written when the run starts. progress.json is written at every start, checkpoint and end.
 """
 
-import json
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 
-from training.runtime.lineage import make_lineage, typed_command
+from training.runtime.lineage import make_lineage, read_json, typed_command
 from training.runtime.run_folder import versions, write_json
 
 RECORD, PROGRESS = "run.json", "progress.json"
@@ -48,7 +47,7 @@ class CommandLine:
 
 
 def read_command_line(script: str, argv: Iterable | None, dataclasses: tuple) -> CommandLine:
-    """The command line of a script. argv: the argument of its `main`; None is sys.argv."""
+    """The command line of a script. argv: as its `main` takes it; None is sys.argv."""
     return CommandLine(script, [str(word) for word in (sys.argv[1:] if argv is None else argv)], dataclasses)
 
 
@@ -58,26 +57,17 @@ def make_record(line: CommandLine, method: str, data: dict, sources: Iterable, s
         method: such as "pretraining". data: {"format", "name", "split", "fingerprint", "num_images", ...}.
         sources: folders or Hub ids that the weights start or learn from; None for none. settings: see RunRecord.
     """
-    return RunRecord(
-        script=line.script,
-        argv=line.argv,
-        arguments=line.arguments,
-        recipe=describe_recipe(line.argv),
-        versions=versions(),
-        data=data,
-        lineage=make_lineage(method, typed_command(line.script, line.argv), data, sources),
-        settings=settings,
-    )
+    lineage = make_lineage(method, typed_command(line.script, line.argv), data, sources)
+    recipe = describe_recipe(line.argv)
+    return RunRecord(line.script, line.argv, line.arguments, recipe, versions(), data, lineage, settings)
 
 
 def describe_recipe(argv: list[str]) -> dict | None:
     """Path and hash of the recipe among flags, or None."""
-    paths = [after for word, after in pairwise(argv) if word == "--recipe"]
-    paths += [word.removeprefix("--recipe=") for word in argv if word.startswith("--recipe=")]
-    if not paths:
-        return None
-    content = Path(paths[-1]).expanduser().read_bytes()
-    return {"path": paths[-1], "sha256": sha256(content).hexdigest()}
+    parser = ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--recipe")
+    path = parser.parse_known_args(argv)[0].recipe
+    return {"path": path, "sha256": sha256(Path(path).expanduser().read_bytes()).hexdigest()} if path else None
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
@@ -88,8 +78,7 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 def read_progress(folder: Path) -> dict:
     """progress.json; {} where there is none."""
-    path = folder / PROGRESS
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(folder / PROGRESS, optional=True)
 
 
 def add_start(folder: Path, argv: list[str], num_processes: int, step: int, planned_steps: int) -> None:

@@ -3,12 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from training.runtime.checkpoints import (
-    abandon_later_checkpoints,
-    find_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from training.runtime.checkpoints import abandon_later_checkpoints, find_checkpoint, load_checkpoint, save_checkpoint
 from training.runtime.processes import check_same_step
 from training.runtime.run_folder import save_model
 from training.runtime.run_record import RECORD, RunRecord, add_start, write_progress, write_record
@@ -44,13 +39,12 @@ class TrainingRun:
         Raises:
             InputError: what differs, or processes that would go on from different steps.
         """
-        if self.checkpoint is None:
-            if self.resumes:
-                self.accelerator.print("no checkpoint found; starting from step 0")
-            state = {}
-        else:
+        state = {}
+        if self.checkpoint is not None:
             expected = {name: value for name, value in self.fixed.items() if name not in free}
             state = load_checkpoint(self.checkpoint, model, optimizer, expected, max_bad_images, defaults)
+        elif self.resumes:
+            self.accelerator.print("no checkpoint found; starting from step 0")
         check_same_step(state.get("step", 0))
         self.scaler_state = state.get("scaler") or {}
         return state

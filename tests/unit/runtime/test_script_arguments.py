@@ -124,7 +124,7 @@ def test_a_bad_flag_is_one_line_with_the_closest_flag(capsys, flags, sentence):
 def test_check_range():
     check_range("rate", None, 0)
     check_range("rate", 0, 0)
-    for value, arguments in ((-1, (0,)), (2, (0, 1)), (0, (0, 1, False)), (float("nan"), (0,))):
+    for value, arguments in ((-1, (0,)), (2, (0, 1)), (float("nan"), (0,))):
         with pytest.raises(ValueError, match=re.escape(f"--rate {value} must be in")):
             check_range("rate", value, *arguments)
 
