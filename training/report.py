@@ -10,10 +10,10 @@ alone make one row. --labels RUN=NAME names the encoder of the runs below a fold
 and unfinished runs are named below the table.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from training.runtime.arguments import parse_arguments, run_main
+from training.runtime.arguments import flag, parse_arguments, run_main
 from training.runtime.errors import InputError
 from training.runtime.run_folder import write_text
 
@@ -28,8 +28,8 @@ POSITIONALS = (
 class ReportArguments:
     """The report."""
 
-    output_md: str | None = field(default=None, metadata={"help": "Markdown file. The report is always printed."})
-    output_csv: str | None = field(default=None, metadata={"help": "File of the same rows as numbers."})
+    output_md: str | None = flag(None, "Markdown file; the report is always printed")
+    output_csv: str | None = flag(None, "file of the same rows as numbers")
 
 
 def main(argv=None) -> None:
@@ -40,6 +40,10 @@ def main(argv=None) -> None:
 
     names = read_names(places.labels or [])
     runs, problems = find_runs(places.runs, names)
+    paths = [path.resolve() for path in [*runs.get("path", ()), *(path for path, _ in problems)]]
+    for folder in names:
+        if not any(path.is_relative_to(folder) for path in paths):
+            raise InputError(f"--labels {folder}: none of the runs lies there; give RUN=NAME of a run's folder.")
     if runs.empty:
         raise InputError(f"no run can be reported; {'; '.join(f'{path}: {reason}' for path, reason in problems)}.")
     rows = summarize(runs)
@@ -52,13 +56,15 @@ def main(argv=None) -> None:
         write_csv(Path(arguments.output_csv), rows)
 
 
-def read_names(labels: list[str]) -> dict[str, str]:
-    """RUN=NAME pairs as a mapping. Raises InputError on another form."""
-    pairs = [label.partition("=") for label in labels]
-    for label, (folder, _, name) in zip(labels, pairs, strict=True):
+def read_names(labels: list[str]) -> dict[Path, str]:
+    """RUN=NAME pairs as a mapping of resolved folders. Raises InputError on another form."""
+    names = {}
+    for label in labels:
+        folder, _, name = label.partition("=")
         if not folder or not name:
             raise InputError(f"--labels {label} must be RUN=NAME, as in runs/probe=SimFLE.")
-    return {folder: name for folder, _, name in pairs}
+        names[Path(folder).resolve()] = name
+    return names
 
 
 if __name__ == "__main__":

@@ -117,9 +117,8 @@ def test_the_error_is_that_of_the_encoders_map_solved_by_hand(run, model, landma
         function = lambda pixels: encoder(pixels).last_hidden_state.flatten(1)  # noqa: E731
         maps.append(compute_outputs(function, faces, processor, ImagePass(64, 0, BadImages(0), "cpu"))[1])
     train, validation = (np.array(rows_of(n, seed, 0)["landmarks"]) for n, seed in ((60, 0), (15, 1)))
-    products = centred_products(*maps)
-    fitted = ridge(read(run)["ridge"]["strength"]).fit(products.train, train.reshape(60, -1))
-    predicted = fitted.predict(products.evaluation)
+    gram, cross = centred_products(*maps)
+    predicted = ridge(read(run)["ridge"]["strength"]).fit(gram, train.reshape(60, -1)).predict(cross)
     sizes = np.array([(80, 40) if index % 3 == 2 else (40, 40) for index in range(15)], float)
     expected = normalized_distances(predicted.reshape(15, 68, 2), validation, sizes).mean()
     assert read(run)["normalized_mean_error"] == pytest.approx(expected, abs=1e-6)

@@ -36,27 +36,17 @@ Args:
     class_names: names in the order of the integers; default "0", "1", ... up to the highest integer that occurs.
     probabilities: (N, classes) predicted probabilities, rows in the order of predictions; for the calibration error.
 Returns:
-    accuracy; accuracy_interval [low, high]; mean_class_accuracy (mean recall of the classes that occur); macro_f1 (over
-    the same); per_class precision, recall, recall_interval (of classes that occur), f1 and count by name; class_names;
-    confusion_matrix, rows the true class; num_images; with probabilities, expected_calibration_error.
+    accuracy; accuracy_interval [low, high], 95 %, over images; mean_class_accuracy (mean recall of the classes that
+    occur); macro_f1 (over the same); per_class precision, recall, recall_interval (95 %, over the class's images, of
+    classes that occur), f1 and count by name; class_names; confusion_matrix, rows the true class, both in that order;
+    num_images; with probabilities, expected_calibration_error.
 Raises:
     ValueError: no image, lengths that differ, an integer outside the classes, or probabilities that are none.
 """
 
 
 def classification_measures(labels, predictions, class_names, probabilities=None) -> dict:
-    """
-    Args:
-        labels, predictions: (N,) integers in [0, classes). class_names: names in that order.
-        probabilities: (N, classes), or None.
-    Returns:
-        accuracy; accuracy_interval [low, high], 95 %, over images; mean_class_accuracy (mean recall of the classes that
-        occur); macro_f1 (over the same); per_class precision, recall, recall_interval (95 %, over the class's
-        images, of classes that occur), f1 and count by name; class_names; confusion_matrix, rows the true class, both
-        in that order; num_images; with probabilities, expected_calibration_error.
-    Raises:
-        ValueError: no image, lengths that differ, an integer outside the classes, or probabilities that are none.
-    """
+    """See INPUTS; labels are the references."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     check_classes(labels, predictions, len(class_names))
     ids = np.arange(len(class_names))
@@ -85,16 +75,12 @@ def classification_measures(labels, predictions, class_names, probabilities=None
 def check_classes(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> None:
     """Raises ValueError where there is nothing to measure, or an integer that is no class."""
     if labels.ndim != 1 or labels.shape != predictions.shape or not len(labels):
-        raise ValueError(
-            f"labels of shape {labels.shape} and predictions of shape {predictions.shape}: (N,) of both was expected,"
-            " N at least 1."
-        )
+        shapes = f"labels of shape {labels.shape} and predictions of shape {predictions.shape}"
+        raise ValueError(f"{shapes}: (N,) of both was expected, N at least 1.")
     for name, values in (("labels", labels), ("predictions", predictions)):
         if values.min() < 0 or values.max() >= num_classes:
-            raise ValueError(
-                f"{name} lie in [{values.min()}, {values.max()}]; with {num_classes} classes [0, {num_classes - 1}] was"
-                " expected."
-            )
+            expected = f"with {num_classes} classes [0, {num_classes - 1}] was expected"
+            raise ValueError(f"{name} lie in [{values.min()}, {values.max()}]; {expected}.")
 
 
 def check_probabilities(probabilities, num_images: int, num_classes: int) -> np.ndarray:
@@ -131,15 +117,16 @@ def bootstrap_interval(values, groups=None, seed: int = 0) -> list[float]:
     """
     values, generator = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
     if groups is None:  # drawing N values is drawing how often each distinct one comes
-        distinct, counts = np.unique(values, return_counts=True)
-        means = generator.multinomial(len(values), counts / len(values), BOOTSTRAP_DRAWS) @ distinct / len(values)
+        sums, times = np.unique(values, return_counts=True)
+        counts, step = np.ones(len(sums)), BOOTSTRAP_DRAWS
     else:
         _, places = np.unique(np.asarray(groups), return_inverse=True)
         sums, counts = np.bincount(places, values), np.bincount(places)
-        means = np.empty(BOOTSTRAP_DRAWS)
-        for first in range(0, BOOTSTRAP_DRAWS, 500):  # all at once would hold draws x groups numbers
-            draws = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), 500)
-            means[first : first + 500] = (draws @ sums) / (draws @ counts)
+        times, step = np.ones(len(sums), np.int64), 500  # all at once would hold draws x groups numbers
+    means: list = []
+    while len(means) < BOOTSTRAP_DRAWS:
+        draws = generator.multinomial(times.sum(), times / times.sum(), step)
+        means.extend((draws @ sums) / (draws @ counts))
     return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
 
 

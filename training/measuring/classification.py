@@ -11,18 +11,8 @@ from training.runtime.run_folder import replaced, versions, write_json
 
 # The keys of every metrics.json; a script may add its own.
 KEYS = (
-    "accuracy",
-    "mean_class_accuracy",
-    "macro_f1",
-    "per_class",
-    "confusion_matrix",
-    "num_images",
-    "split",
-    "protocol",
-    "preprocessing",
-    "model",
-    "seed",
-    "versions",
+    *("accuracy", "mean_class_accuracy", "macro_f1", "per_class", "confusion_matrix", "num_images"),
+    *("split", "protocol", "preprocessing", "model", "seed", "versions"),
 )
 # What every metrics.json says beside the measures; see `write_metrics`.
 ABOUT = ("split", "protocol", "model", "seed", "method", "label_percent", "dataset", "choices", "num_bad_images")
@@ -60,8 +50,7 @@ def measures_without_repeats(labels, predictions, repeats_training, rows) -> dic
     """
     The accuracy without the images that repeat training images, with its interval. {} where repeats are not known.
 
-    Args:
-        labels, predictions: (N,). repeats_training: bool, of every row of the split, or None. rows: (N,), the images'.
+    repeats_training: bool, of every row of the split, or None. rows: (N,), those of labels and predictions (N,).
     """
     from training.fer_metrics.fer_metrics import bootstrap_interval
 
@@ -101,8 +90,7 @@ def write_metrics(path: Path, measures: dict, *, processor, **about) -> dict:
             dataset: {"source", "fingerprint"}. choices: how many epochs or settings were compared on the split.
             num_bad_images: images left out because they cannot be read.
     """
-    missing = [name for name in ABOUT if name not in about]
-    if missing:
+    if missing := [name for name in ABOUT if name not in about]:
         raise TypeError(f"write_metrics needs {', '.join(missing)}")
     metrics = {
         **measures,
@@ -127,12 +115,7 @@ def write_table(path: Path, header: Sequence[str], *columns) -> None:
 
 
 def write_predictions(path: Path, rows, labels, predictions) -> None:
-    """
-    A csv with one line an image. report.py compares runs on one split image by image with it.
-
-    Args:
-        rows, labels, predictions: (N,) integers: rows of the split, true classes, predicted classes.
-    """
+    """A csv with one line an image, with which report.py compares runs. rows: (N,), of the split."""
     write_table(path, tuple(PREDICTION_COLUMNS), rows, labels, predictions)
 
 
@@ -154,10 +137,8 @@ def read_table(path: Path, columns: dict[str, str]):
     except ValueError as error:  # pandas' errors of parsing are ValueErrors
         raise InputError(f"{path} is not a table of {', '.join(columns)} with one line an image ({error}).") from error
     if list(table) != list(columns) or table.empty or table.isna().any(axis=None) or table["index"].duplicated().any():
-        raise InputError(
-            f"{path} is not a table of {', '.join(columns)} with one line an image: it has the columns"
-            f" {', '.join(table)}, {len(table)} lines, and perhaps an index twice or a missing value."
-        )
+        found = f"it has the columns {', '.join(table)}, {len(table)} lines, and perhaps an index twice or a gap"
+        raise InputError(f"{path} is not a table of {', '.join(columns)} with one line an image: {found}.")
     return table.set_index("index").sort_index()
 
 

@@ -8,6 +8,7 @@ import pandas
 
 from training.measuring.classification import KEYS
 from training.runtime.errors import InputError
+from training.runtime.lineage import read_json
 
 # For each kind of run: the measures of its table, and the keys that its metrics.json must have.
 MEASURES = {
@@ -25,27 +26,22 @@ FREE = {
 ROW = ["kind", "encoder", "method", "split", "fingerprint", "label_percent", "settings"]
 
 
-def find_runs(places: list[str], names: dict[str, str] | None = None) -> tuple[pandas.DataFrame, list[tuple]]:
+def find_runs(places: list[str], names: dict[Path, str] | None = None) -> tuple[pandas.DataFrame, list[tuple]]:
     """
     Args:
-        places: run folders, folders of run folders, or metrics.json files. names: of encoders, by folder. A name holds
-            for all runs below the folder; the name of the deepest folder wins.
+        places: run folders, folders of run folders, or metrics.json files. names: of encoders, by resolved folder. A
+            name holds for all runs below the folder; the name of the deepest folder wins.
     Returns:
         One line a run, see `read_run`, and (path, reason) of each run that cannot be used or repeats another run.
     Raises:
-        InputError: a place that does not exist or holds no run, or a name that no run bears.
+        InputError: a place that does not exist or holds no run.
     """
     paths = {path.resolve(): path for place in places for path in metrics_files(place)}
-    folders = {Path(folder).resolve(): name for folder, name in (names or {}).items()}
-    for folder in names or {}:
-        if not any(path.is_relative_to(Path(folder).resolve()) for path in paths):
-            raise InputError(f"--labels {folder}: none of the runs lies there; give RUN=NAME of a run's folder.")
     runs, problems = [], []
     for resolved, path in paths.items():
-        above = [folder for folder in folders if resolved.is_relative_to(folder)]
-        name = folders[max(above, key=lambda folder: len(folder.parts))] if above else None
+        named = [folder for folder in resolved.parents if folder in (names or {})]  # the deepest first
         try:
-            runs.append(read_run(path, name))
+            runs.append(read_run(path, names[named[0]] if names and named else None))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             problems.append((path, str(error)))
     table = pandas.DataFrame(runs)
@@ -79,22 +75,21 @@ def read_run(path: Path, name: str | None = None) -> dict:
     Args:
         path: its metrics.json. name: of its encoder; the default is its model.
     Returns:
-        path, ROW, model, seed, protocol, source, choices, class_names; each measure of its kind as a float, with its
-        interval as NAME_low and NAME_high.
+        path, ROW, model, seed, protocol, source, choices, class_names; each of ALL_MEASURES as a float, with its
+        interval as NAME_low and NAME_high, NaN where the run lacks it.
     Raises:
         InputError, AttributeError, KeyError, TypeError, ValueError: a file that is no metrics.json of a run.
     """
     if not path.is_file():
         raise InputError("there is none; the run is not finished, or only trained an encoder")
-    metrics = read_mapping(path)
+    metrics = read_json(path)
     kind = next((kind for kind, measures in MEASURES.items() if measures[0] in metrics), None)
     if kind is None:
         raise InputError("neither accuracy nor normalized_mean_error is in it")
-    missing = [key for key in REQUIRED[kind] if key not in metrics]
-    if missing:
+    if missing := [key for key in REQUIRED[kind] if key not in metrics]:
         raise InputError(f"lacks {', '.join(missing)}")
     dataset, choices = metrics.get("dataset") or {}, metrics.get("choices")
-    return {
+    run = {
         "path": path,
         "kind": kind,
         "encoder": name or str(metrics["model"]),
@@ -109,41 +104,21 @@ def read_run(path: Path, name: str | None = None) -> dict:
         "protocol": metrics.get("protocol", "not said"),
         "choices": None if choices is None else int(choices),
         "class_names": list(metrics.get("per_class", ())),
-    } | read_measures(metrics, MEASURES[kind])
-
-
-def read_mapping(path: Path) -> dict:
-    """The mapping in a JSON file. Raises InputError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path.name} is not JSON, perhaps half-written ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path.name} holds no mapping")
-    return content
+    }
+    for measure in ALL_MEASURES:
+        low, high = metrics.get(f"{measure}_interval") or (None, None)
+        for part, number in (("", metrics.get(measure)), ("_low", low), ("_high", high)):
+            run[measure + part] = math.nan if number is None else finite(number)
+    return run
 
 
 def read_settings(path: Path, metrics: dict, free: set[str]) -> str:
     """The arguments of a run but the free ones, as JSON. They stand in metrics.json, or in run.json beside it."""
-    arguments, beside = metrics.get("arguments"), path.with_name("run.json")
-    if arguments is None and beside.is_file():
-        arguments = read_mapping(beside).get("arguments")
+    arguments = metrics.get("arguments") or read_json(path.with_name("run.json"), optional=True).get("arguments")
     settings = {name: value for name, value in (arguments or {}).items() if name not in free}
     if not settings or metrics.get("method") == "linear probe":  # its protocol says what was chosen, and how
         settings["protocol"] = metrics.get("protocol")
     return json.dumps(settings, sort_keys=True)
-
-
-def read_measures(metrics: dict, measures: tuple[str, ...]) -> dict[str, float]:
-    """The measures that are there, and their intervals. Raises ValueError or TypeError on a value that is no number."""
-    values = {}
-    for name in measures:
-        if metrics.get(name) is not None:
-            values[name] = finite(metrics[name])
-            if metrics.get(f"{name}_interval") is not None:
-                low, high = metrics[f"{name}_interval"]
-                values |= {f"{name}_low": finite(low), f"{name}_high": finite(high)}
-    return values
 
 
 def finite(value) -> float:
@@ -161,7 +136,7 @@ def summarize(runs: pandas.DataFrame) -> pandas.DataFrame:
         ROW, source, data_set, protocol; num_runs; seeds, choices and files (lists); for each measure its mean, and
         NAME_deviation over several seeds or NAME_low and NAME_high of a single run. NaN where a run lacks the measure.
     """
-    runs = runs.assign(order=runs["seed"].astype(str).str.zfill(9), file=runs["path"].astype(str)).sort_values("order")
+    runs = runs.assign(order=runs["seed"].astype(str).str.zfill(9)).sort_values("order")
     groups = runs.groupby(ROW, dropna=False)
     rows = groups.agg(
         source=("source", "first"),
@@ -169,14 +144,13 @@ def summarize(runs: pandas.DataFrame) -> pandas.DataFrame:
         num_runs=("path", "size"),
         seeds=("seed", list),
         choices=("choices", lambda values: [None if pandas.isna(value) else int(value) for value in values]),
-        files=("file", list),
+        files=("path", list),
     )
     for name in ALL_MEASURES:
-        values = runs.get(name, pandas.Series(math.nan, runs.index)).groupby([runs[column] for column in ROW])
-        rows[name] = values.agg(lambda group: group.mean(skipna=False))
-        rows[f"{name}_deviation"] = values.agg(lambda group: group.std(skipna=False))
+        rows[name] = groups[name].agg(lambda values: values.mean(skipna=False))
+        rows[f"{name}_deviation"] = groups[name].agg(lambda values: values.std(skipna=False))
         for bound in (f"{name}_low", f"{name}_high"):
-            rows[bound] = groups[bound].first().where(rows["num_runs"] == 1) if bound in runs else math.nan
+            rows[bound] = groups[bound].first().where(rows["num_runs"] == 1)
     rows = rows.reset_index()
     rows["data_set"] = [Path(source).name or source for source in rows["source"]]
     order = ["kind", "source", "split", "method", "label_percent", "encoder"]

@@ -6,11 +6,11 @@ image's width and height in pixels. Distances are measured in pixels, so that an
 looks.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from training.fer_metrics.fer_metrics import bootstrap_interval
 from training.runtime.errors import InputError
 from training.runtime.run_folder import replaced
 
@@ -50,8 +50,7 @@ def area_shares(errors: np.ndarray, limit: float = ERROR_LIMIT) -> np.ndarray:
     """
     The contribution of each image to the area under the cumulative error curve from 0 to the limit, over the limit.
 
-    The curve is the share of the images with an error of at most e. An image counts from its own error on. The area is
-    therefore exactly the mean of max(0, 1 - error / limit).
+    An image counts from its own error on: the area is the mean of max(0, 1 - error / limit).
     """
     return np.clip(1 - errors / limit, 0, 1)
 
@@ -66,42 +65,40 @@ def landmark_measures(distances: np.ndarray, people: np.ndarray) -> dict:
         by_region: the error of each region's points; cumulative_curve: errors, and the share of images up to each;
         num_images; num_persons.
     """
-    from training.fer_metrics.fer_metrics import bootstrap_interval
+
+    def with_interval(name: str, values: np.ndarray) -> dict:
+        return {name: float(values.mean()), f"{name}_interval": bootstrap_interval(values, people)}
 
     errors = distances.mean(1)
-    measures: dict = {}
-    for name, values in (
-        ("normalized_mean_error", errors),
-        (f"auc_at_{ERROR_LIMIT}", area_shares(errors)),
-        ("failure_rate", errors > ERROR_LIMIT),
-    ):
-        measures[name] = float(values.mean())
-        measures[f"{name}_interval"] = bootstrap_interval(values, people)
-    measures["by_region"] = {}
-    for name, where in REGIONS.items():
-        values = distances[:, where].mean(1)
-        interval = bootstrap_interval(values, people)
-        measures["by_region"][name] = {
-            "normalized_mean_error": float(values.mean()),
-            "normalized_mean_error_interval": interval,
-        }
-    shares = (errors[:, None] <= CURVE).mean(0)
-    measures["cumulative_curve"] = {"error": CURVE.round(6).tolist(), "share": shares.tolist()}
-    return {**measures, "num_images": len(errors), "num_persons": len(np.unique(people))}
+    return {
+        **with_interval("normalized_mean_error", errors),
+        **with_interval(f"auc_at_{ERROR_LIMIT}", area_shares(errors)),
+        **with_interval("failure_rate", errors > ERROR_LIMIT),
+        "by_region": {
+            name: with_interval("normalized_mean_error", distances[:, where].mean(1)) for name, where in REGIONS.items()
+        },
+        "cumulative_curve": {"error": CURVE.round(6).tolist(), "share": cumulative_curve(errors).tolist()},
+        "num_images": len(errors),
+        "num_persons": len(np.unique(people)),
+    }
 
 
-def draw_cumulative_curves(path: Path, curves: Sequence[tuple[str, np.ndarray]], title: str = "") -> None:
-    """A .png of cumulative error curves. curves: (name, errors (N,)), the first as a full line, others dashed."""
+def cumulative_curve(errors: np.ndarray) -> np.ndarray:
+    """The share of the images (N,) with an error up to each of CURVE."""
+    return (errors[:, None] <= CURVE).mean(0)
+
+
+def draw_cumulative_curves(path: Path, curves: dict[str, np.ndarray], title: str) -> None:
+    """A .png of cumulative error curves. curves: errors (N,) by name, the first as a full line, others dashed."""
     from matplotlib.figure import Figure  # drawn by Agg: no display is asked for
 
     figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="normalised mean error of an image", ylabel="share of the images", ylim=(0, 1))
+    axes = figure.add_subplot(xlabel="normalised mean error of an image", ylabel="share of the images")
+    axes.set(xlim=(0, CURVE[-1]), ylim=(0, 1))
     axes.set_title(title, fontsize=9)
-    for number, (name, errors) in enumerate(curves):
-        axes.plot(CURVE, (errors[:, None] <= CURVE).mean(0), "--" if number else "-", label=name)
+    for number, (name, errors) in enumerate(curves.items()):
+        axes.plot(CURVE, cumulative_curve(errors), "--" if number else "-", label=name)
     axes.axvline(ERROR_LIMIT, color="gray", linewidth=0.8)
-    axes.set_xlim(0, CURVE[-1])
-    axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     with replaced(path) as temporary:
         figure.savefig(temporary, format="png")

@@ -12,7 +12,7 @@ from training.measuring.landmark_errors import ERROR_COLUMNS
 from training.runtime.errors import InputError
 
 
-def compare(base: str, other: str, names: dict[str, str] | None = None) -> list[dict]:
+def compare(base: str, other: str, names: dict[Path, str] | None = None) -> list[dict]:
     """
     Pairs the runs of two folders by share of the labels and seed.
 
@@ -26,47 +26,40 @@ def compare(base: str, other: str, names: dict[str, str] | None = None) -> list[
     Raises:
         InputError: a run that cannot be read, runs that do not pair, or that did not see the same images.
     """
-    sides = [read_method(place, names) for place in (base, other)]
-    if set(sides[0].index) != set(sides[1].index):
+    ours, theirs = sides = [read_method(place, names).sort_index() for place in (base, other)]
+    if not ours.index.equals(theirs.index):
         have = [
             f"{place} has " + ", ".join(f"seed {seed} at {percent:g} % of the labels" for percent, seed in side.index)
-            for place, side in zip((base, other), sides, strict=True)
+            for place, side in zip((base, other), sides)
         ]
         raise InputError(f"--compare: {'; '.join(have)}; the same of both is needed.")
-    shares = sorted(set(sides[0].index.get_level_values("label_percent")))
-    return [compare_seeds(sides[0].loc[percent].sort_index(), sides[1].loc[percent].sort_index()) for percent in shares]
+    shares = ours.index.unique("label_percent")
+    return [compare_seeds(ours.loc[percent], theirs.loc[percent]) for percent in shares]
 
 
-def read_method(place: str, names: dict[str, str] | None) -> pandas.DataFrame:
+def read_method(place: str, names: dict[Path, str] | None) -> pandas.DataFrame:
     """The runs of a folder by label_percent and seed. Raises InputError on an unusable run, or two runs of a seed."""
-    near = {
-        folder: name
-        for folder, name in (names or {}).items()
-        if Path(folder).resolve().is_relative_to(Path(place).resolve())
-        or Path(place).resolve().is_relative_to(Path(folder).resolve())
-    }
-    runs, problems = find_runs([place], near)
+    runs, problems = find_runs([place], names)
     if problems:
         raise InputError(f"--compare: {problems[0][0]}: {problems[0][1]}.")
     twice = runs[runs.duplicated(["label_percent", "seed"], keep=False)]
     if len(twice):
-        paths = " and ".join(map(str, twice["path"][:2]))
-        raise InputError(
-            f"--compare: {paths} are two runs of seed {twice['seed'].iloc[0]}; give a folder with one method."
-        )
+        which = f"{' and '.join(map(str, twice['path'][:2]))} are two runs of seed {twice['seed'].iloc[0]}"
+        raise InputError(f"--compare: {which}; give a folder with one method.")
     return runs.set_index(["label_percent", "seed"], drop=False)
 
 
 def compare_seeds(base: pandas.DataFrame, other: pandas.DataFrame) -> dict:
     """A line of `compare`, from the runs of both methods in the same order of seeds."""
-    tables = [[read_images(run) for _, run in runs.iterrows()] for runs in (base, other)]
-    first, first_table = base.iloc[0], tables[0][0]
-    for runs, side in zip((base, other), tables, strict=True):
-        for (_, run), table in zip(runs.iterrows(), side, strict=True):
+    first, first_table = base.iloc[0], read_images(base.iloc[0])
+    values = []  # of both methods, (seeds, N) each
+    for runs in (base, other):
+        tables = [read_images(run) for _, run in runs.iterrows()]
+        for (_, run), table in zip(runs.iterrows(), tables):
             check_same_images(first, run, first_table, table)
-    base_values, other_values = (np.stack([table["value"] for table in side]) for side in tables)  # (seeds, N) each
+        values.append(np.stack([table["value"] for table in tables]))
     people = first_table["truth"].to_numpy() if first["kind"] == "landmarks" else None
-    differences = (other_values - base_values).mean(0)
+    differences = (values[1] - values[0]).mean(0)
     return {
         "base": f"{first['encoder']}, {first['method']}",
         "other": f"{other.iloc[0]['encoder']}, {other.iloc[0]['method']}",
@@ -74,8 +67,8 @@ def compare_seeds(base: pandas.DataFrame, other: pandas.DataFrame) -> dict:
         "seeds": base["seed"].tolist(),
         "num_images": len(differences),
         "num_persons": None if people is None else len(set(people)),
-        "base_mean": float(base_values.mean()),
-        "other_mean": float(other_values.mean()),
+        "base_mean": float(values[0].mean()),
+        "other_mean": float(values[1].mean()),
         "difference": float(differences.mean()),
         "interval": bootstrap_interval(differences, people),
     }

@@ -11,6 +11,7 @@ Legend: N images, G channel groups, L patches in row-major order, V visible ones
 from pathlib import Path
 
 import numpy as np
+import scipy.stats
 
 from training.fer_metrics.fer_metrics import bootstrap_interval
 from training.measuring.landmark_errors import REGIONS
@@ -42,16 +43,20 @@ def coverage(visible: np.ndarray, on: np.ndarray, people: np.ndarray) -> dict:
     Args:
         visible: (N, G, L) bool. on: (N, K, L) bool. people: (N,).
     Returns:
-        groups (a list) and overall (of each image's mean over the groups): see `describe`; entropy_of_chance, that of a
-        uniform distribution over the patches.
+        groups (a list) and overall (of each image's mean over the groups): entropy, and see `describe`;
+        entropy_of_chance, that of a uniform distribution over the patches.
     """
     shares = np.einsum("ngl,nkl->ngk", visible.astype(float), on.astype(float)) / visible[0, 0].sum()
     chance = on.mean(2)  # (N, K)
     groups = [
-        {"group": group, **describe(shares[:, group], chance, people), "entropy": entropy(visible[:, group].mean(0))}
+        {
+            "group": group,
+            "regions": describe(shares[:, group], chance, people),
+            "entropy": entropy(visible[:, group].mean(0)),
+        }
         for group in range(visible.shape[1])
     ]
-    overall = {**describe(shares.mean(1), chance, people), "entropy": entropy(visible.mean((0, 1)))}
+    overall = {"regions": describe(shares.mean(1), chance, people), "entropy": entropy(visible.mean((0, 1)))}
     return {"overall": overall, "groups": groups, "entropy_of_chance": float(np.log(visible.shape[2]))}
 
 
@@ -60,27 +65,26 @@ def describe(shares: np.ndarray, chance: np.ndarray, people: np.ndarray) -> dict
     Args:
         shares: of the visible patches on each region, (N, K). chance: of all patches, (N, K). people: (N,).
     Returns:
-        regions, by name: share and chance (means over images), ratio (mean over images of share / chance) and its 95 %
+        By region: share and chance (means over images), ratio (mean over images of share / chance) and its 95 %
         ratio_interval [low, high], drawn by person. Images without a patch on the region do not count in the ratio;
         ratio and interval are None where no image has one.
     """
     regions = {}
-    for number, name in enumerate(REGION_NAMES):
-        known = chance[:, number] > 0
-        ratios = shares[known, number] / chance[known, number]
+    for name, share, by_chance in zip(REGION_NAMES, shares.T, chance.T):
+        known = by_chance > 0
+        ratios = share[known] / by_chance[known]
         regions[name] = {
-            "share": float(shares[:, number].mean()),
-            "chance": float(chance[:, number].mean()),
+            "share": float(share.mean()),
+            "chance": float(by_chance.mean()),
             "ratio": float(ratios.mean()) if known.any() else None,
             "ratio_interval": bootstrap_interval(ratios, people[known]) if known.any() else None,
         }
-    return {"regions": regions}
+    return regions
 
 
 def entropy(frequencies: np.ndarray) -> float:
     """Of the visible patches' places (L,), in nats: log V if they are always the same, log L if all are as frequent."""
-    shares = frequencies / frequencies.sum()
-    return float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
+    return float(scipy.stats.entropy(frequencies))
 
 
 def draw_coverage(path: Path, visible: np.ndarray, points: np.ndarray) -> None:
@@ -97,9 +101,7 @@ def draw_coverage(path: Path, visible: np.ndarray, points: np.ndarray) -> None:
     columns = min(num_drawn, 8)
     rows = -(-num_drawn // columns)
     figure = Figure(figsize=(max(7.0, 1.6 * columns), 1.8 * rows + 0.8), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for place in axes.flat:
-        place.set_axis_off()
+    axes = figure.subplots(rows, columns, squeeze=False, subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
     for group, place in enumerate(axes.flat[:num_drawn]):
         frequency = frequencies[group].reshape(grid, grid)
         shown = place.imshow(frequency, vmin=0, vmax=1, extent=(0, 1, 1, 0), interpolation="nearest")

@@ -78,38 +78,37 @@ def measure_cell(row: pandas.Series, name: str) -> str:
 def choices_cell(choices: list) -> str:
     if None in choices:
         return "not said"
-    low, high = min(choices), max(choices)
-    return f"{low}" if low == high else f"{low} to {high}"
+    return " to ".join(map(str, sorted({min(choices), max(choices)})))
 
 
 def choices_of_sets(rows: pandas.DataFrame) -> str:
     """For each split of a data set: how many choices were made on it, by how many runs."""
     sentences = []
-    for (name, fingerprint, split), group in rows.groupby(["data_set", "fingerprint", "split"], sort=False):
-        choices = group["choices"].sum()  # the lists joined
-        silent = f"; {choices.count(None)} of them do not say" if None in choices else ""
-        made = sum(filter(None, choices))
-        sentences.append(
-            f"- {name} (fingerprint {fingerprint}), {split}: choices made {made}, runs {len(choices)}{silent}."
-        )
+    for (name, fingerprint, split), choices in rows.groupby(["data_set", "fingerprint", "split"], sort=False)[
+        "choices"
+    ]:
+        of_runs = choices.sum()  # the lists joined
+        silent = f"; {of_runs.count(None)} of them do not say" if None in of_runs else ""
+        made = f"choices made {sum(filter(None, of_runs))}, runs {len(of_runs)}{silent}"
+        sentences.append(f"- {name} (fingerprint {fingerprint}), {split}: {made}.")
     return "\n".join(sentences)
 
 
 def compared_table(compared: list[dict]) -> str:
     lines = []
     for row in compared:
-        people = f", by {row['num_persons']} persons" if row["num_persons"] else ""
-        low, high = row["interval"]
+        difference, low, high = (100 * value for value in (row["difference"], *row["interval"]))
         lines.append(
             {
                 "base": row["base"],
                 "other": row["other"],
                 "labels": f"{row['label_percent']:g} %",
                 "seeds": " ".join(map(str, row["seeds"])),
-                "drawn": f"{row['num_images']} images{people}",
+                "drawn": f"{row['num_images']} images"
+                + (f", by {row['num_persons']} persons" if row["num_persons"] else ""),
                 "base, %": f"{100 * row['base_mean']:.2f}",
                 "other, %": f"{100 * row['other_mean']:.2f}",
-                "other - base, points": f"{100 * row['difference']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]",
+                "other - base, points": f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]",
             }
         )
     return markdown_table(lines)

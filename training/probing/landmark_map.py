@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from training.data.faces import open_faces
 from training.data.landmarks import LandmarkArguments, check_people_apart, image_sizes, read_landmarks
 from training.measuring.classification import write_metrics, write_table
@@ -14,7 +16,8 @@ from training.measuring.landmark_errors import (
 )
 from training.probing.arguments import LandmarkProbeArguments
 from training.probing.frozen_encoder import FrozenEncoder
-from training.probing.ridge_map import RELATIVE_STRENGTHS, centred_products, choose_strength, person_folds, ridge
+from training.probing.ridge_map import RELATIVE_STRENGTHS, centred_products, cross_validate, person_folds, ridge
+from training.runtime.errors import InputError
 from training.runtime.run_record import CommandLine
 
 
@@ -40,7 +43,11 @@ class FrozenLandmarkEncoder(FrozenEncoder):
         for points, faces in ((self.train_points, train_faces), (self.eval_points, eval_faces)):
             check_eye_distances(points, f"{faces.source}, split {faces.split!r}")
         check_people_apart(self.train_people, self.eval_people)
-        person_folds(self.train_people, probe.folds, probe.seed)  # refuses too few people before an image is read
+        if (num_people := len(np.unique(self.train_people))) < probe.folds:
+            raise InputError(
+                f"--folds {probe.folds} needs as many training people, and there are {num_people}; give fewer folds (2"
+                " at least), or faces of more people."
+            )
         return train_faces, eval_faces
 
     def encode(self, pixel_values):
@@ -58,27 +65,26 @@ def run_probe(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments, fold
     side = round((maps.shape[1] / channels) ** 0.5)  # the processor's images are squares
     points, people = frozen.eval_points[rows], frozen.eval_people[rows]
     sizes = image_sizes(frozen.eval_faces, rows)
-    distances = normalized_distances(predicted, points, sizes)  # (n, 68)
-    mean_shape = normalized_distances(frozen.train_points[train_rows].mean(0), points, sizes).mean(1)
+    errors = normalized_distances(predicted, points, sizes)  # (n, 68)
+    mean_shape = normalized_distances(frozen.train_points[train_rows].mean(0), points, sizes)
     fit |= {"feature_map": [channels, side, side], "mean_shape_error": float(mean_shape.mean())}
-    measures, errors = landmark_measures(distances, people), distances.mean(1)
-    write_table(folder / "errors.csv", tuple(ERROR_COLUMNS), rows, people, errors)
+    measures = landmark_measures(errors, people)
+    write_table(folder / "errors.csv", tuple(ERROR_COLUMNS), rows, people, errors.mean(1))
     summary = (
         f"normalised mean error {100 * measures['normalized_mean_error']:.2f} %, AUC at 0.1"
         f" {100 * measures['auc_at_0.1']:.2f} %, failure rate {100 * measures['failure_rate']:.2f} %"
     )
-    curves = [("probe", errors), ("mean shape of the training faces", mean_shape)]
-    draw_cumulative_curves(folder / "cumulative_errors.png", curves, f"{len(errors)} images\n{summary}")
+    curves = {"probe": errors.mean(1), "mean shape of the training faces": mean_shape.mean(1)}
+    draw_cumulative_curves(folder / "cumulative_errors.png", curves, f"{len(rows)} images\n{summary}")
     protocol = (
         f"linear map with a ridge from the flattened feature map to 68 points, ridge chosen by {probe.folds} folds of"
         f" the training people, nothing chosen on {probe.eval_split}"
     )
     about = {"method": "landmark probe", "label_percent": 100, "seed": probe.seed, "choices": 0}
-    write_metrics(  # last: a run without it is unfinished
-        folder / "metrics.json", {**measures, **fit}, **frozen.about(protocol), **about
-    )
+    # Last: a run without it is unfinished.
+    write_metrics(folder / "metrics.json", {**measures, **fit}, **frozen.about(protocol), **about)
     print(
-        f"{summary} on {len(errors)} images of {measures['num_persons']} persons, split {probe.eval_split}; ridge"
+        f"{summary} on {len(rows)} images of {measures['num_persons']} persons, split {probe.eval_split}; ridge"
         f" {fit['ridge']['relative_strength']:.3g} of the features' scale; the training faces' mean shape"
         f" {100 * fit['mean_shape_error']:.2f} %"
     )
@@ -93,18 +99,18 @@ def fit_and_predict(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments
     """
     points, people = frozen.train_points[train_rows], frozen.train_people[train_rows]
     sizes = image_sizes(frozen.train_faces, train_rows)
-    products = centred_products(train_maps, maps)
+    gram, cross = centred_products(train_maps, maps)
     targets = points.reshape(len(points), -1)  # (N, 136)
 
     def error_of(held_out) -> float:
         return float(normalized_distances(held_out.reshape(points.shape), points, sizes).mean())
 
-    folds = person_folds(people, probe.folds, probe.seed)
-    relative, errors = choose_strength(products, targets, folds, error_of)
+    errors = cross_validate(gram, targets, person_folds(people, probe.folds, probe.seed), error_of)
+    relative = RELATIVE_STRENGTHS[int(np.argmin(errors))]
     if relative in (RELATIVE_STRENGTHS[0], RELATIVE_STRENGTHS[-1]):
         print(f"the chosen ridge, {relative:g}, is at the end of the grid; a better one may lie beyond.")
-    strength = relative * products.scale
-    predicted = ridge(strength).fit(products.train, targets).predict(products.evaluation)
+    strength = float(relative * gram.trace() / len(gram))
+    predicted = ridge(strength).fit(gram, targets).predict(cross)
     description = {
         "relative_strength": relative,
         "strength": strength,

@@ -1,13 +1,14 @@
 """The linear probe: one linear layer on a frozen encoder, from augmented images or from cached features."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from modeling_simfle.hub_folder_simfle import weights_sha256
-from training.models.outputs import ImagePass, ProcessedFaces, batches_of
+from training.models.outputs import ProcessedFaces, batches_of
 from training.probing.arguments import LEARNING_RATE, LinearProbeArguments
 from training.probing.frozen_encoder import FrozenEncoder
 from training.probing.linear_heads import few_shot_indices, shuffled_batches, train_heads
@@ -22,7 +23,9 @@ def run_probes(frozen: FrozenEncoder, probe: LinearProbeArguments, runs) -> None
         frozen.write_run(folder, "linear probe", seed=seed, label_percent=percent)
     rows, eval_features = frozen.features(frozen.eval_faces, "evaluation_features")
     eval_features, eval_labels = eval_features.to(frozen.device), torch.from_numpy(frozen.eval_faces.labels[rows])
-    fresh = torch.from_numpy(choosing_faces(frozen.eval_faces.repeats_training, rows)).to(frozen.device)
+    repeats = frozen.eval_faces.repeats_training
+    # Only faces that repeat no training face choose, if there are any.
+    fresh = np.ones(len(rows), np.bool_) if repeats is None or repeats[rows].all() else ~repeats[rows]
     cached, mean, deviation = None, 0.0, 1.0
     if probe.cache_features:
         train_rows, features = frozen.features(frozen.train_faces, "training_features")
@@ -30,7 +33,7 @@ def run_probes(frozen: FrozenEncoder, probe: LinearProbeArguments, runs) -> None
         if probe.standardize_features:
             mean, deviation = feature_statistics(features)
         cached = (train_rows, (features - mean) / deviation)
-    evaluation = ((eval_features[fresh] - mean) / deviation, eval_labels[fresh.cpu()])
+    evaluation = ((eval_features[fresh] - mean) / deviation, eval_labels[fresh])
     for folder, percent, seed in runs:
         best = train_classifier(frozen, probe, cached, evaluation, (percent, seed))
         with torch.no_grad():
@@ -60,8 +63,9 @@ def train_classifier(frozen: FrozenEncoder, probe: LinearProbeArguments, cached,
         chosen = rows[places]
         if not len(chosen):
             raise InputError("none of the training faces that --few_shot draws can be read.")
-        features = features[torch.from_numpy(places).to(features.device)]
-        epochs = shuffled_batches(features, torch.from_numpy(labels[chosen]), probe.per_device_train_batch_size, seed)
+        epochs = shuffled_batches(
+            features[places], torch.from_numpy(labels[chosen]), probe.per_device_train_batch_size, seed
+        )
     num_classes, settings = frozen.model.classifier.out_features, make_settings(probe)
     # Steps of a millisecond: on a busy CPU a second thread, waiting for its turn, made them five times slower.
     with torch_threads(1) if cached else nullcontext():
@@ -72,8 +76,7 @@ def train_classifier(frozen: FrozenEncoder, probe: LinearProbeArguments, cached,
 def augmented_batches(frozen: FrozenEncoder, probe: LinearProbeArguments, chosen, seed: int):
     """A function of the epoch that yields (features, labels) of faces augmented as (seed, epoch) draw it."""
     faces = frozen.train_faces.select(chosen)
-    size, workers = probe.per_device_train_batch_size, frozen.data.num_workers
-    images = ImagePass(size, workers, frozen.bad_images, frozen.device)
+    images = replace(frozen.images, batch_size=probe.per_device_train_batch_size)
 
     def batches(epoch: int):
         order = np.random.default_rng([seed, epoch]).permutation(len(faces)).tolist()
@@ -90,8 +93,7 @@ def save_probe(frozen: FrozenEncoder, probe: LinearProbeArguments, folder: Path,
     """Saves the classifier and writes its measures. answers: rows and predictions (N,) of the evaluation faces."""
     # report.py groups runs by this text: with other words, runs of earlier versions would be rows of their own.
     inputs = "cached features" if probe.cache_features else "augmented images"
-    if probe.standardize_features:
-        inputs = f"standardized {inputs}"
+    inputs = f"standardized {inputs}" if probe.standardize_features else inputs
     protocol = (
         f"linear probe, {inputs}, {probe.num_train_epochs} epochs, batch {probe.per_device_train_batch_size}, SGD"
         f" momentum 0.9; epoch, learning rate and weight decay chosen on {probe.eval_split}, without pictures that"
@@ -109,19 +111,11 @@ def feature_statistics(features):
     return mean, deviation.masked_fill(deviation == 0, 1)
 
 
-def choosing_faces(repeats_training, rows) -> np.ndarray:
-    """(N,) bool: whether each evaluation face repeats no training face. Only such faces choose, if any."""
-    if repeats_training is None or repeats_training[rows].all():
-        return np.ones(len(rows), np.bool_)
-    return ~repeats_training[rows]
-
-
 def make_settings(probe: LinearProbeArguments) -> list[tuple[float, float]]:
     """Pairs of learning rate and weight decay: the paper's pair, or all of the sweep."""
     scale = probe.per_device_train_batch_size / 256
     if not probe.cache_features:
         return [(probe.base_learning_rate * scale, 0.0)]
-    rates = probe.sweep_learning_rates
-    if probe.base_learning_rate != LEARNING_RATE:
-        rates = [probe.base_learning_rate]
+    swept = probe.base_learning_rate == LEARNING_RATE
+    rates = probe.sweep_learning_rates if swept else [probe.base_learning_rate]
     return [(rate * scale, decay) for rate in rates for decay in probe.sweep_weight_decays]

@@ -11,10 +11,8 @@ def few_shot_indices(labels: np.ndarray, percent: int, seed: int) -> np.ndarray:
     """
     A share of each class, drawn by (seed, percent) alone, so that every encoder sees the same faces.
 
-    Args:
-        labels: (N,) integers. percent: in [1, 100].
     Returns:
-        (n,) sorted indices. Each class that occurs has its share, rounded, and at least one face.
+        (n,) sorted indices of labels (N,). Each class that occurs has its share, rounded, and at least one face.
     """
     generator = np.random.default_rng([seed, percent])
     chosen = []
@@ -57,29 +55,25 @@ def train_heads(
     first = torch.empty(num_classes, eval_features.shape[1])
     torch.nn.init.normal_(first, std=0.01, generator=torch.Generator().manual_seed(seed))
     heads = [[first.clone().to(device), torch.zeros(num_classes, device=device)] for _ in settings]
-    optimizer = torch.optim.SGD(
-        [
-            {"params": [parameter.requires_grad_() for parameter in head], "lr": rate, "weight_decay": decay}
-            for head, (rate, decay) in zip(heads, settings, strict=True)
-        ],
-        momentum=0.9,
-    )
-    best: list[dict] = [{"accuracy": -1.0} for _ in settings]
+    groups = [
+        {"params": [parameter.requires_grad_() for parameter in head], "lr": rate, "weight_decay": decay}
+        for head, (rate, decay) in zip(heads, settings, strict=True)
+    ]
+    optimizer = torch.optim.SGD(groups, momentum=0.9)
+    best: dict = {}
+    best_rank = (-1.0, 0)
     for epoch in range(1, num_epochs + 1):
         for features, labels in epochs(epoch - 1):
-            labels = labels.to(device)
             optimizer.zero_grad()
-            losses = [F.cross_entropy(F.linear(features, *head), labels) for head in heads]
+            losses = [F.cross_entropy(F.linear(features, *head), labels.to(device)) for head in heads]
             torch.stack(losses).sum().backward()
             optimizer.step()
-        for place, head in enumerate(heads):
-            with torch.no_grad():
-                correct = F.linear(eval_features, *head).argmax(1) == eval_labels.to(device)
+        for place, (weight, bias) in enumerate(heads):
+            correct = F.linear(eval_features, weight.detach(), bias.detach()).argmax(1) == eval_labels.to(device)
             accuracy = correct.sum().item() / len(eval_labels)
-            if accuracy > best[place]["accuracy"]:
-                weight, bias = (parameter.detach().clone() for parameter in head)
-                best[place] = {"accuracy": accuracy, "epoch": epoch, "weight": weight, "bias": bias}
-    winner = max(range(len(settings)), key=lambda place: best[place]["accuracy"])  # the first of equals
-    rate, decay = settings[winner]
-    choices = {"learning_rate": rate, "weight_decay": decay, "choices": num_epochs * len(settings)}
-    return best[winner] | choices
+            if (accuracy, -place) > best_rank:  # of equals the first setting, and its first epoch
+                rate, decay = settings[place]
+                best = {"accuracy": accuracy, "epoch": epoch, "learning_rate": rate, "weight_decay": decay}
+                best |= {"weight": weight.detach().clone(), "bias": bias.detach().clone()}
+                best_rank = accuracy, -place
+    return best | {"choices": num_epochs * len(settings)}

@@ -10,7 +10,6 @@ Legend: N training faces, n evaluation faces, D numbers a face, T targets.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,25 +29,14 @@ BLOCK = 4096  # columns that are float64 at a time
 LEAST_VARIANCE = 1e-12
 
 
-@dataclass
-class Products:
-    """Inner products of centred features. train: (N, N), of the training faces. evaluation: (n, N), with them."""
-
-    train: np.ndarray
-    evaluation: np.ndarray
-
-    @property
-    def scale(self) -> float:
-        """Mean squared length of the training faces' centred features."""
-        return float(np.trace(self.train) / len(self.train))
-
-
-def centred_products(train: torch.Tensor, evaluation: torch.Tensor) -> Products:
+def centred_products(train: torch.Tensor, evaluation: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """
-    Centres the features by the training mean, without a float64 copy of the whole.
+    Inner products of the features, centred by the training mean, without a float64 copy of the whole.
 
     Args:
         train: (N, D), evaluation: (n, D), of any floating type, on the CPU.
+    Returns:
+        Those of the training faces, (N, N), and of the evaluation faces with them, (n, N), float64.
     Raises:
         InputError: the features are the same for every training face.
     """
@@ -61,7 +49,7 @@ def centred_products(train: torch.Tensor, evaluation: torch.Tensor) -> Products:
         cross.addmm_(other.double() - mean, centred.T)
     if not gram.trace() > LEAST_VARIANCE * torch.linalg.vector_norm(train, dtype=torch.float64) ** 2:
         raise InputError("the encoder gives every training face the same features: there is nothing to map from.")
-    return Products(gram.numpy(), cross.numpy())
+    return gram.numpy(), cross.numpy()
 
 
 def ridge(strength: float) -> Pipeline:
@@ -70,35 +58,19 @@ def ridge(strength: float) -> Pipeline:
     return make_pipeline(KernelCenterer(), TransformedTargetRegressor(dual, transformer=StandardScaler(with_std=False)))
 
 
-def person_folds(people: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
-    """
-    A fold in [0, num_folds) for every face, (N,). The seed draws the order in which people go to the folds in turn.
-
-    Raises:
-        InputError: fewer people than folds.
-    """
+def person_folds(people: np.ndarray, num_folds: int, seed: int) -> PredefinedSplit:
+    """Folds of faces (N,). The seed draws the order in which people go to the folds in turn."""
     names, places = np.unique(people, return_inverse=True)
-    if len(names) < num_folds:
-        raise InputError(
-            f"--folds {num_folds} needs as many training people, and there are {len(names)}; give fewer folds (2 at"
-            " least), or faces of more people."
-        )
-    fold_of_person = np.empty(len(names), dtype=np.int64)
-    fold_of_person[np.random.default_rng(seed).permutation(len(names))] = np.arange(len(names)) % num_folds
-    return fold_of_person[places]
+    order = np.random.default_rng(seed).permutation(len(names)).argsort()
+    return PredefinedSplit((order % num_folds)[places])
 
 
-def choose_strength(
-    products: Products, targets: np.ndarray, folds: np.ndarray, error_of: Callable[[np.ndarray], float]
-) -> tuple[float, list[float]]:
+def cross_validate(gram: np.ndarray, targets: np.ndarray, folds: PredefinedSplit, error_of: Callable) -> list[float]:
     """
+    The error of each of RELATIVE_STRENGTHS on held-out faces.
+
     Args:
-        targets: (N, T) float64. folds: (N,). error_of: held-out predictions (N, T) -> the error to minimise.
-    Returns:
-        The relative strength of the least error, and the error of each of RELATIVE_STRENGTHS.
+        gram: (N, N), see `centred_products`. targets: (N, T). error_of: function of the held-out predictions (N, T).
     """
-    errors = []
-    for relative in RELATIVE_STRENGTHS:
-        estimator = ridge(relative * products.scale)
-        errors.append(error_of(cross_val_predict(estimator, products.train, targets, cv=PredefinedSplit(folds))))
-    return RELATIVE_STRENGTHS[int(np.argmin(errors))], errors
+    estimators = [ridge(relative * gram.trace() / len(gram)) for relative in RELATIVE_STRENGTHS]
+    return [error_of(cross_val_predict(each, gram, targets, cv=folds)) for each in estimators]

@@ -23,7 +23,7 @@ from training.measuring.landmark_errors import (
 )
 from training.measuring.patch_coverage import REGION_NAMES, coverage, entropy, patches_on_regions
 from training.probing.mask_coverage import visible_patches
-from training.probing.ridge_map import RELATIVE_STRENGTHS, centred_products, choose_strength, person_folds, ridge
+from training.probing.ridge_map import RELATIVE_STRENGTHS, centred_products, cross_validate, person_folds, ridge
 
 
 def drawn(num_faces, width, seed=0):
@@ -46,12 +46,12 @@ def naive(train, evaluation, targets, strength):
 @pytest.mark.parametrize("relative", [1e-4, 0.1, 10])
 def test_ridge_is_that_of_the_normal_equations(width, relative):
     train, evaluation, targets = drawn(40, width)
-    products = centred_products(train, evaluation)
-    strength = relative * products.scale
-    ours = ridge(strength).fit(products.train, targets).predict(products.evaluation)
+    gram, cross = centred_products(train, evaluation)
+    strength = relative * gram.trace() / 40
+    ours = ridge(strength).fit(gram, targets).predict(cross)
     np.testing.assert_allclose(ours, naive(train, evaluation, targets, strength), rtol=0, atol=1e-7)
     centred = train.double() - train.double().mean(0)
-    assert products.scale == pytest.approx(float(centred.square().sum(1).mean()))
+    assert gram.trace() == pytest.approx(float(centred.square().sum()))
 
 
 def test_many_columns_are_taken_in_blocks(monkeypatch):
@@ -59,25 +59,25 @@ def test_many_columns_are_taken_in_blocks(monkeypatch):
     whole = centred_products(train, evaluation)
     monkeypatch.setattr("training.probing.ridge_map.BLOCK", 7)
     parts = centred_products(train, evaluation)
-    np.testing.assert_allclose(parts.train, whole.train, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(parts.evaluation, whole.evaluation, rtol=0, atol=1e-10)
+    for part, expected in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(part, expected, rtol=0, atol=1e-10)
 
 
-def test_the_chosen_strength_is_the_best_of_maps_fitted_without_the_fold():
+def test_each_strength_is_measured_by_maps_fitted_without_the_held_out_people():
     train, evaluation, targets = drawn(40, 300)
-    products, folds = centred_products(train, evaluation), np.arange(40) % 5
+    gram, people = centred_products(train, evaluation)[0], np.arange(40) % 11
 
     def error_of(held_out):
         return float(np.square(held_out - targets).mean())
 
-    chosen, errors = choose_strength(products, targets, folds, error_of)
-    assert chosen == RELATIVE_STRENGTHS[int(np.argmin(errors))]
+    folds = person_folds(people, 5, seed=0)
+    errors = cross_validate(gram, targets, folds, error_of)
     for relative, error in list(zip(RELATIVE_STRENGTHS, errors, strict=True))[::4]:
         held_out = np.empty_like(targets)
-        for fold in range(5):
-            inside = folds == fold
-            strength = relative * products.scale
-            held_out[inside] = naive(train[~inside], train[inside], targets[~inside], strength)
+        for fitted, left_out in folds.split():
+            strength = relative * gram.trace() / 40
+            held_out[left_out] = naive(train[fitted], train[left_out], targets[fitted], strength)
+            assert not set(people[fitted]) & set(people[left_out])
         assert error == pytest.approx(error_of(held_out), rel=1e-6)
 
 
@@ -89,14 +89,12 @@ def test_features_that_are_all_the_same(width):
 
 def test_folds_keep_people_whole_and_follow_the_seed():
     people = np.random.default_rng(0).choice([f"p{i}" for i in range(11)], 200)
-    folds = person_folds(people, 4, seed=0)
+    folds = person_folds(people, 4, seed=0).test_fold
     of_person = {person: set(folds[people == person]) for person in people}
     assert all(len(found) == 1 for found in of_person.values())
     assert sorted(np.bincount([found.pop() for found in of_person.values()])) == [2, 3, 3, 3]
-    assert np.array_equal(folds, person_folds(people, 4, seed=0))
-    assert not np.array_equal(folds, person_folds(people, 4, seed=1))
-    with pytest.raises(ValueError, match="--folds 12 needs as many training people, and there are 11"):
-        person_folds(people, 12, seed=0)
+    assert np.array_equal(folds, person_folds(people, 4, seed=0).test_fold)
+    assert not np.array_equal(folds, person_folds(people, 4, seed=1).test_fold)
 
 
 def test_measures_by_hand():
