@@ -118,7 +118,8 @@ def bootstrap_interval(values, groups=None, seed: int = 0) -> list[float]:
     values, generator = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
     if groups is None:  # drawing N values is drawing how often each distinct one comes
         sums, times = np.unique(values, return_counts=True)
-        counts, step = np.ones(len(sums)), BOOTSTRAP_DRAWS
+        counts: np.ndarray = np.ones(len(sums))
+        step = BOOTSTRAP_DRAWS
     else:
         _, places = np.unique(np.asarray(groups), return_inverse=True)
         sums, counts = np.bincount(places, values), np.bincount(places)

@@ -8,6 +8,7 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,10 +55,11 @@ class PretrainingSet(Dataset):
             "images": pad_images(images),
         }
         for view in (1, 2):
-            generators = [view_generator(self.seed, epoch, index, view) for epoch, index, *_ in keys]
-            batch[f"view_{view}"] = stack_views(
-                [draw_view(drawn, *image.shape[:2], self.blur_sigma) for drawn, image in zip(generators, images)]
-            )
+            drawn = [
+                draw_view(view_generator(self.seed, epoch, index, view), *image.shape[:2], blur_sigma=self.blur_sigma)
+                for (epoch, index, *_), image in zip(keys, images)
+            ]
+            batch[f"view_{view}"] = stack_views(drawn)
         return batch
 
     def readable_image(self, index: int) -> tuple[np.ndarray, str]:
@@ -231,12 +233,13 @@ def make_feeder(accelerator, model_config, processor, faces, sampler, run: Pretr
     origin_size = model_config.facemae_image_size if model_config.use_local_branch else None
     make_views = MakeViews(processor, origin_size, run.view_size)
     dataset = PretrainingSet(faces, image_side, run.seed, tuple(run.blur_sigma))
+    collate: Any = dict if on_device else make_views  # of a whole batch, as `__getitems__` gives it
     # One loader for the whole run: workers start once.
     loader = DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
-        collate_fn=dict if on_device else make_views,  # of a whole batch, as `__getitems__` gives it
+        collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if num_workers else None,
         timeout=run.timeout_seconds if num_workers else 0,

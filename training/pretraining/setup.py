@@ -12,7 +12,7 @@ import torch
 
 from modeling_simfle import SimFLEForPreTraining
 from training.data.expressions import match_labels
-from training.data.faces import DatasetArguments, evenly, open_faces
+from training.data.faces import DatasetArguments, Faces, evenly, open_faces
 from training.data.formats import describe_data
 from training.data.split_checks import check_several_classes
 from training.data.streams import open_stream
@@ -70,7 +70,7 @@ class Inputs:
         self.config = read_config(self.model)
         self.processor = make_processor(processor, self.run.view_size)
         if self.run.streaming:
-            self.faces = open_stream(self.data, self.data.dataset, self.data.train_split, self.run.num_images)
+            self.faces: Faces = open_stream(self.data, self.data.dataset, self.data.train_split, self.run.num_images)
         else:
             self.faces = open_faces(self.data, self.data.dataset, self.data.train_split, with_labels=False)
         self.monitored = open_monitored(self.data, self.run)
@@ -97,7 +97,8 @@ class Inputs:
         guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images, run.streaming)
         monitor = None
         if training.is_main:
-            monitor = Monitor(faces, processor, *self.monitored, folder, data.num_workers, data.max_bad_images)
+            bank, queries = self.monitored
+            monitor = Monitor(faces, processor, bank, queries, folder, data.num_workers, data.max_bad_images)
         return PretrainingLoop(training, model, feeder, sampler, run, guard, monitor), training
 
     def record(self, training: TrainingRun):
