@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+import numpy as np
 import torch
 
 from modeling_simfle import SimFLEForPreTraining
@@ -57,12 +58,9 @@ def visible_patches(model, pixel_values: torch.Tensor) -> torch.Tensor:
     config = model.config
     activations = model.channel_grouping(model.encoder(pixel_values).last_hidden_state)  # (B, C, h, w)
     sizes = config.num_channel_groups, config.facemae_image_size, config.facemae_patch_size
-    masks = []
-    for group in range(config.num_channel_groups):
-        group_ids = torch.full((len(pixel_values),), group, device=activations.device)
-        scores = group_patch_scores(activations, group_ids, *sizes)
-        masks.append(semantic_mask(scores, config.num_visible_patches)[0])
-    return torch.cat(masks, dim=1) == 0
+    group_ids = torch.arange(config.num_channel_groups, device=activations.device)[:, None].expand(-1, len(activations))
+    scores = [group_patch_scores(activations, ids, *sizes) for ids in group_ids]
+    return torch.cat([semantic_mask(each, config.num_visible_patches)[0] for each in scores], dim=1) == 0
 
 
 def measure_masks(data: DatasetArguments, columns: LandmarkArguments, arguments: CoverageArguments) -> None:
@@ -84,11 +82,9 @@ def measure_masks(data: DatasetArguments, columns: LandmarkArguments, arguments:
         "split": arguments.eval_split,
         "dataset": {"source": faces.source, "fingerprint": faces.fingerprint()},
         "num_images": len(rows),
-        "num_persons": len(set(people.tolist())),
+        "num_persons": len(np.unique(people)),
         "num_bad_images": len(bad_images.known),
-        "num_channel_groups": config.num_channel_groups,
-        "num_patches": config.num_patches,
-        "num_visible_patches": config.num_visible_patches,
+        **{name: getattr(config, name) for name in ("num_channel_groups", "num_patches", "num_visible_patches")},
         "on_a_region": "a patch that holds at least one of the region's landmarks",
         "chance": "share of all patches of the image on the region: the mean of a mask drawn uniformly",
         "preprocessing": describe_preprocessing(processor),
@@ -96,11 +92,6 @@ def measure_masks(data: DatasetArguments, columns: LandmarkArguments, arguments:
         "versions": versions(),
     }
     write_json(output_dir / "coverage.json", {**about, **measures})
-    print_coverage(measures, len(rows), about["num_persons"])
-
-
-def print_coverage(measures: dict, num_images: int, num_persons: int) -> None:
-    """Prints the ratios in one line."""
     ratios = [
         f"{name} {region['ratio']:.2f} [{region['ratio_interval'][0]:.2f}, {region['ratio_interval'][1]:.2f}]"
         for name, region in measures["overall"]["regions"].items()
@@ -108,5 +99,5 @@ def print_coverage(measures: dict, num_images: int, num_persons: int) -> None:
     ]
     print(
         f"visible patches over chance: {', '.join(ratios)}; entropy {measures['overall']['entropy']:.2f} nats of"
-        f" {measures['entropy_of_chance']:.2f}; {num_images} images of {num_persons} persons"
+        f" {measures['entropy_of_chance']:.2f}; {len(rows)} images of {about['num_persons']} persons"
     )
