@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from training import average_weights
+from training.benchmarks import average_weights
 from training.publishing.record import read_record
 
 

@@ -56,7 +56,9 @@ class PretrainingSet(Dataset):
         }
         for view in (1, 2):
             drawn = [
-                draw_view(view_generator(self.seed, epoch, index, view), *image.shape[:2], blur_sigma=self.blur_sigma)
+                draw_view(
+                    view_generator(self.seed, epoch, index, view), image.shape[0], image.shape[1], self.blur_sigma
+                )
                 for (epoch, index, *_), image in zip(keys, images)
             ]
             batch[f"view_{view}"] = stack_views(drawn)

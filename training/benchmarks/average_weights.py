@@ -1,7 +1,7 @@
 """
 Averages the weights of classifiers, BatchNorm's statistics included, into a run that can be released.
 
-    python training/average_weights.py FIRST_EDITION RUN --shares 0.5 0.5 --dataset FACES --output_dir OUT
+    python training/benchmarks/average_weights.py FIRST_EDITION RUN --shares 0.5 0.5 --dataset FACES --output_dir OUT
 
 A classifier and one fine-tuned from it lie in one basin: their average often is more accurate than either, and keeps
 what the first one could (Wortsman et al. 2022, arXiv 2109.01903). The average is measured on --eval_split.
