@@ -123,12 +123,12 @@ def files_of(folder):
 
 @pytest.mark.parametrize("patience", [None, 1], ids=["complete", "early-stopped"])
 def test_a_finished_run_says_so_and_stays_as_it_is(flags, patience, tmp_path, capsys):
-    folder, more = tmp_path / "run", ["--base_learning_rate", 0]  # nothing learnt, nothing better
+    folder, more = tmp_path / "run", ["--base_learning_rate", 0]  # only BatchNorm moves
     more += [] if patience is None else ["--early_stopping_patience", patience]
     call(*flags, *more, "--output_dir", folder)
     metrics, before = read(folder), files_of(folder)
     epochs = 2 if patience else 3
-    assert (metrics["epoch"], metrics["choices"]) == (1, epochs)
+    assert metrics["choices"] == epochs
     resume = [*more, "--output_dir", folder, "--resume_from_checkpoint", "latest"]
     for _ in range(2):
         capsys.readouterr()
