@@ -106,6 +106,7 @@ def time_version(config, bench: BenchArguments, device: str) -> dict:
 
     faces = image_faces([Path(bench.faces)])
     inputs, flops = make_batch(config, bench, device), 0
+    step: PlainStep | FastStep
     if bench.version == BASELINE:
         step, batches = PlainStep(config, device), plain_batches(faces, config, bench)
     else:
