@@ -32,5 +32,18 @@ def test_the_mean_of_two_classifiers_is_a_run_that_can_be_released(classifier, f
     assert record.lineage[-1]["method"] == "averaging of weights" and len(record.lineage) > 2
     metrics = json.loads((tmp_path / "mean" / "metrics.json").read_text())
     assert metrics["split"] == "validation" and metrics["num_images"] == 16
+    checkpoint = other / "checkpoints" / "step_00000001"
+    checkpoint.mkdir(parents=True)
+    for name in ("config.json", "preprocessor_config.json"):
+        (checkpoint / name).write_bytes((one / name).read_bytes())
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    averaged = {f"module.{name}": tensor for name, tensor in moved.items()} | {"n_averaged": torch.tensor(3)}
+    save_file(averaged, checkpoint / "average.safetensors")
+    (checkpoint / "training_state.json").write_text('{"epochs": 7}')
+    call(one, checkpoint, "--shares", 0.75, 0.25, *flags, "--output_dir", tmp_path / "ema")
+    ema = load_file(tmp_path / "ema" / "model.safetensors")
+    assert all(torch.equal(tensor, ema[name]) for name, tensor in mean.items())
+    source = read_record(tmp_path / "ema").lineage[-2]
+    assert source["results"]["epoch"] == 7 and [*source["weights_sha256"]] == ["average.safetensors"]
     with pytest.raises(ValueError, match=r"--shares \[0\.5\] must be 2 numbers that sum to 1"):
         call(one, other, "--shares", 0.5, *flags, "--output_dir", tmp_path / "no")

@@ -4,7 +4,8 @@ Averages the weights of classifiers, BatchNorm's statistics included, into a run
     python training/benchmarks/average_weights.py FIRST_EDITION RUN --shares 0.5 0.5 --dataset FACES --output_dir OUT
 
 A classifier and one fine-tuned from it lie in one basin: their average often is more accurate than either, and keeps
-what the first one could (Wortsman et al. 2022, arXiv 2109.01903). The average is measured on --eval_split.
+what the first one could (Wortsman et al. 2022, arXiv 2109.01903). The average is measured on --eval_split. MODEL may be
+the last checkpoint of a fine-tuning with --ema_decay, whose averaged weights are then taken, whichever epoch was kept.
 """
 
 from dataclasses import dataclass, field
@@ -14,10 +15,12 @@ from training.data.faces import DatasetArguments, open_faces
 from training.models.evaluation import EvaluationArguments, measure_classifier
 from training.runtime.arguments import parse_arguments, run_main
 from training.runtime.errors import InputError
-from training.runtime.lineage import read_lineage
+from training.runtime.lineage import read_json, read_lineage
+from training.runtime.public_paths import public
 from training.runtime.run_folder import prepare_output_dir, save_model
 from training.runtime.run_record import make_record, read_command_line, write_record
 
+EMA = "average.safetensors"  # of a checkpoint of finetune.py
 POSITIONALS = (("models", {"nargs": "+", "metavar": "MODEL", "help": "Folders or Hub ids of classifiers."}),)
 
 
@@ -39,20 +42,39 @@ def main(argv=None) -> None:
     faces = open_faces(data, data.dataset, run.eval_split, with_labels=True)
     model, processor = average(where.models, run.shares)
     folder = prepare_output_dir(run.output_dir, resume=False)
-    line = read_command_line("average_weights", argv, (data, run))
-    about = read_lineage(where.models[-1])[-1].get("data") or {}
-    write_record(folder, make_record(line, "averaging of weights", about, where.models, {"shares": run.shares}))
+    line = read_command_line("benchmarks/average_weights", argv, (data, run))
+    entries = [entry for source in where.models for entry in lineage_of(source)]
+    about = entries[-1].get("data") or {}
+    write_record(folder, make_record(line, "averaging of weights", about, entries, {"shares": run.shares}))
     save_model(folder, model, processor)
     measure_classifier(data, EvaluationArguments(str(folder), run.output_dir), faces, {}, Path(folder))
 
 
+def lineage_of(source: str) -> list[dict]:
+    """The lineage of a model; of a checkpoint, its run's, with the checkpoint's name, epoch and weights."""
+    from modeling_simfle.hub_folder_simfle import file_sha256
+
+    folder = Path(source)
+    if not (folder / EMA).is_file():
+        return read_lineage(source)
+    *earlier, own = read_lineage(folder.parents[1])
+    results = {**(own.get("results") or {}), "epoch": read_json(folder / "training_state.json")["epochs"]}
+    weights = {EMA: file_sha256(folder / EMA)}
+    return [*earlier, {**own, "name": public(source), "weights_sha256": weights, "results": results}]
+
+
 def average(sources: list[str], shares: list[float]):
     """The classifier with the mean of the weights, and the last source's image processor. InputError: other shapes."""
+    from safetensors.torch import load_file
+
     from training.models.loading import load_classifier
 
     models = []
     for source in sources:
         model, processor, _ = load_classifier(source)
+        if (Path(source) / EMA).is_file():
+            prefix, tensors = "module.", load_file(Path(source) / EMA)
+            model.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         models.append(model)
     states = [each.state_dict() for each in models]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
