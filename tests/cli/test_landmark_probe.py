@@ -53,9 +53,9 @@ def write(folder, **splits):
 
 @pytest.fixture(scope="module")
 def landmarks(tmp_path_factory):
-    """60 training faces of 20 people, 15 validation faces of 5 others."""
+    """240 training faces of 80 people, 15 validation faces of 5 others."""
     folder = tmp_path_factory.mktemp("landmarks") / "faces"
-    return write(folder, train=rows_of(60, 0, 0), validation=rows_of(15, 1, 100))
+    return write(folder, train=rows_of(240, 0, 0), validation=rows_of(15, 1, 100))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_what_a_run_leaves(run, landmarks):
     }
     assert (metrics["method"], metrics["split"], metrics["choices"]) == ("landmark probe", "validation", 0)
     assert (metrics["num_images"], metrics["num_persons"], metrics["num_bad_images"]) == (15, 5, 0)
-    assert (metrics["num_training_images"], metrics["num_training_persons"]) == (60, 20)
+    assert (metrics["num_training_images"], metrics["num_training_persons"]) == (240, 80)
     assert metrics["feature_map"] == [32, 2, 2]
     assert metrics["dataset"]["source"] == str(landmarks)
     assert metrics["dataset"]["fingerprint"] == about["dataset_fingerprint"]["eval"]
@@ -116,9 +116,9 @@ def test_the_error_is_that_of_the_encoders_map_solved_by_hand(run, model, landma
         faces = open_faces(DatasetArguments(), str(landmarks), split, False)
         function = lambda pixels: encoder(pixels).last_hidden_state.flatten(1)  # noqa: E731
         maps.append(compute_outputs(function, faces, processor, ImagePass(64, 0, BadImages(0), "cpu"))[1])
-    train, validation = (np.array(rows_of(n, seed, 0)["landmarks"]) for n, seed in ((60, 0), (15, 1)))
+    train, validation = (np.array(rows_of(n, seed, 0)["landmarks"]) for n, seed in ((240, 0), (15, 1)))
     gram, cross = centred_products(*maps)
-    predicted = ridge(read(run)["ridge"]["strength"]).fit(gram, train.reshape(60, -1)).predict(cross)
+    predicted = ridge(read(run)["ridge"]["strength"]).fit(gram, train.reshape(240, -1)).predict(cross)
     sizes = np.array([(80, 40) if index % 3 == 2 else (40, 40) for index in range(15)], float)
     expected = normalized_distances(predicted.reshape(15, 68, 2), validation, sizes).mean()
     assert read(run)["normalized_mean_error"] == pytest.approx(expected, abs=1e-6)
@@ -177,8 +177,8 @@ def test_unreadable_pictures_are_named_counted_and_left_out(model, tmp_path, cap
     "more,sentence",
     [
         (["--folds", 1], r"--folds 1 must be in \[2"),
-        (["--folds", 21], "--folds 21 needs as many training people, and there are 20; give fewer folds"),
-        (["--eval_split", "train"], "20 of the evaluation split's 20 persons are in the training split too"),
+        (["--folds", 81], "--folds 81 needs as many training people, and there are 80; give fewer folds"),
+        (["--eval_split", "train"], "80 of the evaluation split's 80 persons are in the training split too"),
         (["--landmark_column", "points"], "has no column 'points'; found image, landmarks, person; name one by"),
         (["--view_size", 0], r"--view_size 0 must be in \[1"),
         (["--eval_split", "test"], "has no file of split 'test'; found train.parquet, validation.parquet"),
@@ -204,4 +204,4 @@ def test_as_a_process(script, flags, landmarks, tmp_path):
     done = script("landmark_probe", *flags, "--output_dir", tmp_path / "run", check=0)
     assert "normalised mean error" in done.stdout and "15 images of 5 persons, split validation" in done.stdout
     done = script("landmark_probe", *flags, "--eval_split", "train", "--output_dir", tmp_path / "no", check=2)
-    assert done.stderr.startswith("landmark_probe: 20 of the evaluation split's") and "Traceback" not in done.stderr
+    assert done.stderr.startswith("landmark_probe: 80 of the evaluation split's") and "Traceback" not in done.stderr
