@@ -189,7 +189,8 @@ def our_batches(faces, config, bench: BenchArguments, device: str, group_ids):
 
     from modeling_simfle import SimFLEImageProcessor
     from training.pretraining.arguments import PretrainingArguments
-    from training.pretraining.batches import make_feeder, make_sampler
+    from training.pretraining.batches import make_feeder
+    from training.pretraining.samplers import make_sampler
 
     run = PretrainingArguments(view_size=bench.view_size, per_device_train_batch_size=bench.batch_size)
     run.num_train_epochs = 1

@@ -1,63 +1,55 @@
 """
-Faces read as a stream: Parquet or WebDataset shards, local or on the Hub, shuffled by a buffer.
+Faces read as a stream: Parquet or WebDataset shards, in a folder, at any address of fsspec, or on the Hub.
 
-Every process reads the whole stream in one order, which is a function of (seed, epoch), and takes its share of each
-step from it. Whatever the number of shards and processes, no image comes twice in an epoch, and only the last short
-step is left out. Each process reads the stream once; its workers decode.
+Each process reads its own part of the shards, in their order, a block at a time; its workers decode. What it reads, and
+in what order, is arithmetic on the index's counts (training.data.stream_order).
 """
 
 import hashlib
+import io
 import itertools
 import os
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
-from torch.utils.data import Sampler
+import numpy as np
 
-from training.data import tables
 from training.data.faces import DatasetArguments, Faces
-from training.data.images import NOWHERE, BadImage, located, read_image
-from training.data.splits import split_files
-from training.runtime.errors import InputError
+from training.data.images import NOWHERE, located, read_image
+from training.data.stream_index import Shard, StreamIndex, is_image, open_index
+from training.data.stream_order import Spans, block_order, cut, length, pieces, shard_order
+from training.runtime.errors import InputError, RunError
+
+READ_AHEAD = 8 << 20  # bytes of a Parquet column that are asked for at once
+DECODED = 256  # rows of a Parquet file that are unpacked at once
 
 
 class StreamedFaces(Faces):
-    """
-    Faces of a stream. An image is asked for by its cell ({"bytes", "path"}), which the sampler hands on.
+    """Faces of a stream. An image is asked for by its cell {"bytes", "path", "row"}, which the sampler hands on."""
 
-    Args:
-        rows: a `datasets.IterableDataset`, images not decoded. num_images: images of an epoch.
-        files: the shards, or the Hub id: the fingerprint is taken over their names and sizes.
-    """
+    def __init__(self, index: StreamIndex, source: str, split: str):
+        super().__init__(None, index.image_column, source=source, split=split)
+        self.index, self.files = index, [index.address(shard) for shard in index.shards]
+        self.counts = np.array([sum(shard.counts) for shard in index.shards])
 
-    def __init__(self, rows, image_column: str, num_images: int, files: list[str], source: str, split: str):
-        super().__init__(rows, image_column)
-        self.num_images, self.files, self.source, self.split = num_images, files, source, split
+    @cached_property
+    def first_rows(self) -> np.ndarray:
+        """(S,) the row of each shard's first image."""
+        return np.cumsum(self.counts) - self.counts
 
     def __len__(self) -> int:
-        return self.num_images
-
-    def cells(self, rows=None) -> Iterator[dict]:
-        """The images of the rows, in the stream's own order if they are not given."""
-        return (
-            row[self.image_column] or NOWHERE for row in whole_shards(self.rows if rows is None else rows, self.source)
-        )
-
-    def shuffled_cells(self, seed: int, epoch: int, buffer_size: int) -> Iterator[dict]:
-        shuffled = self.rows.shuffle(seed=seed, buffer_size=buffer_size)
-        shuffled.set_epoch(epoch)
-        return self.cells(shuffled)
+        return int(self.counts.sum())
 
     def image(self, cell):
-        try:
-            folder = Path(self.files[0]).parent  # of the shards; see `located`
-            return read_image({**cell, "path": located(cell["path"], folder)}, self.name(cell))
-        except BadImage as error:  # the hash tells it from other images of the same name, or without a name
-            raise BadImage(f"{error} [sha256 {hashlib.sha256(cell['bytes'] or b'').hexdigest()[:12]}]") from error
+        return read_image(cell, self.name(cell))
 
     def name(self, cell) -> str:
-        return cell["path"] or f"an image of {self.source}"
+        shard = int(np.searchsorted(self.first_rows, cell["row"], side="right")) - 1
+        place = f"image {cell['row'] - self.first_rows[shard]} of {self.files[shard]}"
+        return f"{cell['path']} ({place})" if cell["path"] else place
 
     def sample(self, count: int) -> list:
         """The first images that can be read."""
@@ -67,31 +59,123 @@ class StreamedFaces(Faces):
         return []  # the fingerprint knows the shards' sizes
 
     def fingerprint(self) -> str:
-        """A hash of the shards' names and sizes."""
-        digest = hashlib.sha256(str(self.num_images).encode())
-        for file in self.files:
-            size = os.path.getsize(file) if os.path.exists(file) else ""
-            digest.update(f"{os.path.basename(file)} {size}\n".encode())
-        return digest.hexdigest()[:16]
+        """A hash of the shards' names, sizes and counts."""
+        about = [(os.path.basename(s.name), s.size, int(n)) for s, n in zip(self.index.shards, self.counts)]
+        return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+
+    def cells(self) -> Iterator[dict]:
+        """All cells, in the order of the index."""
+        return self.read([(0, len(self))], np.arange(len(self.files)))
+
+    def read(self, spans: Spans, order: np.ndarray) -> Iterator[dict]:
+        """
+        The cells of spans of an epoch, in the order of their positions.
+
+        Args:
+            order: (S,) the shards in the order of the epoch.
+        Raises:
+            InputError: a shard that is damaged, or is not the one that was indexed. RunError: one that is gone.
+        """
+        for number, first, end in pieces(self.counts, order, spans):
+            shard, address = self.index.shards[number], self.files[number]
+            cells = read_tar if shard.offsets else read_parquet
+            try:
+                found = 0
+                for cell in cells(address, shard, self.image_column, first, end):
+                    yield {**cell, "row": int(self.first_rows[number]) + first + found}
+                    found += 1
+            except (tarfile.TarError, ValueError) as error:  # pyarrow's errors of content are ValueErrors
+                raise InputError(f"{address}: the shard is cut off or damaged ({error}); get it again.") from error
+            except OSError as error:
+                raise RunError(f"{address} cannot be read ({error}); the last checkpoint stands") from error
+            if found != end - first:
+                raise InputError(f"{address} is not the shard that was indexed: make the --stream_index again.")
+
+    def shuffled(self, spans: Spans, place: tuple[int, int, int], first: int, block_size: int) -> Iterator[dict]:
+        """
+        The cells of a process's part of an epoch, shuffled inside of blocks. The next block is read meanwhile.
+
+        Args:
+            place: (seed, epoch, rank). first: the number of cells that were taken before.
+        """
+        seed, epoch, _ = place
+        begun = first // block_size
+        cells = self.read(cut(spans, begun * block_size, length(spans)), shard_order(len(self.files), seed, epoch))
+        first -= begun * block_size
+        with ThreadPoolExecutor(1, "stream") as reader:
+            upcoming = reader.submit(read_block, cells, block_size)
+            for block in itertools.count(begun):
+                images = upcoming.result()
+                if not images:
+                    return
+                upcoming = reader.submit(read_block, cells, block_size)
+                for number in block_order(len(images), *place, block)[first:]:
+                    yield images[number]
+                    images[number] = NOWHERE  # its bytes are not needed any more
+                first = 0
 
 
-def whole_shards(rows, source: str) -> Iterator[dict]:
-    """The rows. Raises InputError where a .tar file is damaged or ends early."""
-    try:
-        yield from rows
-    except tarfile.TarError as error:
-        raise InputError(f"{source}: a .tar shard is cut off or damaged ({error}); get it again.") from error
+def read_block(cells: Iterator[dict], block_size: int) -> list[dict]:
+    return list(itertools.islice(cells, block_size))
 
 
-def open_stream(arguments: DatasetArguments, dataset: str, split: str, num_images: int | None = None) -> StreamedFaces:
+def parts_of(counts: list[int], first: int, end: int) -> tuple[range, int]:
+    """The parts of a shard in which its images `first` to `end` lie, and the number of images before the first part."""
+    ends = np.cumsum(counts)
+    low, high = (int(np.searchsorted(ends, place, side="right")) for place in (first, end - 1))
+    return range(low, high + 1), int(ends[low]) - counts[low]
+
+
+def read_parquet(address: str, shard: Shard, column: str, first: int, end: int) -> Iterator[dict]:
+    """The cells `first` to `end` (not included) of a Parquet file; no other column, and no other row group, is read."""
+    import datasets
+    import fsspec
+    import pyarrow.parquet
+
+    groups, skipped = parts_of(shard.counts, first, end)
+    folder = Path(address).parent if "://" not in address else None  # of relative paths; see `located`
+    feature = datasets.Image(decode=False)
+    file_system, path = fsspec.core.url_to_fs(address)
+    with file_system.open(path, "rb", cache_type="none") as file:
+        table = pyarrow.parquet.ParquetFile(file, buffer_size=READ_AHEAD, pre_buffer=False)
+        batches = table.iter_batches(DECODED, row_groups=list(groups), columns=[column], use_threads=False)
+        for batch in batches:
+            taken = batch.column(0)[max(first - skipped, 0) : max(end - skipped, 0)]
+            for cell in feature.cast_storage(taken).to_pylist():
+                cell = cell or NOWHERE
+                yield {"bytes": cell["bytes"], "path": located(cell["path"], folder)}
+            skipped += len(batch)
+            if skipped >= end:
+                return
+
+
+def read_tar(address: str, shard: Shard, ending: str, first: int, end: int) -> Iterator[dict]:
+    """The cells `first` to `end` (not included) of a .tar shard, of which no other section is read."""
+    import fsspec
+
+    sections, number = parts_of(shard.counts, first, end)
+    file_system, path = fsspec.core.url_to_fs(address)
+    for section in sections:
+        with file_system.open(path, "rb", cache_type="none") as file:
+            file.seek(shard.offsets[section])
+            content = file.read(shard.offsets[section + 1] - shard.offsets[section])
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as members:
+            for member in members:
+                if is_image(member, ending):
+                    if first <= number < end:
+                        yield {"bytes": members.extractfile(member).read(), "path": member.name}
+                    number += 1
+
+
+def open_stream(arguments: DatasetArguments, dataset: str, split: str, index_file: str | None = None) -> StreamedFaces:
     """
     Opens a stream.
 
     Args:
-        dataset: folder of .parquet or .tar shards, one such file, or a Hub id. split: its split; names of shards may
-            begin with it. num_images: images of an epoch, where the stream does not say.
+        dataset: a folder of .parquet or .tar shards or one such file (a path, or any address of fsspec), or a Hub id.
+        split: its split; names of shards may begin with it. index_file: an index made before; see `open_index`.
     Raises:
-        InputError: no shards, no image column, a length that nobody says, or FER+ by its looks.
+        InputError: no shards, no image column, or FER+ by its looks.
     """
     if not dataset:
         raise InputError("--dataset is missing; give a folder of .parquet or .tar shards, or a Hub id.")
@@ -99,86 +183,5 @@ def open_stream(arguments: DatasetArguments, dataset: str, split: str, num_image
         raise InputError(
             f"--streaming reads Parquet or WebDataset shards, not --data_format {arguments.data_format}; leave one out."
         )
-    import datasets
-
-    path = Path(dataset).expanduser()
-    files = find_shards(path, split)
-    if files:
-        rows = tables.load_shards(files, "parquet" if files[0].suffix == ".parquet" else "webdataset", streaming=True)
-    elif path.exists():
-        raise InputError(f"--streaming: {dataset} holds no .parquet or .tar shards; give a folder that does.")
-    else:
-        rows = tables.load_hub(dataset, split, streaming=True)
-    columns: dict = rows.features or next(whole_shards(rows, dataset), {})
-    if "votes" in columns and arguments.data_format == "auto":
-        raise InputError(
-            f"{dataset} looks like FER+, and a stream cannot leave out training images that equal validation images;"
-            " leave --streaming out, or say --data_format parquet to take them all."
-        )
-    image_columns = [name for name, kind in columns.items() if isinstance(kind, datasets.Image)]
-    column = arguments.image_column if arguments.image_column in columns else (image_columns or [None])[0]
-    if column is None:
-        raise InputError(f"{dataset} has no image column {arguments.image_column!r}; found {', '.join(columns)}.")
-    if (num_images := num_images or count_rows(files, rows, split)) is None:
-        raise InputError(f"--streaming: {dataset} does not say how many images it has; give --num_images.")
-    rows = rows.select_columns(column).cast_column(column, datasets.Image(decode=False))
-    return StreamedFaces(rows, column, num_images, list(map(str, files)) or [dataset], dataset, split)
-
-
-def find_shards(path: Path, split: str) -> list[Path]:
-    """The shards of a split: those whose names begin with it, or all shards where no name does."""
-    if path.is_file():
-        return [path]
-    shards = tables.parquet_files(path) or sorted([*path.glob("*.tar"), *path.glob("data/*.tar")])
-    return split_files(shards, split) if shards else []
-
-
-def count_rows(files: list[Path], rows, split: str) -> int | None:
-    """The number of rows by Parquet's metadata, or by the Hub; None where neither says it."""
-    if files and files[0].suffix == ".parquet":
-        import pyarrow.parquet
-
-        return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
-    splits = getattr(rows.info, "splits", None) or {}
-    return splits[split].num_examples if split in splits else None
-
-
-class StreamSampler(Sampler):
-    """
-    The (epoch, position, cell) keys of each micro-batch of one process, from a stream.
-
-    Args:
-        steps: the StepSampler whose steps are taken. buffer_size: images among which the next is drawn.
-    """
-
-    def __init__(self, faces: StreamedFaces, steps, buffer_size: int):
-        self.faces, self.steps, self.buffer_size = faces, steps, buffer_size
-
-    def __getattr__(self, name: str):  # first_step, last_step, steps_per_epoch
-        if name == "steps":
-            raise AttributeError(name)
-        return getattr(self.steps, name)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self):
-        steps, shape = self.steps, self.steps.shape
-        process_batch = shape.batch_size * shape.num_processes  # images of one micro-batch of all processes
-        cells, epoch = None, None
-        for step in range(steps.first_step, steps.last_step):
-            position = step % steps.steps_per_epoch * shape.accumulation * process_batch
-            if step // steps.steps_per_epoch != epoch:
-                epoch = step // steps.steps_per_epoch
-                cells = self.faces.shuffled_cells(steps.seed, epoch, self.buffer_size)
-                cells = itertools.islice(cells, position, None)  # without the images that a resumed run has seen
-            for micro in range(shape.accumulation):
-                first = position + micro * process_batch
-                taken = list(itertools.islice(cells, process_batch))
-                if len(taken) < process_batch:
-                    raise InputError(
-                        f"{self.faces.source} ended after {first + len(taken)} images, before the {len(self.faces)}"
-                        " that --num_images or its metadata promised."
-                    )
-                mine = range(shape.rank * shape.batch_size, (shape.rank + 1) * shape.batch_size)
-                yield [(epoch, first + place, taken[place]) for place in mine]
+    dataset = os.path.expanduser(dataset)
+    return StreamedFaces(open_index(arguments, dataset, split, index_file), dataset, split)

@@ -1,7 +1,6 @@
-"""Tables of images: Parquet files, WebDataset shards, and data sets of the Hub. Images stay encoded."""
+"""Tables of images: Parquet files, and data sets of the Hub. Images stay encoded."""
 
 import glob
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -46,26 +45,26 @@ def load_files(path: Path, split: str, image_column: str):
     return encoded_images(load_shards(files), image_column, files[0].parent)
 
 
-def load_shards(files: list[Path], kind: str = "parquet", streaming: bool = False):
+def load_shards(files: list[Path]):
     """The rows of files, as they are. Raises InputError: damaged files, or files without a row."""
     import datasets
     from datasets.exceptions import DatasetsError
 
     patterns = [glob.escape(str(file)) for file in files]
     try:
-        return datasets.load_dataset(kind, data_files={"rows": patterns}, split="rows", streaming=streaming)
-    except (DatasetsError, tarfile.TarError, ValueError) as error:
+        return datasets.load_dataset("parquet", data_files={"rows": patterns}, split="rows")
+    except (DatasetsError, ValueError) as error:
         names, why = ", ".join(map(str, files)), error.__cause__ or error
         raise InputError(f"{names} cannot be read, or holds no row ({why}); get the damaged file again.") from error
 
 
-def load_hub(dataset: str, split: str, streaming: bool = False):
+def load_hub(dataset: str, split: str):
     """One split of a data set of the Hub, as it is."""
     import datasets
     from datasets.exceptions import DatasetsError
 
     try:
-        return datasets.load_dataset(dataset, split=split, streaming=streaming)
+        return datasets.load_dataset(dataset, split=split)
     except (OSError, ValueError, DatasetsError) as error:  # no network, no such data set, no such split
         raise InputError(
             f"{dataset} is no local folder, and the Hub gave no split {split!r}: {error.__cause__ or error}"

@@ -20,8 +20,8 @@ class PretrainingArguments:
 
     output_dir: str = flag("", "new folder; holds a loadable model at the end")
     streaming: bool = flag(False, "read Parquet or WebDataset shards as a stream, never as a whole")
-    shuffle_buffer: int = flag(10000, "images among which a stream draws the next image", low=1)
-    num_images: int | None = flag(None, "images an epoch, for a stream that does not state its length", low=1)
+    shuffle_block: int = flag(10000, "images of a stream that a process reads and shuffles together", low=1)
+    stream_index: str | None = flag(None, "index of a stream's shards, from python -m training.data.stream_index")
     view_size: int = flag(224, "side of both views, in pixels; also the size of the saved processor", low=1)
     blur_sigma: list[float] = flag([0.1, 2.0], "smallest and largest sigma of the views' blur, in pixels of the view")
     per_device_train_batch_size: int = flag(256, "images per process and micro-batch", low=1)
@@ -56,8 +56,8 @@ class PretrainingArguments:
 
     def __post_init__(self):
         check_ranges(self)
-        if self.num_images is not None and not self.streaming:
-            raise InputError("--num_images is the length of a stream; leave it out, or give --streaming.")
+        if self.stream_index is not None and not self.streaming:
+            raise InputError("--stream_index is the index of a stream; leave it out, or give --streaming.")
         if len(self.blur_sigma) != 2 or not 0 < self.blur_sigma[0] <= self.blur_sigma[1] < math.inf:
             raise InputError(f"--blur_sigma {self.blur_sigma} must be two numbers above 0, the smaller one first.")
         if self.cuda_graph and (self.compile or self.sync_batchnorm):

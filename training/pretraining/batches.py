@@ -1,5 +1,6 @@
 """
-The whole way of a batch (origin, view 1, view 2): sampler, data set, loader, views, prefetch, masks, learning rate.
+The way of a batch (origin, view 1, view 2): data set, loader, views, prefetch, masks, learning rate. Its images are
+chosen in samplers.py.
 
 What a batch holds is a function of (seed, epoch, image) alone.
 """
@@ -7,13 +8,12 @@ What a batch holds is a function of (seed, epoch, image) alone.
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from training.data.faces import Faces
 from training.data.images import BadImage
@@ -44,7 +44,7 @@ class PretrainingSet(Dataset):
 
     def __getitems__(self, keys: list[tuple]) -> dict:
         """images (B, H, W, 3) uint8, sizes (B, 2), view_1 and view_2 ViewBatch, index (B,); problems, "" if none."""
-        # A stream's keys bring their images' cells with them.
+        # A stream's keys bring the cells of their images with them.
         images, problems = zip(
             *(self.streamed_image(*key[2:]) if len(key) > 2 else self.readable_image(key[1]) for key in keys)
         )
@@ -110,73 +110,6 @@ class MakeViews:
         for view in (1, 2):
             made[f"view_{view}_pixel_values"] = apply_views(batch["images"], batch[f"view_{view}"], self.view_size)
         return {k: normalize(v, self.processor) if k.endswith("pixel_values") else v for k, v in made.items()}
-
-
-@dataclass(frozen=True)
-class StepShape:
-    """
-    How an optimizer step is cut into batches, and whose batches are meant.
-
-    Args:
-        batch_size: images of a process and micro-batch. accumulation: micro-batches. rank: of this process.
-    """
-
-    batch_size: int
-    accumulation: int = 1
-    num_processes: int = 1
-    rank: int = 0
-
-    @property
-    def images(self) -> int:
-        """Images of a step, over all processes."""
-        return self.batch_size * self.accumulation * self.num_processes
-
-
-class StepSampler(Sampler):
-    """
-    The (epoch, index) pairs of each micro-batch of one process, from a given step on.
-
-    An epoch is a permutation drawn from (seed, epoch), cut into optimizer steps; the last short step is dropped.
-    """
-
-    def __init__(self, num_images: int, shape: StepShape, seed: int, first_step: int = 0, last_step: int = 0):
-        self.num_images, self.shape, self.seed = num_images, shape, seed
-        self.first_step, self.last_step = first_step, last_step
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.num_images // self.shape.images
-
-    def __len__(self) -> int:
-        return (self.last_step - self.first_step) * self.shape.accumulation
-
-    def __iter__(self):
-        shape, drawn, order = self.shape, None, None
-        for step in range(self.first_step, self.last_step):
-            epoch, position = divmod(step, self.steps_per_epoch)
-            if epoch != drawn:
-                drawn, order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
-            for micro in range(shape.accumulation):
-                first = ((position * shape.accumulation + micro) * shape.num_processes + shape.rank) * shape.batch_size
-                yield [(epoch, int(index)) for index in order[first : first + shape.batch_size]]
-
-
-def make_sampler(accelerator, faces, run: PretrainingArguments, step: int = 0):
-    """The order of the images from a step on, of a stream where the run streams."""
-    shape = StepShape(
-        run.per_device_train_batch_size,
-        accelerator.gradient_accumulation_steps,
-        accelerator.num_processes,
-        accelerator.process_index,
-    )
-    sampler = StepSampler(len(faces), shape, run.seed, step)
-    last = sampler.steps_per_epoch * run.num_train_epochs
-    sampler.last_step = min(last, run.max_train_steps or last)
-    if not run.streaming:
-        return sampler
-    from training.data.streams import StreamSampler
-
-    return StreamSampler(faces, sampler, run.shuffle_buffer)
 
 
 class Feeder:

@@ -166,6 +166,6 @@ class PretrainingLoop:
         """A checkpoint, once every process has agreed that the steps up to it were sound."""
         self.guard.settle()
         if self.is_main and done > self.saved_step:
-            self.training.save(done, self.guard.bad_images.known, {})
+            self.training.save(done, self.guard.bad_images.known, self.sampler.state())
             self.saved_step = done
         self.accelerator.wait_for_everyone()

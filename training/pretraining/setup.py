@@ -18,13 +18,15 @@ from training.data.split_checks import check_several_classes
 from training.data.streams import open_stream
 from training.models.loading import load_weights, make_processor, read_config
 from training.pretraining.arguments import FIXED_ON_RESUME, PretrainingArguments
-from training.pretraining.batches import cosine_learning_rate, make_feeder, make_sampler
+from training.pretraining.batches import cosine_learning_rate, make_feeder
 from training.pretraining.loop import PretrainingLoop
 from training.pretraining.monitor import Monitor
+from training.pretraining.samplers import make_sampler
 from training.pretraining.step_guard import StepGuard
 from training.runtime.accelerator import make_accelerator
 from training.runtime.checkpoints import IMAGE_SIZES
 from training.runtime.errors import InputError
+from training.runtime.processes import from_main_process
 from training.runtime.run_record import CommandLine, make_record
 from training.runtime.training_run import TrainingRun
 
@@ -70,7 +72,8 @@ class Inputs:
         self.config = read_config(self.model)
         self.processor = make_processor(processor, self.run.view_size)
         if self.run.streaming:
-            self.faces: Faces = open_stream(self.data, self.data.dataset, self.data.train_split, self.run.num_images)
+            place = (self.data, self.data.dataset, self.data.train_split, self.run.stream_index)
+            self.faces: Faces = from_main_process(lambda: open_stream(*place))
         else:
             self.faces = open_faces(self.data, self.data.dataset, self.data.train_split, with_labels=False)
         self.monitored = open_monitored(self.data, self.run)
@@ -82,8 +85,9 @@ class Inputs:
         limit, checkpoint = run.checkpoints_total_limit, run.resume_from_checkpoint
         training = TrainingRun(accelerator, folder, processor, fixed, limit, checkpoint)
         model, optimizer = make_model_and_optimizer(self.config, self.model.model, run)
-        step, bad_images = resume(training, model, optimizer, data.max_bad_images)
-        sampler = make_sampler(accelerator, faces, run, step)
+        sampler = make_sampler(accelerator, faces, run)
+        bad_images = resume(training, model, optimizer, data.max_bad_images, sampler)
+        step = sampler.first_step
         training.start(lambda: self.record(training), self.line.argv, step, sampler.last_step)
         if step >= sampler.last_step:
             accelerator.print(f"the run is already finished at step {step}; nothing to do but to save the model")
@@ -94,7 +98,7 @@ class Inputs:
             plain = {k: v for k, v in self.line.arguments.items() if isinstance(v, (int, float, str))}
             accelerator.init_trackers("simfle", plain)
         feeder = make_feeder(accelerator, self.config, processor, faces, sampler, run, data.num_workers)
-        guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images, run.streaming)
+        guard = StepGuard(accelerator, optimizer, data.max_bad_images, bad_images)
         monitor = None
         if training.is_main:
             bank, queries = self.monitored
@@ -178,7 +182,7 @@ def fixed_settings(accelerator, config, processor, faces, run: PretrainingArgume
         "global_batch_size": batch_size,
         "num_processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
-        "shuffle_buffer": run.shuffle_buffer if run.streaming else None,
+        "shuffle_block": run.shuffle_block if run.streaming else None,
     }
 
 
@@ -188,26 +192,29 @@ def describe_config(config) -> dict:
     return json.loads(json.dumps(fields))
 
 
-def resume(training: TrainingRun, model, optimizer, max_bad_images: int) -> tuple[int, list]:
+def resume(training: TrainingRun, model, optimizer, max_bad_images: int, sampler) -> list:
     """
-    Loads the checkpoint, if there is one, and prints what has changed since.
+    Loads the checkpoint, if there is one, moves the sampler to its step, counted in this run's batches, and prints what
+    has changed since.
 
     Returns:
-        The step to go on from, counted in this run's batches, and the keys of the bad images so far.
+        The keys of the bad images so far.
     """
     defaults = {"config": describe_config(type(model.config)())}
     state = training.load(model, optimizer, max_bad_images, free=("mixed_precision",), defaults=defaults)
     if not state:
-        return 0, []
+        return []
     fixed, say = training.fixed, training.accelerator.print
-    step = state["step"] * state["global_batch_size"] // fixed["global_batch_size"]
-    say(f"resuming from step {step}")
+    skipped = sampler.go_on(state)
+    say(f"resuming from step {sampler.first_step}")
     for name in ("num_processes", "global_batch_size", "mixed_precision"):
         if state[name] != fixed[name]:
             say(f"the checkpoint was made with {name} {state[name]}; this run has {fixed[name]}")
+    if skipped:
+        say(f"{skipped} images of the blocks that the earlier processes had begun are left out of this epoch")
     if state["global_batch_size"] != fixed["global_batch_size"] and training.is_main:
         # The run drops lines of its logs by its own count of steps: the logs so far are kept aside.
         for name in ("metrics", "monitor"):
             if (log := training.folder / f"{name}.jsonl").exists():
                 shutil.copyfile(log, log.with_name(f"{name}_in_steps_of_{state['global_batch_size']}.jsonl"))
-    return step, state["bad_images"]
+    return state["bad_images"]

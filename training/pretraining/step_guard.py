@@ -22,11 +22,10 @@ class StepGuard:
         accelerator: Accelerate's. optimizer: fused. limit: --max_bad_images. bad_images: known before, see BadImages.
     """
 
-    def __init__(self, accelerator, optimizer, limit: int, bad_images: Iterable = (), streamed: bool = False):
+    def __init__(self, accelerator, optimizer, limit: int, bad_images: Iterable = ()):
         self.accelerator, self.optimizer = accelerator, getattr(optimizer, "optimizer", optimizer)
         self.bad_images, self.stop = BadImages(limit, bad_images, accelerator.is_main_process), False
         self.pending: tuple | None = None
-        self.streamed = streamed  # then an image has no row, and is known by the sentence about it
         self.scales_gradients = accelerator.mixed_precision == "fp16"  # its scaler skips updates itself
 
     def check(
@@ -40,8 +39,7 @@ class StepGuard:
             losses: of this process's micro-batches, any shape. gradient_norm: of the update, alike in all processes.
             problems: of the images, "" if none. indices: the images. stop: whether this process was asked to.
         """
-        keys = problems if self.streamed else indices
-        fresh = self.bad_images.fresh({key: problem for key, problem in zip(keys, problems, strict=True) if problem})
+        fresh = self.bad_images.fresh({key: text for key, text in zip(indices, problems, strict=True) if text})
         broken = (~losses.isfinite()).any()
         overflows = gradient_norm.isfinite().logical_not() if not self.scales_gradients else torch.zeros_like(broken)
         known = (float(stop), float(len(fresh)))

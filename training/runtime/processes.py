@@ -104,6 +104,23 @@ def gather_problems(problems: dict) -> dict:
     return {key: problem for part in gather_object([problems]) for key, problem in part.items()}
 
 
+def from_main_process(make):
+    """Returns to every process what `make` returns in the main process alone; its InputError is raised in all."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    made: list = [None, None]
+    if PartialState().is_main_process:
+        try:
+            made[0] = make()
+        except InputError as error:
+            made[1] = error
+    made = broadcast_object_list(made)
+    if made[1] is not None:
+        raise made[1]
+    return made[0]
+
+
 def any_process(accelerator, *flags: bool) -> list[bool]:
     """Returns, for each flag, whether any process raises it; every process must call it."""
     if accelerator.num_processes == 1:
