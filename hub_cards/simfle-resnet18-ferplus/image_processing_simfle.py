@@ -218,6 +218,16 @@ class SimFLEImageProcessor(PilBackend):
             raise ValueError("a batch holds 0 images; give at least one.")
         return [image for item in images for image in self._prepare_images_structure(item)]
 
+    def _prepare_image_like_inputs(self, images, *args, expected_ndims=3, **kwargs) -> list[np.ndarray]:
+        images, prepared = self._prepare_images_structure(images), []
+        for number, image in enumerate(images, 1):
+            try:
+                prepared.append(self.process_image(image, *args, **kwargs))
+            except ValueError as error:
+                is_file = isinstance(image, (str, os.PathLike))
+                raise ValueError(f"{image if is_file else f'image {number} of {len(images)}'}: {error}") from error
+        return prepared
+
     def process_image(self, image, do_convert_rgb=None, input_data_format=None, **kwargs) -> np.ndarray:
         """One image of any kind to (3, S, S) float32; options and errors as in the class."""
         try:

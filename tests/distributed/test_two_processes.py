@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from modeling_simfle import SimFLEForPreTraining
 from tests.distributed.launcher import launch
+from tests.drawn_dataset import make_dataset
 from training.runtime.checkpoints import list_checkpoints
 
 
@@ -64,6 +65,21 @@ def test_going_on_with_one_process_is_allowed_and_said(two, script, flags, tmp_p
     assert [line["step"] for line in read_metrics(folder)][-1] == 12
     done = script("pretrain", *flags, "--per_device_train_batch_size", 2, *resume, check=2)
     assert "was made with per_device_train_batch_size 4, not 2" in done.stderr
+
+
+def test_a_stream_in_two_processes_goes_on_in_one(flags, script, tmp_path):
+    faces = make_dataset(48, seed=0, size=40)
+    for number, part in enumerate((range(10), range(10, 30), range(30, 48))):
+        faces.select(part).to_parquet(tmp_path / "faces" / f"train-{number:05d}.parquet")
+    stream = [*flags, "--dataset", tmp_path / "faces", "--streaming", "true", "--shuffle_block", 8]
+    stream += ["--output_dir", tmp_path / "run"]
+    status, output = launch("training/pretrain.py", *stream, "--max_train_steps", 3)
+    assert status == 0, output[-3000:]
+    done = script("pretrain", *stream, "--resume_from_checkpoint", "latest", check=0)
+    printed = done.stdout + done.stderr
+    assert "the checkpoint was made with num_processes 2; this run has 1" in printed
+    assert "8 images of the blocks that the earlier processes had begun are left out of this epoch" in printed
+    assert "resuming from step 8" in printed and "finished at step 12" in printed  # 16 of 48 images are left
 
 
 @pytest.fixture(scope="module")

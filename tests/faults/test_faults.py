@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from modeling_simfle import SimFLEForPreTraining
+from tests.drawn_dataset import make_dataset
 from tests.fork_server import forking_python
 from tests.new_process import ROOT
 from training import pretrain
@@ -85,6 +86,21 @@ def test_a_signal_saves_a_checkpoint_and_a_loadable_model(flags, pretrained, tmp
     assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step_00000004"]
     SimFLEForPreTraining.from_pretrained(tmp_path / "run")
     assert_goes_on_to_the_same_end(flags, tmp_path / "run", pretrained[0])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stopped_stream_goes_on_to_the_same_end(flags, tmp_path, num_workers):
+    """In the middle of a block: the images that were read and not yet trained on are read again."""
+    faces = make_dataset(48, seed=0, size=40)
+    for number, part in enumerate((range(10), range(10, 30), range(30, 48))):
+        faces.select(part).to_parquet(tmp_path / "faces" / f"train-{number:05d}.parquet")
+    stream = [*flags, "--dataset", tmp_path / "faces", "--streaming", "true", "--shuffle_block", 20]
+    stream = [str(flag) for flag in [*stream, "--num_workers", num_workers]]
+    pretrain.main([*stream, "--output_dir", str(tmp_path / "straight")])
+    done = run_with("SIGTERM", [*stream, "--checkpointing_steps", "1000"], tmp_path / "run")
+    assert done.returncode == 143, done.stdout + done.stderr
+    assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step_00000004"]
+    assert_goes_on_to_the_same_end(stream, tmp_path / "run", tmp_path / "straight")
 
 
 def test_a_time_limit_ends_with_a_loadable_model_and_status_0(flags, pretrained, tmp_path, capsys):

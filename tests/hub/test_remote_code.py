@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEImageProcessor, SimFLEModel
 from modeling_simfle.hub_folder_simfle import CODE_FILES
@@ -140,6 +141,29 @@ def test_one_pretraining_folder_serves_every_class(cache, tmp_path):
     load_alone(dict.fromkeys(("AutoModel", "AutoModelForImageClassification"), folder), cache, tmp_path)
     features = torch.load(tmp_path / "AutoModel.pt")["pooler_output"]
     torch.testing.assert_close(features, model.encoder(tiny_inputs()["pixel_values"]).pooler_output, rtol=0, atol=0)
+
+
+ACCELERATE = """
+from accelerate import Accelerator
+from transformers import AutoModelForImageClassification
+model = AutoModelForImageClassification.from_pretrained(sys.argv[1], trust_remote_code=True)
+Accelerator(cpu=True).save_model(model, sys.argv[2])
+model.config.save_pretrained(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("source", ["package", "folder"])
+def test_what_accelerate_saves_loads_with_its_config(cache, tmp_path, source):
+    model, folder, again = SimFLEForImageClassification(tiny_config()), tmp_path / "saved", tmp_path / "again"
+    model.save_pretrained(folder)
+    if source == "package":
+        Accelerator(cpu=True).save_model(model, again)
+        model.config.save_pretrained(again)
+    else:
+        run_alone(ACCELERATE, folder, again, cache=cache)
+    load_alone({"AutoModelForImageClassification": again}, cache, tmp_path)
+    logits = torch.load(tmp_path / "AutoModelForImageClassification.pt")["logits"]
+    torch.testing.assert_close(logits, expected(model)["logits"], rtol=0, atol=0)
 
 
 def test_folders_of_a_config_or_a_processor_alone(cache, tmp_path):

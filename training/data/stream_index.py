@@ -20,7 +20,6 @@ from pathlib import Path
 from training.data.faces import DatasetArguments
 from training.data.image_files import image_endings, is_housekeeping
 from training.data.splits import split_files
-from training.data.tables import looks_like_hub_id
 from training.runtime.arguments import flag, parse_arguments, run_main
 from training.runtime.errors import InputError
 from training.runtime.run_folder import replaced
@@ -106,6 +105,11 @@ def write_index(file: Path, index: StreamIndex) -> None:
         temporary.write_text(json.dumps(asdict(index)), encoding="utf-8")
 
 
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name that is no local path has the form owner/data_set."""
+    return "://" not in name and name.count("/") == 1 and not name.startswith((".", "/")) and not name.endswith("/")
+
+
 def root_of(dataset: str) -> str:
     """The folder of the shards: the data set itself, or the folder of a single shard."""
     is_shard = dataset.endswith((".parquet", ".tar"))
@@ -168,7 +172,8 @@ def find_hub_shards(dataset: str, split: str) -> tuple[str, dict[str, dict]]:
             f"{dataset} holds other files than .parquet or .tar shards, such as {addresses[0]}; give the Hub's own"
             f" conversion, hf://datasets/{dataset}@~parquet/default/{split}."
         )
-    root = os.path.commonpath([address.rpartition("/")[0] for address in addresses]).replace(":/", "://", 1)
+    protocol = addresses[0].partition("://")[0]
+    root = f"{protocol}://{os.path.commonpath([os.path.dirname(a.partition('://')[2]) for a in addresses])}"
     return root, {address[len(root) + 1 :]: about for address, about in zip(addresses, info, strict=True)}
 
 

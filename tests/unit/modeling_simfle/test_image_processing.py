@@ -521,3 +521,16 @@ def test_push_uploads_the_code_too(tmp_path, monkeypatch):
     SimFLEImageProcessor().save_pretrained(tmp_path / "name", push_to_hub=True, repo_id="me/other")
     assert pushed == [("name", {"private": True}), ("me/other", {})]
     assert (tmp_path / "uploaded" / "image_processing_simfle.py").exists()
+
+
+def test_a_bad_image_of_a_batch_is_named(tmp_path):
+    """By its path, or by its place in the batch."""
+    good, cut_off = tmp_path / "good.jpg", tmp_path / "cut_off.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(good)
+    cut_off.write_bytes(good.read_bytes()[:900])
+    with pytest.raises(ValueError, match=r"cut_off\.jpg: an image cannot be read"):
+        SimFLEImageProcessor(size=16)([str(good), str(cut_off)])
+    with pytest.raises(ValueError, match="image 2 of 3: an image cannot be read"):
+        SimFLEImageProcessor(size=16)([Image.open(good), Image.open(cut_off), Image.open(good)])
+    with pytest.raises(ValueError, match="image 1 of 2: an image of float64 holds values"):
+        SimFLEImageProcessor(size=16)([np.full((4, 4, 3), np.nan), np.zeros((4, 4, 3))])
