@@ -30,8 +30,8 @@ def main(argv=None) -> int:
     folder = Path(run.output_dir)
     if not run.dry_run:
         folder = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
+    accelerator = open_devices(run, folder)  # first: one process makes a stream's index for all
     inputs = Inputs(line)
-    accelerator = open_devices(run, folder)
     if run.dry_run:
         accelerator.print(inputs.describe_schedule(accelerator))
         return 0

@@ -1,5 +1,8 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
-"""What a stream costs: the bytes that each process reads over an epoch and after a resume; memory."""
+"""
+What a stream costs: the bytes that each process reads over an epoch and after a resume; memory. `pytest -s` prints the
+figures of docs/results.md.
+"""
 
 import tracemalloc
 
@@ -46,13 +49,15 @@ def take(faces, num_processes=1, rank=0, first=0, last=None):
 @pytest.mark.parametrize("num_processes", [1, 4, 16])
 def test_a_process_reads_its_share(kind, num_processes):
     faces = open_shards(kind, COUNTS)
-    seen = []
+    seen, most = [], 0
     for rank in range(num_processes):
         numbers, num_bytes, num_files = take(faces, num_processes, rank)
         seen += [number for batch in numbers for number in batch]
         images = SIZE * sum(map(len, numbers)) * (1.0 if kind == "parquet" else 1.5)  # .tar: headers and .json files
         boundaries = 2 * 34 * SIZE * 1.5 + 8 * SIZE
+        most = max(most, num_bytes)
         assert num_bytes < 1.02 * images + boundaries + num_files * FOOTER * (kind == "parquet")
+    print(f"\n{kind}, {num_processes} processes: {most:,} bytes at most, for {len(seen) // num_processes} images each")
     assert len(seen) == len(set(seen)) and len(seen) > 1600 - num_processes * BATCH
 
 
@@ -63,6 +68,7 @@ def test_a_resume_reads_at_most_a_block_and_the_head_of_a_part(kind):
     rest, num_bytes, num_files = take(faces, 2, 1, first=93)
     assert rest == whole[93:]
     images = SIZE * sum(map(len, rest)) * (1.0 if kind == "parquet" else 1.5)
+    print(f"\n{kind}, resumed at step 93 of {len(whole)}: {num_bytes:,} bytes for {sum(map(len, rest))} images")
     head = (BLOCK + 3 * 34) * SIZE * 1.5
     assert num_bytes < 1.02 * images + head + num_files * FOOTER * (kind == "parquet")
 
@@ -89,5 +95,6 @@ def test_memory_is_that_of_two_blocks_whatever_the_size(kind):
                 pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+    print(f"\n{kind}: {peaks[0]:,} bytes of memory for 1,600 images, {peaks[1]:,} for 6,400")
     assert peaks[1] < 1.3 * peaks[0]
     assert peaks[1] < 6 * BLOCK * SIZE + 300_000
