@@ -20,12 +20,11 @@ from training.pretraining.arguments import PretrainingArguments
 from training.pretraining.batches import (
     MakeViews,
     PretrainingSet,
-    StepSampler,
-    StepShape,
     cosine_learning_rate,
     draw_masks,
     make_feeder,
 )
+from training.pretraining.samplers import StepSampler, StepShape
 
 
 def sample(num_images=23, batch_size=2, accumulation=2, num_processes=2, rank=0, seed=0, first=0, last=10):
