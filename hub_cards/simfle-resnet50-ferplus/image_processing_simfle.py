@@ -224,8 +224,8 @@ class SimFLEImageProcessor(PilBackend):
             try:
                 prepared.append(self.process_image(image, *args, **kwargs))
             except ValueError as error:
-                is_file = isinstance(image, (str, os.PathLike))
-                raise ValueError(f"{image if is_file else f'image {number} of {len(images)}'}: {error}") from error
+                is_named = isinstance(image, (str, os.PathLike)) and len(str(image)) < 200  # data: URLs are long
+                raise ValueError(f"{image if is_named else f'image {number} of {len(images)}'}: {error}") from error
         return prepared
 
     def process_image(self, image, do_convert_rgb=None, input_data_format=None, **kwargs) -> np.ndarray:
