@@ -13,7 +13,7 @@ from training.data.rows import rows_of_paths, split_rows
 from training.data.splits import SPLITS, held_out, split_folder, split_folders, split_of
 from training.runtime.errors import InputError
 
-WHOLE = "test"  # how `split_rows` takes every image
+WHOLE = "all"  # how `split_rows` takes every image
 
 
 def load(folder: Path, splits=None, with_labels: bool = True):
@@ -46,9 +46,9 @@ def load(folder: Path, splits=None, with_labels: bool = True):
         }
         if part != WHOLE:
             say_tenth(place, columns, class_names, needed=part == "validation" and splits is not None)
-        found = split_rows(columns, part, class_names, True, by_path=True)
-        if len(found) or splits is not None or part == WHOLE:
-            rows[split] = found
+        chosen = split_rows(columns, part, class_names, True, by_path=True)
+        if len(chosen) or splits is not None or part == WHOLE:
+            rows[split] = chosen
     return rows
 
 
@@ -73,8 +73,8 @@ def lacks_validation(folder: Path) -> bool:
 def labelled_part(folder: Path, split: str) -> tuple[Path, str]:
     """
     Returns:
-        The folder that holds the class folders of a split, and which of their images the split has: "train" (nine
-        tenths), "validation" (the tenth), or WHOLE.
+        The folder of the class folders, and which of their images belong to the split: "train" (nine tenths),
+        "validation" (the tenth), or WHOLE.
     Raises:
         InputError: a set without this split. Split "all" of a set without splits is every image, for an evaluation.
     """
@@ -92,16 +92,16 @@ def labelled_part(folder: Path, split: str) -> tuple[Path, str]:
 def say_tenth(place: Path, columns: dict[str, list], class_names, needed: bool) -> None:
     """Prints, once, how a folder's images are divided. Raises InputError: an empty tenth that is `needed`."""
     count = len(columns["name"])
-    held = [label for name, label in zip(columns["name"], columns["label"]) if held_out(name)]
-    if needed and not held:
+    tenth = [label for name, label in zip(columns["name"], columns["label"]) if held_out(name)]
+    if needed and not tenth:
         raise InputError(
             f"{place} has no validation split, and the fixed tenth of its {count} images (by a hash of the name below"
             " its class folder) is empty; give a folder with train/<class>/ and validation/<class>/."
         )
-    lacking = [class_names[label] for label in sorted(set(columns["label"]) - set(held))]
+    lacking = [class_names[label] for label in sorted(set(columns["label"]) - set(tenth))]
     clause = f"; warning: the tenth has none of {', '.join(lacking)}" if lacking else ""
-    if held:
+    if tenth:
         say_once(
-            f"{place} has no validation split: {len(held)} of its {count} images, a fixed tenth by file name, are"
-            f" validation, the other {count - len(held)} train{clause}"
+            f"{place} has no validation split: {len(tenth)} of its {count} images, a fixed tenth by file name, are"
+            f" validation, the other {count - len(tenth)} train{clause}"
         )

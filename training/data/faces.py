@@ -77,7 +77,7 @@ class Faces:
 
     @functools.cached_property
     def images(self):
-        """The rows without other columns, which would be read, and decoded, with each image."""
+        """The rows with the image and box columns alone: others would be read, and decoded, with each image."""
         return self.rows.select_columns([self.image_column, *filter(None, [self.box_column])])
 
     def __len__(self) -> int:
@@ -152,7 +152,7 @@ class Faces:
         return digest.hexdigest()
 
     def image_sizes(self) -> list[int]:
-        """Bytes of the files that the fingerprint knows by name alone, -1 where missing; [] for images in a table."""
+        """Sizes in bytes of the files whose names the fingerprint reads, -1 for a missing file; [] for a table."""
         cells = (self.cell(index) for index in evenly(len(self), FINGERPRINTED))
         paths = [cell["path"] for cell in cells if cell["bytes"] is None and cell["path"]]
         return [os.path.getsize(path) if os.path.exists(path) else -1 for path in paths]
@@ -212,7 +212,7 @@ def keep_classes(faces: Faces, classes: list[str]) -> Faces:
     """The faces of some classes, named in any spelling. Raises InputError: a name that is no class of an image."""
     names = [find_class(name, faces.class_names) for name in classes]
     present = [faces.class_names[i] for i in np.unique(faces.labels)]
-    if missing := [given for given, name in zip(classes, names, strict=True) if name not in present]:
+    if missing := [asked for asked, name in zip(classes, names, strict=True) if name not in present]:
         raise InputError(
             f"no image of {faces.source} is of class {', '.join(missing)}; its classes are {', '.join(present)}."
         )

@@ -63,6 +63,6 @@ def check_people_apart(train_people: np.ndarray, eval_people: np.ndarray) -> Non
         )
 
 
-def image_sizes(faces, indices) -> np.ndarray:
+def pixel_sizes(faces, indices) -> np.ndarray:
     """Width and height in pixels, (n, 2), of the upright images at `indices`."""
     return np.array([faces.image(int(index)).size for index in indices], dtype=np.float64).reshape(-1, 2)

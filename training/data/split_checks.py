@@ -1,4 +1,4 @@
-"""Training and evaluation faces together, which must be different faces: a figure on training faces says nothing."""
+"""Opens training and evaluation faces, and checks that they do not overlap: a score on training faces says nothing."""
 
 import os
 import re
@@ -72,12 +72,12 @@ def check_apart(train_faces: Faces, eval_faces: Faces) -> None:
 
 def part_ferplus(train_faces: Faces, eval_faces: Faces) -> Faces:
     """
-    Training faces without those that equal a validation face; evaluation faces that equal a training face are marked
-    in `repeats_training`. `training.data.ferplus.load` does the same for splits of one data set.
+    Returns the training faces without those that equal a validation face, and marks the evaluation faces that equal a
+    training face in `repeats_training`. `training.data.ferplus.load` does the same for splits of one data set.
     """
     train, evaluation = ([image_hash(cell) for cell in f.rows[f.image_column]] for f in (train_faces, eval_faces))
-    known, repeats = eval_faces.repeats_training, is_among(evaluation, train)
-    eval_faces.repeats_training = repeats if known is None else known | repeats
+    marked, repeats = eval_faces.repeats_training, is_among(evaluation, train)
+    eval_faces.repeats_training = repeats if marked is None else marked | repeats
     if split_of(eval_faces.split) != "validation":
         return train_faces
     return train_faces.select(np.flatnonzero(~is_among(train, evaluation)))
@@ -92,7 +92,7 @@ def image_files(faces: Faces) -> set[str]:
 
 
 def same_faces(one: Faces, other: Faces) -> bool:
-    """Whether fingerprints and contents are equal: files go into a fingerprint by their names alone."""
+    """Whether fingerprints and contents are equal: of image files, a fingerprint reads only the names."""
 
     def content(faces: Faces, index: int) -> bytes:
         cell = faces.cell(index)

@@ -47,23 +47,23 @@ def split_files(files: list[Path], split: str) -> list[Path]:
     if not any(names):
         names = [split_of_file(file, loosely=True) for file in files]
     if wanted:
-        found = [file for file, name in zip(files, names) if name == wanted]
+        chosen = [file for file, name in zip(files, names) if name == wanted]
     else:
-        found = [file for file in files if re.fullmatch(re.escape(split) + SHARD, file.name.split(".")[0])]
-    if not found and (any(names) or (len(files) > 1 and wanted != "train")):
+        chosen = [file for file in files if re.fullmatch(re.escape(split) + SHARD, file.name.split(".")[0])]
+    if not chosen and (any(names) or (len(files) > 1 and wanted != "train")):
         shown = ", ".join(file.name for file in files[:5])
         raise InputError(f"{files[0].parent} has no file of split {split!r}; found {shown}.")
-    found = found or files
-    return [file for file in found if len(file.parts) == min(len(other.parts) for other in found)]
+    chosen = chosen or files
+    return [file for file in chosen if len(file.parts) == min(len(other.parts) for other in chosen)]
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
     """The splits that a folder has folders for, in our names and order; of two spellings the more usual one."""
-    there = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
+    folders = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
     return {
-        split: there[next(filter(there.__contains__, SPLIT_SYNONYMS[split]))]
+        split: folders[next(filter(folders.__contains__, SPLIT_SYNONYMS[split]))]
         for split in SPLITS
-        if not there.keys().isdisjoint(SPLIT_SYNONYMS[split])
+        if not folders.keys().isdisjoint(SPLIT_SYNONYMS[split])
     }
 
 
@@ -73,7 +73,7 @@ def split_folder(folder: Path, split: str) -> Path:
         raise InputError(f"{folder} is a file; a folder of images was expected.")
     if (folder / split).is_dir():
         return folder / split
-    found = split_folders(folder)
-    if found and split_of(split) not in found:
-        raise InputError(f"{folder} has no split {split!r}; found {', '.join(path.name for path in found.values())}.")
-    return found.get(split_of(split), folder)
+    folders = split_folders(folder)
+    if folders and split_of(split) not in folders:
+        raise InputError(f"{folder} has no split {split!r}; found {', '.join(path.name for path in folders.values())}.")
+    return folders.get(split_of(split), folder)

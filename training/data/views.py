@@ -5,7 +5,8 @@ The two views and the origin of a face: SimCLR's augmentation at full strength, 
 
 `draw_view` needs a generator and an image's size only, so that a view depends on (seed, epoch, image, view) alone and a
 resumed run sees the same views. `apply_views` makes a batch of views on any device, each image with its own parameters:
-crop, antialiased resize and flip are one matrix a side, blur is another, so images of several sizes share a batch.
+one matrix per side does the crop, antialiased resize and flip, and a second one the blur, so that images of several
+sizes share a batch.
 
 Legend: B images, H x W the largest of their sizes, S the side of a view.
 
@@ -96,8 +97,8 @@ class ViewBatch(NamedTuple):
     Args:
         crop: (B, 4) float32: top, left, height, width. flip: (B,) bool. sigma: (B,) float32.
         factors: (4, B) float32: brightness, contrast, saturation, hue.
-        jitter_indices: images of each step of the jitter, one step and operation after the other, int64;
-        jitter_counts: how many each of the 4 x 4 has: read on the host, so that no device is waited for.
+        jitter_indices: int64, the images of each (step, operation) pair, one list after the other.
+        jitter_counts: (16,), the length of each list. It stays on the host, so that reading it waits for no device.
         grayscale_indices: images that become gray, int64.
     """
 
@@ -110,7 +111,7 @@ class ViewBatch(NamedTuple):
     grayscale_indices: torch.Tensor
 
     def to(self, device, non_blocking: bool = False) -> "ViewBatch":
-        """On the device, but for the counts."""
+        """Moves all but jitter_counts to the device."""
         moved = {name: value.to(device, non_blocking=non_blocking) for name, value in self._asdict().items()}
         return ViewBatch(**{**moved, "jitter_counts": self.jitter_counts})
 

@@ -1,1 +1,1 @@
-"""Fine-tuning a classifier: augmented batches, the loop, the teacher."""
+"""Fine-tuning a classifier: augmented batches, the loop, the teachers."""

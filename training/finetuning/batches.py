@@ -86,7 +86,7 @@ def augment(image: Image.Image, generator: np.random.Generator, augmentation: Au
 
 
 def reflect(image: Image.Image, coefficients: tuple, size: int):
-    """The image with as much of its mirror images round it as `coefficients` reach, and the coefficients for it."""
+    """Pads the image with its mirror image as far as `coefficients` reach; returns it and the coefficients for it."""
     a, b, c, d, e, f = coefficients
     right, down = ([0, x * size, y * size, (x + y) * size] for x, y in ((a, b), (d, e)))
     left, top = (math.ceil(max(0, 1 - start - min(reach))) for start, reach in ((c, right), (f, down)))

@@ -46,19 +46,19 @@ RESULTS = ("metrics.json", "predictions.csv")  # of a run that has ended
 EVALUATION_BATCH = 256
 
 
-def epoch_accuracies(labels, predictions, repeats_training, kept) -> dict[str, float]:
+def epoch_accuracies(labels, predictions, repeats_training, rows) -> dict[str, float]:
     """
     An epoch's accuracies under metrics.json's names; the last one of them chooses the epoch.
 
     Args:
-        labels, predictions: (N,), of the images `kept` (N,). repeats_training: (all,) bool, or None.
+        labels, predictions: (N,), of the images `rows` (N,). repeats_training: (all,) bool, or None.
     Returns:
         accuracy, and, where it is known and leaves any image, accuracy_without_repeats; fractions.
     """
     correct = predictions == labels
     accuracies = {"accuracy": float(correct.mean())}
-    if repeats_training is not None and not repeats_training[kept].all():
-        accuracies["accuracy_without_repeats"] = float(correct[~repeats_training[kept]].mean())
+    if repeats_training is not None and not repeats_training[rows].all():
+        accuracies["accuracy_without_repeats"] = float(correct[~repeats_training[rows]].mean())
     return accuracies
 
 
@@ -106,7 +106,7 @@ class FineTuning:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay), use_buffers=True)
 
     def targets_for_faces(self) -> torch.Tensor:
-        """Targets (N, classes) of all faces to learn from, the teachers' answers to the faces as they are included."""
+        """Targets (N, classes) of all training faces, with the teachers' answers to the unaugmented faces."""
         folder = Path(self.run.features_dir or self.output_dir)
         images = ImagePass(
             *(EVALUATION_BATCH, self.data.num_workers, BadImages(self.data.max_bad_images), self.accelerator.device)
@@ -210,9 +210,9 @@ class FineTuning:
 
     def must_skip(self, indices: list[int], problems: dict[int, str]) -> bool:
         """
-        Counts unreadable images; whether any process has fewer than two others: BatchNorm needs two.
+        Counts unreadable images; whether any process has fewer than two readable ones (BatchNorm needs two).
 
-        All processes agree, in one small reduction a step where there are several: none waits for another's gradients.
+        Several processes agree in one small reduction per step, so that none waits for gradients that never come.
         """
         fresh = self.bad_images.fresh({f"train {index}": problem for index, problem in problems.items()})
         too_few, some_fresh = any_process(self.accelerator, len(indices) < 2, bool(fresh))
@@ -249,16 +249,16 @@ class FineTuning:
         """
         Accuracy on the evaluation split; the best epoch's model goes to the top of the folder; a checkpoint.
 
-        Under --mixed_precision the epochs are compared in it, and metrics.json's figures are float32's.
+        Under --mixed_precision epochs are compared in that precision; the figures of metrics.json are float32's.
         """
         with self.accelerator.autocast():
-            kept, predictions = self.predict(self.kept_model())
-        accuracies = epoch_accuracies(self.eval_faces.labels[kept], predictions, self.eval_faces.repeats_training, kept)
+            rows, predictions = self.predict(self.evaluated_model())
+        accuracies = epoch_accuracies(self.eval_faces.labels[rows], predictions, self.eval_faces.repeats_training, rows)
         choosing = list(accuracies)[-1]
         accuracy, state = accuracies[choosing], self.state
         if accuracy > state["best_accuracy"]:
             state |= {"best_accuracy": accuracy, "best_epoch": state["epochs"]}
-            self.training.save_model(self.kept_model())
+            self.training.save_model(self.evaluated_model())
         line = {"step": self.step, "epoch": state["epochs"], "loss": loss, **accuracies}
         line |= {"learning_rate": self.optimizer.param_groups[-1]["lr"], "seconds": state["seconds"]}
         self.metrics.write(line)
@@ -270,14 +270,14 @@ class FineTuning:
         more = {} if self.average is None else {"average": self.average.state_dict()}
         self.training.save(self.step, self.bad_images.known, state, more)
 
-    def kept_model(self):
+    def evaluated_model(self):
         return self.bare_model if self.average is None else self.average.module
 
     def predict(self, model):
         """Indices (N,) of the evaluation images that can be read, and their classes (N,) by the model, in eval mode."""
         model.eval()
         images = ImagePass(EVALUATION_BATCH, self.data.num_workers, self.bad_images, self.accelerator.device)
-        kept, logits = compute_outputs(
+        rows, logits = compute_outputs(
             lambda pixel_values: model(pixel_values).logits,
             self.eval_faces,
             self.processor,
@@ -285,7 +285,7 @@ class FineTuning:
             "evaluating",
             "evaluation",
         )
-        return kept, logits.argmax(1).numpy()
+        return rows, logits.argmax(1).numpy()
 
     def report(self, model_arguments) -> None:
         """metrics.json and predictions.csv of the best epoch's model, read back from the folder, if not there yet."""
@@ -293,9 +293,9 @@ class FineTuning:
         if (self.output_dir / RESULTS[0]).is_file():
             return
         best = SimFLEForImageClassification.from_pretrained(self.output_dir).to(self.accelerator.device)
-        kept, predictions = self.predict(best)
-        labels = self.eval_faces.labels[kept]
-        write_predictions(self.output_dir / RESULTS[1], kept, labels, predictions)
+        rows, predictions = self.predict(best)
+        labels = self.eval_faces.labels[rows]
+        write_predictions(self.output_dir / RESULTS[1], rows, labels, predictions)
         num_unread = sum(key.startswith("train") for key in self.bad_images.known)
         metrics = write_metrics(  # last: a run without it is unfinished
             self.output_dir / RESULTS[0],
@@ -315,6 +315,6 @@ class FineTuning:
             num_bad_images=len(self.bad_images.known),
             weights_sha256=weights_sha256(self.output_dir),
             training_hours=self.state["seconds"] / 3600,
-            **measures_without_repeats(labels, predictions, self.eval_faces.repeats_training, kept),
+            **measures_without_repeats(labels, predictions, self.eval_faces.repeats_training, rows),
         )
         print_measures(metrics)

@@ -21,7 +21,7 @@ from training.runtime.errors import InputError
 
 @dataclass(frozen=True)
 class FineTuningFaces:
-    """The faces that the classifier learns from, the labelled ones first, and those that choose its epoch."""
+    """The labelled training faces, the evaluation faces, which choose the epoch, and the unlabelled training faces."""
 
     train: Faces
     evaluation: Faces

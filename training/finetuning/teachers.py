@@ -64,7 +64,7 @@ def check_classes(flag: str, config, class_names) -> None:
 
 
 def check_same_pixels(teacher: Teacher, processor) -> None:
-    """Raises InputError: the teacher would see a student's images, which are prepared in another way than its own."""
+    """Raises InputError if the teacher's image processor prepares images in another way than the student's."""
     for name in ("do_grayscale", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"):
         # Stock processors have no `do_grayscale`.
         student_value, teacher_value = getattr(processor, name), getattr(teacher.processor, name, False)

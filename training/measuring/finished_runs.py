@@ -113,7 +113,7 @@ def read_run(path: Path, name: str | None = None) -> dict:
 
 
 def read_settings(path: Path, metrics: dict, free: set[str]) -> str:
-    """The arguments of a run but the free ones, as JSON. They stand in metrics.json, or in run.json beside it."""
+    """The arguments of a run without those in `free`, as JSON; from metrics.json, else from run.json beside it."""
     arguments = metrics.get("arguments") or read_json(path.with_name("run.json"), optional=True).get("arguments")
     settings = {name: value for name, value in (arguments or {}).items() if name not in free}
     if not settings or metrics.get("method") == "linear probe":  # its protocol says what was chosen, and how

@@ -2,8 +2,8 @@
 Errors of predicted facial landmarks (the 68 points in iBUG's order), and the files that hold them.
 
 Legend: N images. points (N, 68, 2): x and y as fractions of the upright image's width and height. sizes (N, 2): the
-image's width and height in pixels. Distances are measured in pixels, so that an image that is not a square counts as it
-looks.
+image's width and height in pixels. Distances are measured in pixels: fractions would distort an image that is not
+square.
 """
 
 from pathlib import Path

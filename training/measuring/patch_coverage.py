@@ -71,19 +71,19 @@ def describe(shares: np.ndarray, chance: np.ndarray, people: np.ndarray) -> dict
     """
     regions = {}
     for name, share, by_chance in zip(REGION_NAMES, shares.T, chance.T):
-        known = by_chance > 0
-        ratios = share[known] / by_chance[known]
+        has_region = by_chance > 0
+        ratios = share[has_region] / by_chance[has_region]
         regions[name] = {
             "share": float(share.mean()),
             "chance": float(by_chance.mean()),
-            "ratio": float(ratios.mean()) if known.any() else None,
-            "ratio_interval": bootstrap_interval(ratios, people[known]) if known.any() else None,
+            "ratio": float(ratios.mean()) if has_region.any() else None,
+            "ratio_interval": bootstrap_interval(ratios, people[has_region]) if has_region.any() else None,
         }
     return regions
 
 
 def entropy(frequencies: np.ndarray) -> float:
-    """Of the visible patches' places (L,), in nats: log V if they are always the same, log L if all are as frequent."""
+    """Entropy, in nats, of the patches' frequencies (L,): log V for always the same V, log L for L equal ones."""
     return float(scipy.stats.entropy(frequencies))
 
 
@@ -102,11 +102,11 @@ def draw_coverage(path: Path, visible: np.ndarray, points: np.ndarray) -> None:
     rows = -(-num_drawn // columns)
     figure = Figure(figsize=(max(7.0, 1.6 * columns), 1.8 * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
-    for group, place in enumerate(axes.flat[:num_drawn]):
+    for group, axis in enumerate(axes.flat[:num_drawn]):
         frequency = frequencies[group].reshape(grid, grid)
-        shown = place.imshow(frequency, vmin=0, vmax=1, extent=(0, 1, 1, 0), interpolation="nearest")
-        place.scatter(*mean_points.T, s=2, color="white")
-        place.set_title(f"group {group}", fontsize=8)
+        shown = axis.imshow(frequency, vmin=0, vmax=1, extent=(0, 1, 1, 0), interpolation="nearest")
+        axis.scatter(*mean_points.T, s=2, color="white")
+        axis.set_title(f"group {group}", fontsize=8)
     figure.colorbar(shown, ax=axes, label="share of the images", fraction=0.02)
     figure.suptitle(f"Visible patches of {num_drawn} of {visible.shape[1]} groups, and the mean landmarks", fontsize=9)
     with replaced(path) as temporary:

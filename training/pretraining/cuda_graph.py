@@ -12,11 +12,11 @@ class GraphedPass:
     """
     Calls a function of a batch; from the fourth batch on as a recorded graph of the same operations.
 
-    Everything that the function draws or decides on the host is fixed by the recording, so it must do neither. The
+    The recording freezes whatever the function draws or decides on the host, so the function must do neither. The
     gradients lie in the graph's own memory: after a call they are those of that batch, never added to earlier ones.
 
     Args:
-        function: batch, tensors by name -> a tensor without gradient, having left gradients in the parameters.
+        function: takes a batch (tensors by name), leaves gradients in the parameters, and returns a detached tensor.
         parameters: all that it leaves gradients in.
     """
 
@@ -36,11 +36,11 @@ class GraphedPass:
         """
         self.num_calls += 1
         if self.num_calls <= WARM_UP:
-            here = torch.cuda.current_stream()
-            self.stream.wait_stream(here)
+            current = torch.cuda.current_stream()
+            self.stream.wait_stream(current)
             with torch.cuda.stream(self.stream):
                 output = self.function(batch)
-            here.wait_stream(self.stream)
+            current.wait_stream(self.stream)
             return output
         if self.graph is None:
             self.graph = self.record(batch)
@@ -53,7 +53,7 @@ class GraphedPass:
         return self.output
 
     def record(self, batch: dict[str, torch.Tensor]) -> torch.cuda.CUDAGraph:
-        """Nothing is computed here; the batch gives the shapes."""
+        """Records the graph for batches of this shape, without running it."""
         self.batch = {name: tensor.clone() for name, tensor in batch.items()}
         for parameter in self.parameters:
             parameter.grad = None

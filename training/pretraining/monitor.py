@@ -28,20 +28,20 @@ COLLAPSED_DEVIATION, COLLAPSED_RANK = 0.1, 2.0
 
 @contextmanager
 def batch_statistics(model):
-    """BatchNorm by each batch's own statistics, as in training; none is moved, and no process waits for others."""
+    """BatchNorm uses each batch's statistics, as in training; the running ones stay, no process waits for another."""
     norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
-    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    saved = [(norm.running_mean, norm.running_var) for norm in norms]
     for norm in norms:
         norm.running_mean = norm.running_var = None
     try:
         yield
     finally:
-        for norm, (mean, variance) in zip(norms, kept, strict=True):
+        for norm, (mean, variance) in zip(norms, saved, strict=True):
             norm.running_mean, norm.running_var = mean, variance
 
 
 def entropy(weights: torch.Tensor) -> float:
-    """Of the distribution with these weights (N,), in nats."""
+    """Entropy, in nats, of the distribution with these weights (N,)."""
     shares = weights / weights.sum()
     return -(shares * shares.clamp(min=1e-12).log()).sum().item()
 
@@ -81,7 +81,7 @@ class Monitor:
         return self.processor(self.sample, size=size, return_tensors="pt").pixel_values.to(model.device)
 
     def collapse(self, model) -> dict:
-        """Spread of the unit projections: 1 is that of random directions, 0 one point; and their effective rank."""
+        """Spread of the normalised projections (1: random directions, 0: one point) and their effective rank."""
         pixels = self.pixel_values(model, self.processor.size["height"])
         projections = torch.cat([model.projector(model.encoder(part).pooler_output) for part in pixels.split(64)])
         units = F.normalize(projections.float(), dim=1)
@@ -91,7 +91,7 @@ class Monitor:
         return {"projection_deviation": deviation, "effective_rank": rank, "collapsing": collapsing}
 
     def groups(self, model) -> dict:
-        """S within and between channel groups, and the entropy of the visible patches' places; 1 is uniform."""
+        """S within and between channel groups, and the entropy of where the visible patches lie (1: uniform)."""
         config = model.config
         pixels = self.pixel_values(model, config.facemae_image_size)
         masks = draw_masks(config, len(pixels), 0, 0, 0, 0)
@@ -118,23 +118,23 @@ class Monitor:
         Before training also that of the encoder with BatchNorm's statistics estimated on the bank.
         """
         encoders = {"encoder": model.encoder, "target_encoder": model.target_encoder}
-        images = ImagePass(256, self.num_workers, self.bad_images, model.device)
+        image_pass = ImagePass(256, self.num_workers, self.bad_images, model.device)
         # In training mode SyncBatchNorm would wait for processes that are not here.
         if epoch == 0 and not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):
             encoders["estimated"] = copy.deepcopy(model.encoder)
-            estimate_batch_norm(encoders["estimated"], self.bank, self.processor, images)
+            estimate_batch_norm(encoders["estimated"], self.bank, self.processor, image_pass)
 
         def encode(pixels: torch.Tensor) -> torch.Tensor:  # (B, 3, S, S) -> (B, encoders, C): one pass over the images
             return torch.stack([encoder(pixels).pooler_output for encoder in encoders.values()], dim=1).nan_to_num()
 
         sides = []
         for faces, part in ((self.bank, "train"), (self.queries, "validation")):
-            rows, features = compute_outputs(encode, faces, self.processor, images, "k-NN", part)
+            rows, features = compute_outputs(encode, faces, self.processor, image_pass, "k-NN", part)
             sides.append((features, torch.from_numpy(faces.labels[rows])))
         (bank, bank_labels), (queries, labels) = sides
         measures: dict[str, float] = {"knn_images": len(self.queries)}
-        for place, name in enumerate(encoders):
-            predictions = knn_predict(bank[:, place], bank_labels, queries[:, place], int(bank_labels.max()) + 1)
+        for index, name in enumerate(encoders):
+            predictions = knn_predict(bank[:, index], bank_labels, queries[:, index], int(bank_labels.max()) + 1)
             share = (predictions == labels).float().mean().item()
             measures[f"{name}_knn_accuracy"] = share
             measures[f"{name}_knn_interval"] = 1.96 * math.sqrt(share * (1 - share) / len(self.queries))

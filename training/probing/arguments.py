@@ -31,7 +31,7 @@ class EncoderArguments:
 
 @dataclass
 class FrozenEncoderArguments(EncoderArguments):
-    """The same for a probe of classes."""
+    """Adds seeds and label percentages, for the probes that predict classes."""
 
     seeds: list[int] | None = flag(None, "several seeds, one run each: 0 1 2", low=0)
     few_shot: list[int] | None = flag(None, "percents of each class's labels, one run each: 1 5 10", low=1, high=100)

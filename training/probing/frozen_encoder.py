@@ -1,7 +1,7 @@
 """
 The frozen encoder of a probe, its features of both splits, and the files of a run.
 
-The probes of classes use FrozenEncoder directly. The landmark probe replaces the faces and the encoder's output.
+The linear and k-NN probes use FrozenEncoder. The landmark probe's subclass overrides `open_splits` and `encode`.
 """
 
 from pathlib import Path

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data.faces import open_faces
-from training.data.landmarks import LandmarkArguments, check_people_apart, image_sizes, read_landmarks
+from training.data.landmarks import LandmarkArguments, check_people_apart, pixel_sizes, read_landmarks
 from training.measuring.classification import write_metrics, write_table
 from training.measuring.landmark_errors import (
     ERROR_COLUMNS,
@@ -64,7 +64,7 @@ def run_probe(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments, fold
     channels = frozen.model.config.hidden_sizes[-1]
     side = round((maps.shape[1] / channels) ** 0.5)  # the processor's images are squares
     points, people = frozen.eval_points[rows], frozen.eval_people[rows]
-    sizes = image_sizes(frozen.eval_faces, rows)
+    sizes = pixel_sizes(frozen.eval_faces, rows)
     errors = normalized_distances(predicted, points, sizes)  # (n, 68)
     mean_shape = normalized_distances(frozen.train_points[train_rows].mean(0), points, sizes)
     fit |= {"feature_map": [channels, side, side], "mean_shape_error": float(mean_shape.mean())}
@@ -98,7 +98,7 @@ def fit_and_predict(frozen: FrozenLandmarkEncoder, probe: LandmarkProbeArguments
         Predicted points of the evaluation faces, (n, 68, 2), and how the map was fitted, for metrics.json.
     """
     points, people = frozen.train_points[train_rows], frozen.train_people[train_rows]
-    sizes = image_sizes(frozen.train_faces, train_rows)
+    sizes = pixel_sizes(frozen.train_faces, train_rows)
     gram, cross = centred_products(train_maps, maps)
     targets = points.reshape(len(points), -1)  # (N, 136)
 

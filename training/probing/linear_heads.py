@@ -47,8 +47,8 @@ def train_heads(
         settings: K pairs of learning rate and weight decay. The weight decay acts on the bias too.
         seed: of the initial values, normal(0.01) weights and zero biases.
     Returns:
-        weight (classes, C) and bias (classes,) of the first that is best on `evaluation`; its epoch, learning_rate,
-        weight_decay and accuracy; choices, the number of epochs and settings that were compared.
+        weight (classes, C) and bias (classes,) with the highest accuracy on `evaluation` (the first on a tie); its
+        epoch, learning_rate, weight_decay and accuracy; choices, the number of epochs and settings compared.
     """
     eval_features, eval_labels = evaluation
     device = eval_features.device
@@ -68,12 +68,12 @@ def train_heads(
             losses = [F.cross_entropy(F.linear(features, *head), labels.to(device)) for head in heads]
             torch.stack(losses).sum().backward()
             optimizer.step()
-        for place, (weight, bias) in enumerate(heads):
+        for index, (weight, bias) in enumerate(heads):
             correct = F.linear(eval_features, weight.detach(), bias.detach()).argmax(1) == eval_labels.to(device)
             accuracy = correct.sum().item() / len(eval_labels)
-            if (accuracy, -place) > best_rank:  # of equals the first setting, and its first epoch
-                rate, decay = settings[place]
+            if (accuracy, -index) > best_rank:  # of equals the first setting, and its first epoch
+                rate, decay = settings[index]
                 best = {"accuracy": accuracy, "epoch": epoch, "learning_rate": rate, "weight_decay": decay}
                 best |= {"weight": weight.detach().clone(), "bias": bias.detach().clone()}
-                best_rank = accuracy, -place
+                best_rank = accuracy, -index
     return best | {"choices": num_epochs * len(settings)}

@@ -53,7 +53,7 @@ def centred_products(train: torch.Tensor, evaluation: torch.Tensor) -> tuple[np.
 
 
 def ridge(strength: float) -> Pipeline:
-    """The estimator: inner products (N, N) and targets (N, T), both centred anew wherever it is fitted."""
+    """A ridge regressor of inner products (N, N) and targets (N, T); each fit centres both on its own rows."""
     dual = KernelRidge(alpha=strength, kernel="precomputed")
     return make_pipeline(KernelCenterer(), TransformedTargetRegressor(dual, transformer=StandardScaler(with_std=False)))
 

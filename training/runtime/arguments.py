@@ -1,5 +1,5 @@
 """
-Command-line arguments of the scripts: dataclasses read by HfArgumentParser, `--recipe FILE.yaml` first, flags over it.
+Parses the scripts' command lines into dataclasses. A flag on the command line overrides `--recipe FILE.yaml`.
 
 Only light imports here: a script must answer `--help` and bad flags before torch is imported.
 """
@@ -111,7 +111,7 @@ def with_home(value):
     """
     Returns a text that begins with `~` with the home folder in its place; lists item by item, other values as they are.
 
-    No text argument of these scripts begins with `~` but a path, so a new flag needs no mark to be expanded.
+    Only paths begin with `~` among the arguments of these scripts, so a new path flag needs no code of its own.
     """
     if isinstance(value, list):
         return [with_home(item) for item in value]

@@ -52,7 +52,7 @@ def images_seen(checkpoint: Path) -> int:
 
 
 def abandon_later_checkpoints(output_dir: Path, resumed: Path) -> None:
-    """A run that goes on from an earlier checkpoint keeps the later ones under another name: `latest` is its own."""
+    """Renames the checkpoints later than the resumed one, so that `latest` finds only those of the resumed run."""
     for checkpoint in list_checkpoints(output_dir):
         if images_seen(checkpoint) > images_seen(resumed):
             os.replace(checkpoint, checkpoint.with_name(f"abandoned_{checkpoint.name}"))
@@ -92,8 +92,8 @@ def save_checkpoint(
 
     final = output_dir / CHECKPOINTS / f"step_{state['step']:08d}"
     temporary = final.with_name(final.name + ".tmp")
-    for left in final.parent.glob("*.tmp"):  # of a run that was killed here
-        shutil.rmtree(left, ignore_errors=True)
+    for stale in final.parent.glob("*.tmp"):  # of a run that was killed here
+        shutil.rmtree(stale, ignore_errors=True)
     temporary.mkdir(parents=True)
     model.save_pretrained(temporary)
     processor.save_pretrained(temporary)
@@ -119,8 +119,8 @@ def load_checkpoint(
     Loads a checkpoint into the model and the optimiser.
 
     Args:
-        expected: what the run must share with the checkpoint, by name. On another number of processes the batch of a
-            process, or that of all, must be the same.
+        expected: what the run must share with the checkpoint, by name. With another number of processes, either the
+            batch per process or the total batch must be the same.
         max_bad_images: how many images may have another size than they had: files that broke since.
         defaults: values of what older checkpoints do not name, also inside of a mapping such as the config.
     Returns:
@@ -138,10 +138,10 @@ def load_checkpoint(
     check_image_sizes(folder, state.get(IMAGE_SIZES), expected.get(IMAGE_SIZES), max_bad_images)
     for name, value in json.loads(json.dumps(expected)).items():  # as it was written: no tuples
         default = (defaults or {}).get(name)
-        found, value = (with_defaults(settings, default) for settings in (state.get(name, default), value))
-        if name not in free and found != value:
-            name, found, value = first_difference(name, found, value)
-            raise InputError(f"{folder} was made with {name} {found!r}, not {value!r}; use the same to resume.")
+        saved, value = (with_defaults(settings, default) for settings in (state.get(name, default), value))
+        if name not in free and saved != value:
+            name, saved, value = first_difference(name, saved, value)
+            raise InputError(f"{folder} was made with {name} {saved!r}, not {value!r}; use the same to resume.")
     model.load_state_dict(load_file(folder / "model.safetensors"))
     momentum, parameters = load_file(folder / "momentum.safetensors"), dict(model.named_parameters())
     for name, tensor in momentum.items():
@@ -168,9 +168,9 @@ def check_image_sizes(folder: Path, before: list | None, now: list | None, max_b
         )
 
 
-def first_difference(name: str, found, wanted) -> tuple:
+def first_difference(name: str, saved, wanted) -> tuple:
     """The first key, as name.key, in which two mappings differ, with both values; other values as they are."""
-    if not isinstance(found, dict) or not isinstance(wanted, dict):
-        return name, found, wanted
-    key = next(key for key in [*wanted, *found] if found.get(key, DEFAULT) != wanted.get(key, DEFAULT))
-    return first_difference(f"{name}.{key}", found.get(key, DEFAULT), wanted.get(key, DEFAULT))
+    if not isinstance(saved, dict) or not isinstance(wanted, dict):
+        return name, saved, wanted
+    key = next(key for key in [*wanted, *saved] if saved.get(key, DEFAULT) != wanted.get(key, DEFAULT))
+    return first_difference(f"{name}.{key}", saved.get(key, DEFAULT), wanted.get(key, DEFAULT))

@@ -75,13 +75,13 @@ def system_error(error: BaseException) -> int | None:
     if isinstance(error, OSError):
         return error.errno
     if type(error).__name__ == "SafetensorError":  # its type has no number; safetensors stays out of `--help`
-        found = re.search(r"os error (\d+)", str(error))
-        return int(found[1]) if found else None
+        match = re.search(r"os error (\d+)", str(error))
+        return int(match[1]) if match else None
     return None
 
 
 def is_in_run_folder(error: BaseException) -> bool:
-    """Whether an error is about a file in the run folder, or the writing of weights, which happens only there."""
+    """Whether a file in the run folder caused an error; safetensors names no file, but writes weights only there."""
     if not isinstance(error, OSError):
         return True
     name = error.filename

@@ -112,7 +112,7 @@ def list_in_folder(folder: Path) -> list[dict]:
 
 
 def download_source(repo_id: str) -> Path | None:
-    """The snapshot of a Hub model, whose name is its commit; None where nothing can be read from there."""
+    """Downloads a Hub model and returns its folder, which is named after the commit; None if the Hub cannot be read."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError
 
@@ -174,22 +174,22 @@ def pretraining_results(log: list[dict], global_batch_size: int, num_images: int
 
 def count_choices(lineage: list[dict], metrics: dict) -> tuple[int, list[dict]]:
     """
-    Choices that made the weights, by whether they were made on the faces that were measured.
+    Counts the choices behind the weights: those made on the measured faces, apart from those made on others.
 
     Faces are the same by their fingerprint, or by split and source where a fingerprint is missing.
     Returns:
         The number on the measured split, and the entries {"number", "split", "source", "fingerprint"} of other splits.
     """
     dataset = public(metrics.get("dataset") or {})
-    here, elsewhere = 0, []
+    on_measured, elsewhere = 0, []
     for choices in (c for entry in lineage for c in (entry.get("results") or {}).get("choices", [])):
         is_known = choices.get("fingerprint") and dataset.get("fingerprint")
         names = (choices.get("split"), choices.get("source")) == (metrics.get("split"), dataset.get("source"))
         if choices["fingerprint"] == dataset["fingerprint"] if is_known else names:
-            here += choices["number"]
+            on_measured += choices["number"]
         else:
             elsewhere.append(choices)
-    return here, elsewhere
+    return on_measured, elsewhere
 
 
 def with_choices(own: dict, metrics: dict, number: int) -> dict:

@@ -1,8 +1,8 @@
 """
 Paths as they are published: without the folders of the machine, whose names may be those of people.
 
-A path in the repository is written from its root, any other absolute one by its last component; somebody's own folder,
-whose last component is a name, is ~. Relative paths, ~/... and URLs stay.
+A path in the repository becomes relative to its root, and any other absolute path its last component. A home folder
+becomes ~, because its last component is a person's name. Relative paths, ~/... and URLs stay.
 """
 
 import os
@@ -20,7 +20,7 @@ START = (
 # In a sentence a path may hold spaces: it is taken to end in the word after the last slash before a quote or comma.
 IN_TEXT = re.compile(rf"(?<![\w./~<\\]){START}(?:[^'\"\n,;]*[\\/])?[^\s'\",;\\/]*")
 UNQUOTED_WINDOWS = re.compile(r"(?<![\w'\"])[A-Za-z]:\\\S+")  # the shell's rules would take its backslashes out
-OWN_FOLDER = re.compile(r"/?(?:[A-Za-z]:)?/(?:home|Users)/[^/]+|~[^/]+")
+HOME_FOLDER = re.compile(r"/?(?:[A-Za-z]:)?/(?:home|Users)/[^/]+|~[^/]+")
 COMMANDS = ("python ", "accelerate ", "torchrun ")
 MACHINE_PATH = re.compile(
     r"file:/\S*|(?<![\w./~<])/(?:home|root|tmp|Users|work|mnt|opt|var|usr|data)/[\w./-]*|\b[A-Za-z]:[\\/]+Users\S*"
@@ -45,18 +45,18 @@ def public_text(text: str) -> str:
             return public_command(text)
         except ValueError:  # a quote without its other one: no command after all
             pass
-    return IN_TEXT.sub(lambda found: public_path(found[0]), text)
+    return IN_TEXT.sub(lambda match: public_path(match[0]), text)
 
 
 def public_command(command: str) -> str:
     """Raises ValueError: a command with a quote that is not closed."""
-    words = shlex.split(UNQUOTED_WINDOWS.sub(lambda found: public_path(found[0]), command))
+    words = shlex.split(UNQUOTED_WINDOWS.sub(lambda match: public_path(match[0]), command))
     made = [public_word(word) for word in words]
     return command if shlex.split(command) == made else join_words(made)
 
 
 def public_word(word: str) -> str:
-    """A word of a command: a path, or a flag with one behind its equals sign."""
+    """Makes one word of a command public: a path, or --flag=PATH."""
     flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return f"{flag}{equals}{public_path(value)}"
 
@@ -75,7 +75,7 @@ def public_path(path: str) -> str:
     if Path(path).is_absolute() and Path(path).is_relative_to(ROOT):
         return os.path.relpath(path, ROOT)
     slashed = path.replace("\\", "/").rstrip("/")
-    return "~" if OWN_FOLDER.fullmatch(slashed) else PurePosixPath(slashed).name
+    return "~" if HOME_FOLDER.fullmatch(slashed) else PurePosixPath(slashed).name
 
 
 def strings(value):

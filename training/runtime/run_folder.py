@@ -1,4 +1,4 @@
-"""What a run leaves on disk, each file whole or as it was before: the folder, JSON, the saved model, the logs."""
+"""Writes the files of a run, each complete or unchanged at any time: the folder, JSON, the saved model, the logs."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which then gets the name: a file is whole, or as it was."""
+    """Yields a temporary path and renames it to `path` afterwards: a reader sees the old file or the whole new one."""
     temporary = path.with_name(path.name + ".tmp")
     yield temporary
     os.replace(temporary, path)
@@ -114,16 +114,16 @@ class MetricsLog:
         self.path, self.last_step = path, -1
         if not self.path.exists():
             return
-        kept = []
+        lines = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 step = json.loads(line)["step"]
                 if step <= resumed_step:
-                    kept.append(line + "\n")
+                    lines.append(line + "\n")
                     self.last_step = step
             except (ValueError, KeyError):  # the line that was being written when the run was killed
                 continue
-        write_text(self.path, "".join(kept))
+        write_text(self.path, "".join(lines))
 
     def write(self, values: dict) -> None:
         self.last_step = values["step"]
