@@ -150,8 +150,8 @@ class SimFLEImageProcessor(PilBackend):
     Any image to 8-bit RGB, the whole face as a square, 0..1, normalised; by Pillow, with and without torchvision.
 
     Images: Pillow images of any mode, paths, URLs, numpy arrays, torch tensors of any device; (H, W), (H, W, C) or
-    (C, H, W) with C 1, 3 or 4; in lists, or four axes. Where the layout is open, 3 channels go before 4 before 1, and
-    a tie is (C, H, W) in tensors, (H, W, C) in arrays; `input_data_format` decides otherwise. Alpha is dropped.
+    (C, H, W) with C 1, 3 or 4; in lists, or four axes. In an ambiguous layout the axis with 3 channels wins, then 4,
+    then 1; on a tie tensors are (C, H, W), arrays (H, W, C); `input_data_format` decides otherwise. Alpha is dropped.
 
     Values become 8 bits first: uint16 and I;16 / 257; other integers (and I) as 8, 16, 31 or 32 bits, the first that
     holds the image's maximum; floats (and F) as 0..1 if that holds them, else as 0..255. A float array in 0..1 is
@@ -195,9 +195,9 @@ class SimFLEImageProcessor(PilBackend):
     def _standardize_kwargs(self, size=None, **kwargs) -> dict:  # the constructor and every call pass here
         if size is not None:
             side = size.get("height") if isinstance(size, (dict, SizeDict)) else next(iter(np.ravel(size).tolist()), 0)
-            given, size = size, {"height": side, "width": side}
-            if type(side) is not int or side < 1 or given not in (side, [side, side], (side, side), size):
-                raise ValueError(f"size={given} is no square of whole pixels; use size=224, or another number above 0.")
+            asked, size = size, {"height": side, "width": side}
+            if type(side) is not int or side < 1 or asked not in (side, [side, side], (side, side), size):
+                raise ValueError(f"size={asked} is no square of whole pixels; use size=224, or another number above 0.")
         kwargs = super()._standardize_kwargs(size=size, **kwargs)
         for name in ("image_mean", "image_std") if kwargs.get("do_normalize") else ():
             value = np.ravel(np.array(kwargs[name], dtype=float))
