@@ -156,7 +156,7 @@ class Feeder:
         return batch
 
     def prefetch(self) -> None:
-        """Called when a step is under way on the device; on the CPU there is nothing to run beside."""
+        """Prepares the next batch while the device computes the step; does nothing without CUDA."""
         if self.stream:
             self.upcoming = self.prepare()
 

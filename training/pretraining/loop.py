@@ -20,7 +20,7 @@ from training.runtime.training_run import TrainingRun
 
 @torch.compiler.disable  # its communication cannot be compiled
 def mean_over_processes(similarity: torch.Tensor) -> torch.Tensor:
-    """S of all processes' images; its gradient is that of one process with all of them, once DDP has averaged."""
+    """S over all processes. After DDP has averaged, its gradient is that of one process which sees all images."""
     from torch.distributed.nn.functional import all_reduce
 
     return all_reduce(similarity) / torch.distributed.get_world_size()
@@ -149,21 +149,21 @@ class PretrainingLoop:
         self.accelerator.log(values, step=done)
 
     def watch(self, done: int) -> None:
-        """Before the first step, each --monitor_epochs and at the end: a line of monitor.jsonl, one for a step."""
+        """Writes a line of monitor.jsonl: before the first step, every --monitor_epochs and at the end, one per step."""
         self.guard.settle()
         if self.is_main and done > self.monitored.last_step:
             started = time.perf_counter()
             epoch = done // self.sampler.steps_per_epoch
             with torch.compiler.set_stance("force_eager"):  # its few batches are not worth compiling for
-                found = self.monitor(self.bare_model, epoch)
-            self.monitored.write({"step": done, "epoch": epoch, **found})
-            self.accelerator.log({f"monitor/{k}": float(v) for k, v in found.items() if v is not None}, step=done)
-            if found["collapsing"] and done > 0:  # narrow projections before training are no sign
-                self.bar.write(f"step {done}: the projections are collapsing: {found}")
+                measures = self.monitor(self.bare_model, epoch)
+            self.monitored.write({"step": done, "epoch": epoch, **measures})
+            self.accelerator.log({f"monitor/{k}": float(v) for k, v in measures.items() if v is not None}, step=done)
+            if measures["collapsing"] and done > 0:  # narrow projections before training are no sign
+                self.bar.write(f"step {done}: the projections are collapsing: {measures}")
             self.logged_at += time.perf_counter() - started  # not the loop's time
 
     def save(self, done: int) -> None:
-        """A checkpoint, once every process has agreed that the steps up to it were sound."""
+        """Writes a checkpoint, after all processes have agreed that the losses up to it are finite."""
         self.guard.settle()
         if self.is_main and done > self.saved_step:
             self.training.save(done, self.guard.bad_images.known, self.sampler.state())

@@ -13,7 +13,7 @@ from training.pretraining.arguments import PretrainingArguments
 @dataclass(frozen=True)
 class StepShape:
     """
-    How an optimizer step is cut into batches, and whose batches are meant.
+    The batches of an optimizer step: their size and number, the processes, and which process this is.
 
     Args:
         batch_size: images of a process and micro-batch. accumulation: micro-batches. rank: of this process.

@@ -14,9 +14,9 @@ class StepGuard:
     """
     One small sum over all processes a step: losses that are not finite, stop requests, unreadable images.
 
-    On the CPU the answer is there at once. On an accelerator nobody waits for it: the device skips the update where a
-    loss is not finite (`found_inf` of torch's fused optimisers), and the host reads the answer one step later, before
-    anything is saved.
+    On the CPU the host reads the sum in the same step. On an accelerator it does not wait: the device skips the update
+    if a loss is not finite (`found_inf` of torch's fused optimisers), and the host reads the sum one step later, and
+    always before anything is saved.
 
     Args:
         accelerator: Accelerate's. optimizer: fused. limit: --max_bad_images. bad_images: known before, see BadImages.
@@ -42,8 +42,8 @@ class StepGuard:
         fresh = self.bad_images.fresh({key: text for key, text in zip(indices, problems, strict=True) if text})
         broken = (~losses.isfinite()).any()
         overflows = gradient_norm.isfinite().logical_not() if not self.scales_gradients else torch.zeros_like(broken)
-        known = (float(stop), float(len(fresh)))
-        flags = torch.stack([broken.float(), overflows.float(), *(losses.new_full((), x).float() for x in known)])
+        host_flags = (float(stop), float(len(fresh)))
+        flags = torch.stack([broken.float(), overflows.float(), *(losses.new_full((), x).float() for x in host_flags)])
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(flags)
         if flags.device.type != "cuda":
@@ -71,11 +71,11 @@ class StepGuard:
         if broken:
             print(f"the loss of images {indices} is not finite", file=sys.stderr)
         if num_broken or overflows:
-            what = f"loss is not finite in {num_broken} of {self.accelerator.num_processes} processes"
+            fault = f"loss is not finite in {num_broken} of {self.accelerator.num_processes} processes"
             if not num_broken:
-                what = f"gradient of the loss of images {indices} is not finite"
+                fault = f"gradient of the loss of images {indices} is not finite"
             raise RunError(
-                f"the {what}; nothing was updated, and the last checkpoint stands. Lower --base_learning_rate, or look"
+                f"the {fault}; nothing was updated, and the last checkpoint stands. Lower --base_learning_rate, or look"
                 " at the images named."
             )
         if num_bad:  # in any process, so that all are here

@@ -60,8 +60,8 @@ def end_workers() -> bool:
     """
     Kills the data workers.
 
-    A hung worker would be waited for at the end of the process. Of a dead worker torch's handler of SIGCHLD would raise
-    late, out of whatever runs by then.
+    Python would wait for a hung worker at its end. After a worker's death, torch's handler of SIGCHLD would raise an
+    error late, inside unrelated code.
 
     Returns:
         Whether a worker outlives the kill, as in a call of a disk or network that does not return.
