@@ -149,7 +149,7 @@ class PretrainingLoop:
         self.accelerator.log(values, step=done)
 
     def watch(self, done: int) -> None:
-        """Writes a line of monitor.jsonl: before the first step, every --monitor_epochs and at the end, one per step."""
+        """Writes a line of monitor.jsonl before the first step, every --monitor_epochs and at the end; one per step."""
         self.guard.settle()
         if self.is_main and done > self.monitored.last_step:
             started = time.perf_counter()
