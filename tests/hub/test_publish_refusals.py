@@ -4,6 +4,7 @@
 import json
 import os
 import pickle
+import sys
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tests.hub.from_hub import hub_environment
 from tests.hub.hub_state import REPO, TOKEN
 from training import publish
 from training.data.drawn_faces import draw_face
-from training.models.fresh_process import compare_in_new_process
+from training.models import fresh_process
 from training.publishing.record import EXAMPLE, LICENSE_FILE
 from training.publishing.staging import stage_model
 
@@ -107,17 +108,19 @@ def test_what_is_wrong_with_a_folder(spoil, sentence, hub, here, folder):
     assert hub.requests == []
 
 
-def test_a_folder_that_does_not_load_or_says_something_else(finished_run, tmp_path):
+def test_a_folder_that_does_not_load_or_says_something_else(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(fresh_process, "sys", sys)  # Python itself, as publish.py starts it; other tests fork
     staged = tmp_path / "name"
     stage_model(finished_run, staged, REPO)
+    assert "a drawn face comes out the same" in fresh_process.compare_in_new_process(finished_run, staged)
     model = SimFLEForImageClassification.from_pretrained(finished_run)
     model.classifier.bias.data += 1
     model.save_pretrained(staged)
     with pytest.raises(ValueError, match="gives other outputs in a new process than the folder does here"):
-        compare_in_new_process(finished_run, staged)
+        fresh_process.compare_in_new_process(finished_run, staged)
     (staged / "facemae_simfle.py").unlink()
     with pytest.raises(ValueError, match=r"does not load in a new process .*facemae_simfle"):
-        compare_in_new_process(finished_run, staged)
+        fresh_process.compare_in_new_process(finished_run, staged)
 
 
 @pytest.mark.parametrize(

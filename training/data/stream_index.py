@@ -89,7 +89,7 @@ def read_index(file: Path, dataset: str) -> StreamIndex:
         content = json.loads(file.read_text(encoding="utf-8"))
         shards = [Shard(*(shard[name] for name in Shard.__dataclass_fields__)) for shard in content["shards"]]
         index = StreamIndex(content["root"], content["image_column"], shards)
-        if not shards or not all(len(s.counts) > 0 and min(s.counts) >= 0 and sum(s.counts) >= 0 for s in shards):
+        if not shards or not all(s.counts and min(s.counts) >= 0 for s in shards):
             raise ValueError("a shard without counts")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -137,18 +137,18 @@ def find_shards(dataset: str, split: str) -> tuple[str, dict[str, dict]]:
         if root != dataset.rstrip("/"):
             name = dataset.rpartition("/")[2]
             return root, {name: files.info(f"{inner}/{name}")}
-        found = {}
+        infos = {}
         for folder in ("", "data/"):  # where the Hub keeps its files
             if files.isdir(f"{inner}/{folder}".rstrip("/")):
                 for info in files.ls(f"{inner}/{folder}".rstrip("/"), detail=True):
-                    found[folder + info["name"].rstrip("/").rpartition("/")[2]] = info
+                    infos[folder + info["name"].rstrip("/").rpartition("/")[2]] = info
     except (OSError, ValueError, ImportError) as error:  # no such bucket, no such protocol, no library for it
         raise InputError(f"{dataset} cannot be listed ({' '.join(str(error).split())}); look at --dataset.") from error
     for ending in (".parquet", ".tar"):
-        names = sorted(n for n in found if n.endswith(ending) and not is_housekeeping(n.rpartition("/")[2]))
+        names = sorted(n for n in infos if n.endswith(ending) and not is_housekeeping(n.rpartition("/")[2]))
         if names:
             chosen = set(split_files([Path(root, name) for name in names], split))
-            return root, {name: found[name] for name in names if Path(root, name) in chosen}
+            return root, {name: infos[name] for name in names if Path(root, name) in chosen}
     raise InputError(f"--streaming: {dataset} holds no .parquet or .tar shards; give a folder that does.")
 
 
@@ -160,7 +160,7 @@ def find_hub_shards(dataset: str, split: str) -> tuple[str, dict[str, dict]]:
 
     try:
         data_files = datasets.load_dataset_builder(dataset).config.data_files or {}
-        addresses = {str(name): list(map(str, found)) for name, found in data_files.items()}[split]
+        addresses = {str(name): list(map(str, files)) for name, files in data_files.items()}[split]
         places = map(fsspec.core.url_to_fs, addresses)
         info = [file_system.info(path) for file_system, path in places]
     except (OSError, ValueError, KeyError, DatasetsError) as error:  # no network, no such data set, no such split

@@ -80,15 +80,15 @@ class StreamedFaces(Faces):
             shard, address = self.index.shards[number], self.files[number]
             cells = read_tar if shard.offsets else read_parquet
             try:
-                found = 0
+                count = 0
                 for cell in cells(address, shard, self.image_column, first, end):
-                    yield {**cell, "row": int(self.first_rows[number]) + first + found}
-                    found += 1
+                    yield {**cell, "row": int(self.first_rows[number]) + first + count}
+                    count += 1
             except (tarfile.TarError, ValueError) as error:  # pyarrow's errors of content are ValueErrors
                 raise InputError(f"{address}: the shard is cut off or damaged ({error}); get it again.") from error
             except OSError as error:
                 raise RunError(f"{address} cannot be read ({error}); the last checkpoint stands") from error
-            if found != end - first:
+            if count != end - first:
                 raise InputError(f"{address} is not the shard that was indexed: make the --stream_index again.")
 
     def shuffled(self, spans: Spans, place: tuple[int, int, int], first: int, block_size: int) -> Iterator[dict]:
