@@ -13,7 +13,7 @@ from training.data.rows import rows_of_paths, split_rows
 from training.data.splits import SPLITS, held_out, split_folder, split_folders, split_of
 from training.runtime.errors import InputError
 
-WHOLE = "all"  # how `split_rows` takes every image
+WHOLE = "test"  # the split of which `split_rows` takes every image
 
 
 def load(folder: Path, splits=None, with_labels: bool = True):
