@@ -1,5 +1,5 @@
 """
-Pretrains SimFLE on faces without labels.
+Pretrains SimFLE, or an encoder by another self-supervised method, on faces without labels.
 
     python training/pretrain.py --dataset FOLDER --output_dir OUT          (or: accelerate launch training/pretrain.py)
 
@@ -22,6 +22,7 @@ def main(argv=None) -> int:
     kinds = (DatasetArguments, ModelArguments, ProcessorArguments, PretrainingArguments, HubArguments)
     data, model, processor, run, hub = parse_arguments(kinds, argv, __doc__)
     line = read_command_line("pretrain", argv, (data, model, processor, run))
+    from training.pretraining.method import finished_model
     from training.pretraining.setup import Inputs, open_devices
     from training.runtime.resources import keep_freed_memory
     from training.runtime.run_folder import prepare_output_dir
@@ -40,7 +41,7 @@ def main(argv=None) -> int:
         done = loop.train()
         finished = done >= loop.sampler.last_step
         if training.is_main:
-            training.save_model(training.bare_model)
+            training.save_model(finished_model(training.bare_model))
             ending = "finished" if finished else "stopped, to go on by --resume_from_checkpoint latest,"
             print(f"{ending} at step {done}; the model is in {folder}")
         training.end(done, finished)

@@ -13,7 +13,7 @@ from torch import distributed
 
 from modeling_simfle import SimFLEForPreTraining
 from tests.tiny import tiny_config, tiny_inputs
-from training.pretraining.loop import mean_over_processes
+from training.pretraining.all_processes import mean_over_processes
 
 LOSSES = ("loss", "similarity_loss", "reconstruction_loss", "distillation_loss", "grouping_loss")
 

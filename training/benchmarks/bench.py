@@ -160,10 +160,12 @@ class FastStep:
     def __init__(self, config, device: str, is_bf16: bool, compiled: bool):
         import torch
 
+        from modeling_simfle import SimFLEForPreTraining
         from training.pretraining.arguments import PretrainingArguments
-        from training.pretraining.setup import make_model_and_optimizer
+        from training.pretraining.setup import make_optimizer
 
-        self.model, self.optimizer = make_model_and_optimizer(config, None, PretrainingArguments())
+        torch.manual_seed(0)
+        self.model, self.optimizer = make_optimizer(SimFLEForPreTraining(config), PretrainingArguments())
         self.model.to(device)
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves the momentum, as Accelerate does
         self.autocast = torch.autocast(device, torch.bfloat16, enabled=is_bf16, cache_enabled=True)

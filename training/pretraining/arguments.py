@@ -1,9 +1,10 @@
 """The arguments of a pretraining run."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from training.pretraining.methods import method_names
 from training.runtime.arguments import PRECISION, check_ranges, flag
 from training.runtime.errors import InputError
 
@@ -19,6 +20,14 @@ class PretrainingArguments:
     """The run."""
 
     output_dir: str = flag("", "new folder; holds a loadable model at the end")
+    method: str | None = field(
+        default=None,
+        metadata={
+            "help": "method of pretraining; by default simfle, or byol under --use_local_branch false",
+            "choices": method_names(),
+        },
+    )
+    method_settings: list[str] = flag([], "NAME=NUMBER pairs in place of the method's own, such as temperature=0.2")
     streaming: bool = flag(False, "read Parquet or WebDataset shards as a stream, never as a whole")
     shuffle_block: int = flag(10000, "images of a stream that a process reads and shuffles together", low=1)
     stream_index: str | None = flag(None, "index of a stream's shards, from python -m training.data.stream_index")

@@ -1,4 +1,4 @@
-"""The training loop of SimFLE: optimiser steps, and what is logged, watched and saved between them."""
+"""The training loop of pretraining: optimiser steps, and what is logged, watched and saved between them."""
 
 import sys
 import time
@@ -9,6 +9,7 @@ import torch
 from accelerate.utils import send_to_device
 from tqdm import tqdm
 
+from training.pretraining.all_processes import mean_over_processes
 from training.pretraining.batches import cosine_learning_rate, draw_masks
 from training.pretraining.cuda_graph import GraphedPass
 from training.pretraining.step_guard import StepGuard
@@ -16,14 +17,6 @@ from training.runtime.lineage import LOSSES
 from training.runtime.processes import StopRequest
 from training.runtime.run_folder import MetricsLog
 from training.runtime.training_run import TrainingRun
-
-
-@torch.compiler.disable  # its communication cannot be compiled
-def mean_over_processes(similarity: torch.Tensor) -> torch.Tensor:
-    """S over all processes. After DDP has averaged, its gradient is that of one process which sees all images."""
-    from torch.distributed.nn.functional import all_reduce
-
-    return all_reduce(similarity) / torch.distributed.get_world_size()
 
 
 class PretrainingLoop:
@@ -47,6 +40,7 @@ class PretrainingLoop:
         self.metrics = MetricsLog(training.folder / "metrics.jsonl", sampler.first_step) if self.is_main else None
         self.monitored = MetricsLog(training.folder / "monitor.jsonl", sampler.first_step) if self.is_main else None
         self.loss_scale: float | None = None  # of fp16's gradients
+        self.computed: list[str] = []  # the LOSSES that the model returns
         self.sums = torch.zeros(len(LOSSES), device=accelerator.device)
         self.started = self.logged_at = time.perf_counter()
         self.logged_step = self.saved_step = sampler.first_step
@@ -114,7 +108,8 @@ class PretrainingLoop:
         """Forward and backward of a micro-batch; returns the losses (5,), in the order of LOSSES, 0 for none."""
         output = self.model(**inputs)
         self.accelerator.backward(output.loss)
-        terms = [getattr(output, name) for name in LOSSES]
+        terms = [getattr(output, name, None) for name in LOSSES]
+        self.computed = [name for name, term in zip(LOSSES, terms, strict=True) if term is not None]
         return torch.stack([output.loss.detach().new_zeros(()) if x is None else x.detach() for x in terms])
 
     def masks(self, step: int, micro: int, batch_size: int) -> dict:
@@ -122,7 +117,7 @@ class PretrainingLoop:
         rank, device = self.accelerator.process_index, self.accelerator.device
         drawn = draw_masks(self.bare_model.config, batch_size, self.run.seed, step, micro, rank)
         inputs: dict = send_to_device(drawn, device, non_blocking=True)
-        if self.run.global_grouping and self.accelerator.num_processes > 1:
+        if drawn and self.run.global_grouping and self.accelerator.num_processes > 1:
             inputs["reduce_similarity"] = mean_over_processes
         return inputs
 
@@ -137,8 +132,7 @@ class PretrainingLoop:
         self.logged_at, self.logged_step, self.feeder.waited = now, done, 0.0
         if not self.is_main:
             return
-        computed = LOSSES if self.bare_model.config.use_local_branch else LOSSES[:2]
-        values = dict(zip(computed, means)) | {
+        values = {name: mean for name, mean in zip(LOSSES, means, strict=True) if name in self.computed} | {
             "learning_rate": self.rate,
             "gradient_norm": float(self.gradient_norm) / (self.loss_scale or 1.0),
             "images_per_second": self.global_batch_size * num_steps / seconds,

@@ -62,7 +62,7 @@ class Monitor:
 
     @torch.no_grad()
     def __call__(self, model, epoch: int) -> dict:
-        """One line of monitor.jsonl. model: the bare SimFLEForPreTraining, left in training mode."""
+        """One line of monitor.jsonl. model: the method's bare model, left in training mode."""
         if not self.sample:  # nothing could be read: training will say so
             return {"collapsing": False}
         model.eval()
@@ -113,11 +113,12 @@ class Monitor:
 
     def neighbours(self, model, epoch: int) -> dict:
         """
-        k-NN accuracy of encoder and target encoder with its 95 % interval (normal approximation).
+        k-NN accuracy of the encoder, and of a target encoder, with its 95 % interval (normal approximation).
 
         Before training also that of the encoder with BatchNorm's statistics estimated on the bank.
         """
-        encoders = {"encoder": model.encoder, "target_encoder": model.target_encoder}
+        names = [name for name in ("encoder", "target_encoder") if hasattr(model, name)]
+        encoders = {name: getattr(model, name) for name in names}
         image_pass = ImagePass(256, self.num_workers, self.bad_images, model.device)
         # In training mode SyncBatchNorm would wait for processes that are not here.
         if epoch == 0 and not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.encoder.modules()):

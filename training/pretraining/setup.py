@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modeling_simfle import SimFLEForPreTraining
 from training.data.expressions import match_labels
 from training.data.faces import DatasetArguments, Faces, evenly, open_faces
 from training.data.formats import describe_data
 from training.data.split_checks import check_several_classes
 from training.data.streams import open_stream
-from training.models.loading import load_weights, make_processor, read_config
+from training.models.loading import make_processor, read_config
 from training.pretraining.arguments import FIXED_ON_RESUME, PretrainingArguments
 from training.pretraining.batches import cosine_learning_rate, make_feeder
 from training.pretraining.loop import PretrainingLoop
+from training.pretraining.method import choose_method, default_method
 from training.pretraining.monitor import Monitor
 from training.pretraining.samplers import make_sampler
 from training.pretraining.step_guard import StepGuard
@@ -64,12 +64,15 @@ def check_cuda_graph(accelerator) -> None:
 
 
 class Inputs:
-    """What the flags name: the faces, the model's config and the image processor."""
+    """What the flags name: the faces, the method, the model's config and the image processor."""
 
     def __init__(self, line: CommandLine):
         self.line = line
         self.data, self.model, processor, self.run = line.dataclasses
         self.config = read_config(self.model)
+        name, self.method = choose_method(self.run.method, self.model.use_local_branch, self.config)
+        self.settings = self.method.read_settings(self.config, self.run.method_settings)
+        self.method_about = {"name": name, "settings": self.settings}
         self.processor = make_processor(processor, self.run.view_size)
         if self.run.streaming:
             place = (self.data, self.data.dataset, self.data.train_split, self.run.stream_index)
@@ -82,13 +85,15 @@ class Inputs:
         """The loop of the run, and the run in its folder, at the step that it goes on from."""
         data, run, faces, processor = self.data, self.run, self.faces, self.processor
         fixed = fixed_settings(accelerator, self.config, processor, faces, run)
+        fixed["pretraining_method"] = self.method_about
         limit, checkpoint = run.checkpoints_total_limit, run.resume_from_checkpoint
         training = TrainingRun(accelerator, folder, processor, fixed, limit, checkpoint)
-        model, optimizer = make_model_and_optimizer(self.config, self.model.model, run)
+        torch.manual_seed(run.seed)
+        model, optimizer = make_optimizer(self.method.make_model(self.config, self.settings, self.model.model), run)
         sampler = make_sampler(accelerator, faces, run)
         bad_images = resume(training, model, optimizer, data.max_bad_images, sampler)
         step = sampler.first_step
-        training.start(lambda: self.record(training), self.line.argv, step, sampler.last_step)
+        training.start(lambda: self.record(training, model), self.line.argv, step, sampler.last_step)
         if step >= sampler.last_step:
             accelerator.print(f"the run is already finished at step {step}; nothing to do but to save the model")
         if run.compile:
@@ -105,12 +110,15 @@ class Inputs:
             monitor = Monitor(faces, processor, bank, queries, folder, data.num_workers, data.max_bad_images)
         return PretrainingLoop(training, model, feeder, sampler, run, guard, monitor), training
 
-    def record(self, training: TrainingRun):
+    def record(self, training: TrainingRun, model):
         """The record of the run, for run.json."""
         settings = {name: value for name, value in training.fixed.items() if name != IMAGE_SIZES}
         settings |= {"num_images": len(self.faces), "device": training.accelerator.device.type}
-        about = describe_data(self.data.data_format, self.faces)
-        return make_record(self.line, "pretraining", about, [self.model.model], settings)
+        about = {"title": self.method.title, "paper": self.method.paper}
+        settings["pretraining_method"] = {**self.method_about, **about}
+        settings["num_trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        data = describe_data(self.data.data_format, self.faces)
+        return make_record(self.line, "pretraining", data, [self.model.model], settings)
 
     def describe_schedule(self, accelerator) -> str:
         """The steps and the learning rate of the run, in a few lines."""
@@ -143,13 +151,8 @@ def open_monitored(data: DatasetArguments, run: PretrainingArguments):
     return bank.select(np.array(evenly(len(bank), run.monitor_images))), queries
 
 
-def make_model_and_optimizer(config, start_from: str | None, run: PretrainingArguments):
-    """The model to train, from scratch or from the weights in a folder or Hub id, and its SGD."""
-    torch.manual_seed(run.seed)
-    if start_from is None:
-        model = SimFLEForPreTraining(config)
-    else:
-        model = load_weights(SimFLEForPreTraining, start_from, needed="encoder.", config=config)
+def make_optimizer(model, run: PretrainingArguments):
+    """The model as it is trained, and its SGD."""
     if run.sync_batchnorm:
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model.train().to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs too
@@ -200,7 +203,8 @@ def resume(training: TrainingRun, model, optimizer, max_bad_images: int, sampler
     Returns:
         The keys of the bad images so far.
     """
-    defaults = {"config": describe_config(type(model.config)())}
+    default = {"name": default_method(model.config), "settings": training.fixed["pretraining_method"]["settings"]}
+    defaults = {"config": describe_config(type(model.config)()), "pretraining_method": default}
     state = training.load(model, optimizer, max_bad_images, free=("mixed_precision",), defaults=defaults)
     if not state:
         return []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from training.runtime.checkpoints import abandon_later_checkpoints, find_checkpoint, load_checkpoint, save_checkpoint
 from training.runtime.processes import check_same_step
+from training.runtime.resources import peak_memory
 from training.runtime.run_folder import save_model
 from training.runtime.run_record import RECORD, RunRecord, add_start, write_progress, write_record
 
@@ -91,9 +92,10 @@ class TrainingRun:
         save_model(self.folder, model, self.processor)
 
     def end(self, step: int, finished: bool) -> None:
-        """Writes how far the run came, and closes its trackers."""
+        """Writes how far the run came and the memory it took, and closes its trackers."""
         if self.is_main:
-            write_progress(self.folder, step=step, finished=finished)
+            memory = peak_memory(self.accelerator.device)
+            write_progress(self.folder, step=step, finished=finished, peak_memory_bytes=memory)
         self.accelerator.wait_for_everyone()
         for tracker in self.accelerator.trackers:
             tracker.finish()
