@@ -6,8 +6,9 @@ One table of finished runs, by method and data set: mean and deviation over seed
 
 RUN is a run's folder or a folder of runs; every metrics.json below it counts. Runs whose arguments differ in the seed
 alone make one row. --labels RUN=NAME names the encoder of the runs below a folder; runs of one name pool their models.
---compare BASE OTHER adds the difference of two methods on the same images, with its paired bootstrap interval. Broken
-and unfinished runs are named below the table.
+--compare BASE OTHER adds the difference of two methods on the same images, with its paired bootstrap interval. --costs
+adds what the pretrainings of the encoders cost; --choosing RUN=NAME names the probes that chose among them. Broken and
+unfinished runs are named below the table. --best prints, in place of all this, the model with the highest accuracy.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from training.runtime.run_folder import write_text
 POSITIONALS = (
     ("runs", {"nargs": "+", "metavar": "RUN", "help": "folder of a run, or of runs"}),
     ("--labels", {"action": "append", "metavar": "RUN=NAME", "help": "name of the encoder of a folder's runs"}),
+    ("--choosing", {"action": "append", "metavar": "RUN=NAME", "help": "probes that chose an encoder's pretraining"}),
     ("--compare", {"action": "append", "nargs": 2, "metavar": ("BASE", "OTHER"), "help": "difference of two methods"}),
 )
 
@@ -30,14 +32,20 @@ class ReportArguments:
 
     output_md: str | None = flag(None, "Markdown file; the report is always printed")
     output_csv: str | None = flag(None, "file of the same rows as numbers")
+    costs: bool = flag(False, "add a table of the pretrainings: images, speed, memory, trained parameters")
+    best: bool = flag(False, "print only the model of the run with the highest accuracy")
 
 
 def main(argv=None) -> None:
     arguments, places = parse_arguments((ReportArguments,), argv, __doc__, POSITIONALS)
     from training.measuring.finished_runs import find_runs, summarize
     from training.measuring.paired_runs import compare
-    from training.measuring.report_tables import markdown, write_csv
+    from training.measuring.pretraining_costs import best_model, cost_rows
+    from training.measuring.report_tables import costs_table, markdown, write_csv
 
+    if arguments.best:
+        print(best_model(places.runs))
+        return
     names = read_names(places.labels or [])
     runs, problems = find_runs(places.runs, names)
     paths = [path.resolve() for path in [*runs.get("path", ()), *(path for path, _ in problems)]]
@@ -49,6 +57,11 @@ def main(argv=None) -> None:
     rows = summarize(runs)
     compared = [row for base, other in places.compare or [] for row in compare(base, other, names)]
     text = markdown(rows, compared, problems)
+    if arguments.costs:
+        choosing: dict[str, list[Path]] = {}
+        for folder, name in read_names(places.choosing or []).items():
+            choosing.setdefault(name, []).append(folder)
+        text += costs_table(cost_rows(runs, choosing))
     print(text)
     if arguments.output_md:
         write_text(Path(arguments.output_md), text + "\n")

@@ -25,6 +25,10 @@ DIFFERENCES_EXPLANATION = (
     "Accuracy (landmarks: normalised mean error, where less is better); 95 % interval of the paired bootstrap: images"
     " (landmarks: persons) are drawn, the same for both; several seeds are paired seed by seed and averaged, not drawn."
 )
+COSTS_EXPLANATION = (
+    "Images, speed and memory are means over the pretraining seeds. Memory is the main process's highest. Tried: the"
+    " pretrainings that were compared to choose the learning rate, and the settings of their probes on that split."
+)
 
 
 def markdown(rows: pandas.DataFrame, compared: list[dict], problems: list[tuple]) -> str:
@@ -112,6 +116,25 @@ def compared_table(compared: list[dict]) -> str:
             }
         )
     return markdown_table(lines)
+
+
+def costs_table(costs: list[dict]) -> str:
+    """The section about the pretrainings. costs: see `cost_rows`."""
+    lines = [
+        {
+            "encoder": row["encoder"],
+            "method": row["method"],
+            "learning rate": ", ".join(f"{rate:g}" for rate in row["learning_rates"]),
+            "pretraining seeds": row["seeds"],
+            "images": f"{row['images']:,.0f}",
+            "images a second": f"{row['images_per_second']:,.1f}",
+            "memory, GB": f"{row['peak_memory_bytes'] / 1e9:.2f}",
+            "trained parameters, million": f"{row['trained_parameters'] / 1e6:.2f}",
+            "tried": f"{row['tried']} ({row['choices']:,} choices)" if row["tried"] else "not said",
+        }
+        for row in costs
+    ]
+    return f"\n\n## Pretraining\n\n{markdown_table(lines)}\n\n{COSTS_EXPLANATION}" if lines else ""
 
 
 def markdown_table(lines: list[dict]) -> str:
