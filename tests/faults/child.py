@@ -38,7 +38,7 @@ def main() -> int | None:
             elif fault == "group_SIGTERM":
                 for pid in [worker.pid for worker in self.feeder.batches._workers] + [os.getpid()]:
                     os.kill(pid, signal.SIGTERM)
-            elif fault in ("SIGTERM", "SIGINT"):
+            elif fault in ("SIGTERM", "SIGINT", "SIGKILL"):
                 os.kill(os.getpid(), getattr(signal, fault))
         step(self, number, request)
 

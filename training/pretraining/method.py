@@ -163,14 +163,14 @@ def choose_method(name: str | None, use_local_branch: bool | None, config: SimFL
     """
     chosen = name or default_method(config)
     method = load_method(chosen)
-    has_branch = "has" if method.has_local_branch else "has not"
+    has = "has a" if method.has_local_branch else "has no"
     if use_local_branch not in (None, method.has_local_branch):
         raise InputError(
-            f"--method {chosen} {has_branch} the local branch, and --use_local_branch {str(use_local_branch).lower()}"
-            " asks for the other; leave one of the two out."
+            f"--method {chosen} {has} local branch, which --use_local_branch {str(use_local_branch).lower()}"
+            " contradicts; leave one of the two out."
         )
     if method.has_local_branch and not config.use_local_branch:
-        raise InputError(f"--method {chosen} {has_branch} the local branch, which the config leaves out.")
+        raise InputError(f"--method {chosen} {has} local branch, which the config leaves out.")
     config.use_local_branch = method.has_local_branch
     return chosen, method
 

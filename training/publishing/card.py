@@ -1,5 +1,6 @@
 """The model card: `card_template.md`, filled with the plain values of a folder's record."""
 
+import re
 import shlex
 import shutil
 from dataclasses import dataclass, field
@@ -24,7 +25,11 @@ from training.runtime.public_paths import public
 from training.runtime.run_folder import write_text
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
-TAGS = ("simfle", "facial-expression-recognition", "self-supervised-learning", "arxiv:2303.07648")
+TAGS = ("simfle", "facial-expression-recognition", "self-supervised-learning")
+SIMFLE = {
+    "title": "SimFLE",
+    "paper": "Moon, Jang, Park, arXiv 2303.07648 (IEEE TAFFC 2024)",
+}  # where no record names one
 MEASURES = {  # of metrics.json, by the Hub's metric and the name shown
     "accuracy": ("accuracy", "Accuracy"),
     "mean_class_accuracy": ("recall", "Mean class accuracy (mean recall)"),
@@ -109,7 +114,7 @@ def card_data(record: Record, given: dict, stated: dict, repo_id: str | None):
         **stated,
         library_name="transformers",
         pipeline_tag=task,
-        tags=[*TAGS, task, *(("onnx", "transformers.js") if record.is_plain else ())],
+        tags=[*TAGS, *arxiv_tags(record), task, *(("onnx", "transformers.js") if record.is_plain else ())],
         datasets=given.get("datasets") or [*filter(None, dict.fromkeys(map(dataset_id, record.trainings)))] or None,
         metrics=["accuracy", "recall", "f1"] if record.is_measured else None,
         base_model=base_model,
@@ -148,6 +153,17 @@ def task_of(record: Record) -> str:
     return "image-classification" if record.is_classifier else "image-feature-extraction"
 
 
+def learned_by(record: Record) -> dict:
+    """The method of the last pretraining: {"title", "paper", ...}."""
+    methods = [training["pretraining_method"] for training in record.trainings if training.get("pretraining_method")]
+    return methods[-1] if methods else SIMFLE
+
+
+def arxiv_tags(record: Record) -> list[str]:
+    """The Hub's tag of the paper of the pretraining's method."""
+    return [f"arxiv:{number}" for number in re.findall(r"arXiv (\d{4}\.\d{5})", learned_by(record)["paper"])]
+
+
 def dataset_id(training: dict) -> str | None:
     """The Hub id of a training's data, or the format of a known set; None for other folders and files."""
     data = training.get("data") or {}
@@ -170,6 +186,7 @@ def card_values(record: Record, given: dict, stated: dict, repo_id: str | None) 
         "architecture": config["architectures"][0],
         "classes": list((config.get("id2label") or {}).values()),
         "method": record.last_training.get("method", "unknown"),
+        "learned_by": learned_by(record),
         "is_pretrained": any(training["method"] == "pretraining" for training in trainings[:-1]),
         "is_ferplus": (record.last_training.get("data") or {}).get("format") == "ferplus",
         **{"model": model, "example": EXAMPLE if repo_id else f"{model}/{EXAMPLE}", "example_name": EXAMPLE},
@@ -202,6 +219,9 @@ def describe_training(training: dict) -> dict:
     if arguments.get("max_train_minutes"):
         last = "the last start, from a checkpoint," if arguments.get("resume_from_checkpoint") else "the run"
         notes.append(f"{last} was limited to {arguments['max_train_minutes']:g} minutes")
+    if about := training.get("pretraining_method"):
+        settings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in about["settings"].items())
+        notes.append(f"by {about['title']}: {about['paper']}; {settings}")
     values = {"method": training["method"], "name": training.get("name"), "hours": results.get("hours")}
     fingerprint = (training.get("data") or {}).get("fingerprint")
     return {**values, "notes": notes, "command": wrap(training.get("command") or ""), "fingerprint": fingerprint}

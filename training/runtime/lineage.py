@@ -10,6 +10,7 @@ is the training itself. An entry has these keys, as far as they are known:
     license            {"license": ..., "license_name": ..., "license_link": ...} as its card states it, or UNKNOWN
     method, command    of the training
     data               {"format", "name", "split", "fingerprint", "num_images", "terms", ...}
+    pretraining_method {"name", "settings", "title", "paper"} of a pretraining
     arguments, versions, results    added when the finished run becomes a source or is released
 """
 
@@ -156,6 +157,8 @@ def add_results(folder: Path, training: dict) -> dict:
         place = {"split": metrics.get("split"), "source": dataset.get("source")}
         results["choices"] = [{"number": metrics["choices"], **place, "fingerprint": dataset.get("fingerprint")}]
     settings = {"arguments": run.get("arguments"), "versions": run.get("versions"), "results": results}
+    if "pretraining_method" in run:
+        settings["pretraining_method"] = run["pretraining_method"]
     return {**training, **public(settings)}
 
 
