@@ -17,7 +17,7 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from .hub_folder_simfle import save_remote_code
+from .hub_folder_simfle import save_remote_code, set_stale_metrics_aside
 
 __all__ = ["SimFLEImageProcessor", "read_image", "resize_face", "to_rgb"]
 
@@ -261,6 +261,7 @@ class SimFLEImageProcessor(PilBackend):
         auto_map = {"AutoImageProcessor": "image_processing_simfle.SimFLEImageProcessor"}
         entries = {"auto_map": (auto_map, getattr(self, "auto_map", None))}
         save_remote_code(save_directory, "preprocessor_config.json", entries)
+        set_stale_metrics_aside(save_directory)
         if push_to_hub:  # not by super(), which would upload before the code is there
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
         return files

@@ -5,6 +5,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import math
+import os
 from pathlib import Path
 
 from simfle.errors import InputError
@@ -55,7 +56,10 @@ def number(low: float, high: float = math.inf, whole: bool = False, open_low: bo
 
 
 def path(text: str) -> Path:
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such user; give the whole path") from error
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -142,8 +146,8 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     """
     arguments = make_parser().parse_args(argv)
     if arguments.summary not in (None, "-"):
-        arguments.summary = path(arguments.summary)
-    expanded = Path(arguments.model).expanduser()
+        arguments.summary = Path(os.path.expanduser(arguments.summary))
+    expanded = Path(os.path.expanduser(arguments.model))
     if arguments.model.startswith("~") or expanded.exists():
         arguments.model = str(expanded)
     check_arguments(arguments)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simfle.errors import InputError
+from simfle.housekeeping import is_housekeeping
 
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv".split())
 # Camera files: Pillow would take some of them for TIFF, and read the thumbnail.
@@ -18,7 +19,6 @@ IMAGE_SUFFIXES = RAW_SUFFIXES | frozenset(
     ".avif .bmp .dib .gif .heic .heics .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .jxl .pbm .pgm .png .pnm .ppm"
     " .psd .tga .tif .tiff .webp".split()
 )
-HOUSEKEEPING = frozenset(("@eadir", "__macosx", "$recycle.bin", "lost+found"))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def walk(folder: Path, excluded: set[str], unlisted: list[str], parents: tuple[s
         return
     try:
         with os.scandir(folder) as scanned:
-            entries = sorted((e for e in scanned if is_wanted(e.name)), key=lambda entry: natural(entry.name))
+            entries = sorted((e for e in scanned if not is_housekeeping(e.name)), key=lambda entry: natural(entry.name))
     except OSError as error:
         unlisted.append(f"{folder} cannot be listed ({error.strerror}).")
         return
@@ -131,10 +131,6 @@ def walk(folder: Path, excluded: set[str], unlisted: list[str], parents: tuple[s
             yield folder / entry.name
     for name in folders:
         yield from walk(folder / name, excluded, unlisted, (*parents, real))
-
-
-def is_wanted(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in HOUSEKEEPING
 
 
 def natural(name: str) -> tuple:

@@ -49,6 +49,7 @@ CUSTOM_PIPELINES = {
         "type": "image",
     }
 }
+PIXEL_SETTINGS = ("size", "do_grayscale", "image_mean", "image_std", "do_normalize", "do_rescale")
 STALE_METRICS = "metrics.of_other_weights.json"  # what a metrics.json becomes once other weights are saved beside it
 
 
@@ -113,7 +114,7 @@ def can_be_loaded(folder: Path, entry) -> bool:
 
 def weights_sha256(folder: Path) -> dict[str, str]:
     """The hash of every .safetensors file at the top of a folder, and of the shards' index, by its name."""
-    paths = sorted([*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")])
+    paths = sorted([*folder.glob("[!.]*.safetensors"), *folder.glob("[!.]*.safetensors.index.json")])
     return {path.name: file_sha256(path) for path in paths}
 
 
@@ -157,12 +158,26 @@ def check_weights(folder: str | os.PathLike) -> None:
 
 
 def set_stale_metrics_aside(folder: str | os.PathLike) -> None:
-    """Renames a metrics.json that holds the hashes of other weights than lie beside it, and warns."""
+    """Renames a metrics.json that was measured with other weights or other preprocessing than lie beside it; warns."""
     folder = Path(folder)
     try:
         expected = recorded_sha256(folder)
+        has_other_weights = expected and (hashes := weights_sha256(folder)) and hashes != expected
+        what = "weights" if has_other_weights else "preprocessing" if has_other_preprocessing(folder) else ""
     except ValueError:
         return  # nobody takes it for the weights' own
-    if expected and (hashes := weights_sha256(folder)) and hashes != expected:
+    if what:
         os.replace(folder / "metrics.json", folder / STALE_METRICS)
-        logger.warning(f"{folder}: metrics.json was measured with other weights; it is now {STALE_METRICS}.")
+        logger.warning(f"{folder}: metrics.json was measured with other {what}; it is now {STALE_METRICS}.")
+
+
+def has_other_preprocessing(folder: Path) -> bool:
+    """Whether metrics.json names other settings of the pixels than preprocessor_config.json. Raises ValueError."""
+    files = [folder / "metrics.json", folder / "preprocessor_config.json"]
+    if not all(file.is_file() for file in files):
+        return False
+    metrics, processor = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    measured = metrics.get("preprocessing") if isinstance(metrics, dict) else None
+    return isinstance(measured, dict) and any(
+        name in measured and name in processor and measured[name] != processor[name] for name in PIXEL_SETTINGS
+    )

@@ -7,8 +7,11 @@ import os
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, ResNetConfig
 from transformers.activations import ACT2FN
+from transformers.utils import logging
 
 from .hub_folder_simfle import AUTO_MAP, CUSTOM_PIPELINES, save_remote_code, set_stale_metrics_aside
+
+logger = logging.get_logger(__name__)
 
 
 @strict
@@ -86,6 +89,8 @@ class SimFLEConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.hidden_sizes = list(self.hidden_sizes)
         self.depths = list(self.depths)
+        if self.id2label is None and isinstance(self.label2id, dict) and self.label2id:
+            self.id2label = {number: name for name, number in self.label2id.items()}
         if not isinstance(self.id2label, (dict, type(None))):
             raise ValueError(f"id2label={self.id2label!r} must map the numbers from 0 to names; give a dict.")
         super().__post_init__(**kwargs)
@@ -103,8 +108,9 @@ class SimFLEConfig(PreTrainedConfig):
 
     def check(self) -> None:
         """
-        Checks every field, and turns labels' numbers that JSON stores as texts into integers. Every model calls it,
-        because `from_pretrained` and the user can set fields after the constructor has run.
+        Checks every field, turns labels' numbers that JSON stores as texts into integers, and makes a `label2id` that
+        is missing. Every model calls it, because `from_pretrained` and the user can set fields after the constructor
+        has run.
 
         Raises:
             ValueError: a value out of its range.
@@ -118,6 +124,19 @@ class SimFLEConfig(PreTrainedConfig):
             self.id2label = {int(number): name for number, name in self.id2label.items()}
         if self.label2id:
             self.label2id = {name: int(number) for name, number in self.label2id.items()}
+        if not self.label2id:
+            self.label2id = self.inverse_labels()
+        elif not self.has_matching_labels():
+            raise ValueError(f"label2id={self.label2id} contradicts id2label={self.id2label}; leave label2id out.")
+
+    def inverse_labels(self) -> dict[str, int]:
+        """The `label2id` of `id2label`: of two equal names the first one's number."""
+        return {name: number for number, name in reversed((self.id2label or {}).items())}
+
+    def has_matching_labels(self) -> bool:
+        """Whether `label2id` has the names of `id2label`, each with the number of such a name."""
+        names = self.id2label or {}
+        return set(self.label2id) == set(names.values()) and all(names.get(n) == k for k, n in self.label2id.items())
 
     @property
     def num_patches(self) -> int:
@@ -147,6 +166,9 @@ class SimFLEConfig(PreTrainedConfig):
         Saves config.json, and the code that it names: the classes (`auto_map`), and for a classifier the pipeline
         (`custom_pipelines`). Arguments as in `PreTrainedConfig`.
         """
+        if self.id2label and not self.has_matching_labels():  # id2label was set since; a save must not lose the weights
+            logger.warning(f"label2id={self.label2id} contradicts id2label={self.id2label}, and is made from it anew.")
+            self.label2id = self.inverse_labels()
         super().save_pretrained(save_directory)
         others = {"SimFLEModel", "SimFLEForPreTraining"}
         pipelines = {} if others.issuperset(self.architectures or [""]) else CUSTOM_PIPELINES

@@ -2,14 +2,23 @@
 """Saved folders in a new process: no package, no network, `trust_remote_code=True`, from every kind of folder."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from accelerate import Accelerator
+from transformers import AutoConfig, Trainer, TrainingArguments, pipeline
 
-from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEImageProcessor, SimFLEModel
+from modeling_simfle import (
+    FaceExpressionPipeline,
+    SimFLEForImageClassification,
+    SimFLEForPreTraining,
+    SimFLEImageProcessor,
+    SimFLEModel,
+)
 from modeling_simfle.hub_folder_simfle import CODE_FILES
 from tests.new_process import run_alone
 from tests.tiny import tiny_config, tiny_inputs
@@ -27,9 +36,9 @@ for kind, folder in kinds.items():
     if has_processor:
         processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
         assert type(processor).__name__ == "SimFLEImageProcessor" and processor.size["height"] == 64
-    model = {"AutoModel": AutoModel, "AutoModelForPreTraining": AutoModelForPreTraining,
-             "AutoModelForImageClassification": AutoModelForImageClassification}[kind].from_pretrained(
-        folder, trust_remote_code=True)
+    auto = {"AutoModel": AutoModel, "AutoModelForPreTraining": AutoModelForPreTraining,
+            "AutoModelForImageClassification": AutoModelForImageClassification}[kind.partition(".")[0]]
+    model = auto.from_pretrained(folder, trust_remote_code=True)
     output = model(**inputs) if kind == "AutoModelForPreTraining" else model(inputs["pixel_values"])
     torch.save(dict(output), out + f"/{kind}.pt")
     model.save_pretrained(out + f"/again_{kind}")
@@ -49,7 +58,7 @@ def cache(tmp_path_factory):
 
 
 def load_alone(folders: dict[str, Path], cache, out: Path, python=None) -> None:
-    """folders: by the Auto class that loads each in the new process."""
+    """folders: by the Auto class that loads each in the new process; what follows a dot tells folders apart."""
     torch.save(tiny_inputs(), out / "inputs.pt")
     run_alone(LOAD, out, json.dumps(folders, default=str), cache=cache, python=python)
 
@@ -164,6 +173,39 @@ def test_what_accelerate_saves_loads_with_its_config(cache, tmp_path, source):
     load_alone({"AutoModelForImageClassification": again}, cache, tmp_path)
     logits = torch.load(tmp_path / "AutoModelForImageClassification.pt")["logits"]
     torch.testing.assert_close(logits, expected(model)["logits"], rtol=0, atol=0)
+
+
+def test_what_other_savers_leave_loads_with_the_code(cache, tmp_path):
+    """Pipelines, Trainer, safetensors' own function, shards, and the config of an Auto class."""
+    model, processor = SimFLEForImageClassification(tiny_config()).eval(), SimFLEImageProcessor(size=64)
+
+    def save_by_safetensors(folder):
+        folder.mkdir()
+        safetensors.torch.save_model(model, str(folder / "model.safetensors"))
+        model.config.save_pretrained(folder)
+
+    def save_by_auto_config(folder):
+        AutoConfig.from_pretrained(tmp_path / "safetensors", trust_remote_code=True).save_pretrained(folder)
+        shutil.copy(tmp_path / "safetensors" / "model.safetensors", folder)
+
+    def save_by_trainer(folder):
+        arguments = TrainingArguments(str(folder), report_to=[], use_cpu=True)
+        Trainer(model, arguments, processing_class=processor).save_model(str(folder))
+
+    ways = {
+        "safetensors": save_by_safetensors,
+        "auto_config": save_by_auto_config,
+        "trainer": save_by_trainer,
+        "pipeline": pipeline("image-classification", model=model, image_processor=processor).save_pretrained,
+        "face_pipeline": FaceExpressionPipeline(model=model, image_processor=processor).save_pretrained,
+        "shards": lambda folder: model.save_pretrained(folder, max_shard_size="50KB"),
+    }
+    for name, save in ways.items():
+        save(tmp_path / name)
+    load_alone({f"AutoModelForImageClassification.{name}": tmp_path / name for name in ways}, cache, tmp_path)
+    for name in ways:
+        logits = torch.load(tmp_path / f"AutoModelForImageClassification.{name}.pt")["logits"]
+        torch.testing.assert_close(logits, expected(model)["logits"], rtol=0, atol=0, msg=name)
 
 
 def test_folders_of_a_config_or_a_processor_alone(cache, tmp_path):

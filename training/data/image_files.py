@@ -6,15 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from simfle.housekeeping import is_housekeeping
 from training.runtime.errors import InputError
-
-# What file servers, file systems and archives leave behind. Names that begin with a dot are skipped too.
-HOUSEKEEPING = frozenset({"@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", "System Volume Information"})
-
-
-def is_housekeeping(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or a leftover of a file system or an archive."""
-    return name.startswith(".") or name in HOUSEKEEPING
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
@@ -35,7 +37,8 @@ def read_image(cell: dict, name: str, convert: Callable | None = None):
     if cell["bytes"] is None and cell["path"] is None:
         raise BadImage(f"{name} has no image")
     try:
-        with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
+        is_file = cell["bytes"] is None or (cell["bytes"] == b"" and cell["path"] is not None)
+        with Image.open(cell["path"] if is_file else io.BytesIO(cell["bytes"])) as image:
             return (convert or to_rgb)(image)
     except (*BROKEN, ValueError) as error:
         why = re.sub(r" at 0x[0-9a-f]+", "", str(error))  # the buffer's address: another one at every reading
@@ -61,9 +64,17 @@ def is_among(hashes: list, others: list) -> np.ndarray:
 
 
 def located(path: str | None, folder: Path | None) -> str | None:
-    """A relative path below `folder` where such a file exists; any other path unchanged."""
-    if path and folder and not os.path.isabs(path) and (folder / path).is_file():
-        return str(folder / path)
+    """
+    Where a table's image file lies. A relative path, also one written under Windows, is looked for in `folder`, and
+    above it where `folder` is the Hub's data/; file:///... is a path. Any other path is returned unchanged.
+    """
+    if path and path.startswith("file://"):
+        return url2pathname(urlsplit(path).path)
+    if path and folder and not os.path.isabs(path):
+        for place in [folder, *([folder.parent] if folder.name == "data" else [])]:
+            for name in (path, path.replace("\\", "/")):
+                if (place / name).is_file():
+                    return str(place / name)
     return path
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from training.data.expressions import match_labels
 from training.data.faces import FINGERPRINTED, DatasetArguments, Faces, evenly, open_faces
+from training.data.image_files import say_once
 from training.data.images import image_hash, is_among
 from training.data.splits import split_folders, split_of, split_of_file
 from training.data.tables import parquet_files
@@ -31,6 +32,8 @@ def open_both(data: DatasetArguments, eval_dataset: str | None, eval_split: str)
     if whole and train_faces.soft_labels is not None and eval_faces.soft_labels is not None:
         train_faces = part_ferplus(train_faces, eval_faces)
     eval_faces.labels = match_labels(eval_faces.class_names, eval_faces.labels, train_faces.class_names)
+    if unlearned := [train_faces.class_names[i] for i in np.setdiff1d(eval_faces.labels, train_faces.labels)]:
+        say_once(f"warning: {eval_faces.source} has images of {', '.join(unlearned)}; {train_faces.source} has none")
     return train_faces, eval_faces
 
 

@@ -17,8 +17,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from simfle.housekeeping import is_below_housekeeping, is_housekeeping
 from training.data.faces import DatasetArguments
-from training.data.image_files import image_endings, is_housekeeping
+from training.data.image_files import image_endings
 from training.data.splits import split_files
 from training.runtime.arguments import flag, parse_arguments, run_main
 from training.runtime.errors import InputError
@@ -253,10 +254,10 @@ def image_kind(name: str) -> tuple[str, str]:
 
 def is_image(member: tarfile.TarInfo, ending: str) -> bool:
     """Whether a file of a .tar shard is an image of the stream. ending: of the images; "" for any."""
-    name = member.name.rpartition("/")[2]
-    if not member.isfile() or is_housekeeping(name) or os.path.splitext(name)[1].lower() not in image_endings():
+    last_ending = os.path.splitext(member.name)[1].lower()
+    if not member.isfile() or is_below_housekeeping(member.name) or last_ending not in image_endings():
         return False
-    return not ending or image_kind(name)[1] == ending
+    return not ending or image_kind(member.name)[1] == ending
 
 
 def tar_sections(file, address: str, ending: str) -> tuple[list[int], list[int]]:

@@ -141,6 +141,8 @@ def read_parquet(address: str, shard: Shard, column: str, first: int, end: int) 
         batches = table.iter_batches(DECODED, row_groups=list(groups), columns=[column], use_threads=False)
         for batch in batches:
             taken = batch.column(0)[max(first - skipped, 0) : max(end - skipped, 0)]
+            if pyarrow.types.is_dictionary(taken.type):
+                taken = taken.dictionary_decode()
             for cell in feature.cast_storage(taken).to_pylist():
                 cell = cell or NOWHERE
                 yield {"bytes": cell["bytes"], "path": located(cell["path"], folder)}

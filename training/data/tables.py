@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simfle.housekeeping import is_housekeeping
 from training.data.expressions import map_labels
 from training.data.images import located
 from training.data.splits import split_files
@@ -15,7 +16,8 @@ LOCATED = "located image"  # a column's name for a moment
 
 def parquet_files(folder: Path) -> list[Path]:
     """The files right in the folder and in its data/, where the Hub keeps them."""
-    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+    files = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
+    return sorted(file for file in files if not is_housekeeping(file.name))
 
 
 def looks_like_parquet(path: Path) -> bool:
@@ -74,7 +76,10 @@ def load_hub(dataset: str, split: str):
 def encoded_images(rows, column: str, folder: Path | None = None):
     """
     The rows with a column of images that are not decoded; a table without the column as it is. A relative path of an
-    image file is looked for in `folder` first, then from the working folder. Raises InputError: another column.
+    image file is looked for in `folder` first, then from the working folder; see `located`.
+
+    Raises:
+        InputError: a column of something else.
     """
     import datasets
     import pyarrow
@@ -89,7 +94,8 @@ def encoded_images(rows, column: str, folder: Path | None = None):
         kind = rows.features[column]
         raise InputError(f"Column {column!r} holds {kind}, no images; name another by --image_column.") from error
     cells = rows.data.column(column).combine_chunks()
-    is_file, paths = pyarrow.compute.is_null(cells.field("bytes")).to_pylist(), cells.field("path").to_pylist()
+    lengths = pyarrow.compute.binary_length(cells.field("bytes")).to_pylist()
+    is_file, paths = [not length for length in lengths], cells.field("path").to_pylist()
     located_paths = [located(path, folder) if outside else path for path, outside in zip(paths, is_file)]
     if located_paths == paths:
         return rows

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas
 
+from simfle.housekeeping import is_below_housekeeping
 from training.measuring.classification import KEYS
 from training.runtime.errors import InputError
 from training.runtime.lineage import read_json
@@ -62,7 +63,9 @@ def metrics_files(place: str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{place} is no folder and no metrics.json; give the folders of finished runs.")
-    files = {f.with_name("metrics.json") for name in ("metrics.json*", "run.json") for f in path.rglob(name)}
+    found = [f for name in ("metrics.json*", "run.json") for f in path.rglob(name)]
+    kept = [f for f in found if not is_below_housekeeping(f.relative_to(path).as_posix())]
+    files = {f.with_name("metrics.json") for f in kept}
     if not files:
         raise InputError(f"{place} holds no metrics.json; give the folders of finished runs.")
     return sorted(files)

@@ -34,7 +34,7 @@ def save_halves(model, folder: Path, max_shard_size: int | None = None) -> None:
             )
     model.save_pretrained(folder, **options)
     share_weights(folder)
-    for path in folder.glob("*.safetensors"):
+    for path in folder.glob("[!.]*.safetensors"):
         if max_shard_size is not None and path.stat().st_size > max_shard_size:
             raise InputError(f"{path.name} is larger than {max_shard_size} bytes: one tensor is; give larger shards.")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import os
 
 from training.runtime.errors import InputError
 
+PRECISION, PRECISIONS = "ACCELERATE_MIXED_PRECISION", ("no", "fp16", "bf16")
 ACCUMULATION = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 # Environment variables, also of `accelerate launch` with a config file, that change what is trained.
 REFUSED = {
@@ -31,6 +32,7 @@ def make_accelerator(mixed_precision: str | None, accumulation: int = 1, report_
     """
     check_environment(accumulation)
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, is_initialized
     from accelerate.tracking import get_available_trackers
     from accelerate.utils import GradientAccumulationPlugin
 
@@ -39,12 +41,26 @@ def make_accelerator(mixed_precision: str | None, accumulation: int = 1, report_
     for name in trackers:  # Accelerate only warns
         if name not in available:
             raise InputError(f"--report_to {name} is not available; installed are: {', '.join(available) or 'none'}.")
+    precision = mixed_precision or precision_of_environment()
+    if is_initialized() and AcceleratorState().mixed_precision != precision:
+        raise InputError(
+            f"this process computes with mixed_precision {AcceleratorState().mixed_precision}, and Accelerate"
+            f" cannot change it to {precision}; start a new process, or give --mixed_precision."
+        )
     return Accelerator(
-        mixed_precision=mixed_precision,
+        mixed_precision=precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=accumulation),
         log_with=trackers or None,
         **options,
     )
+
+
+def precision_of_environment() -> str:
+    """The precision of Accelerate's environment or config file. Raises InputError: one that no script has."""
+    precision = (os.environ.get(PRECISION) or "no").lower()
+    if precision not in PRECISIONS:
+        raise InputError(f"{PRECISION}={precision} must be one of {', '.join(PRECISIONS)}; leave it out.")
+    return precision
 
 
 def check_environment(accumulation: int = 1) -> None:

@@ -109,13 +109,23 @@ def parse_words(dataclass_types, argv=None, description=None, positionals=()) ->
 
 def with_home(value):
     """
-    Returns a text that begins with `~` with the home folder in its place; lists item by item, other values as they are.
+    Returns a text with the home folder in place of a first `~` or `~user`, and with the values of the environment's
+    variables in place of `$NAME` and `${NAME}`; lists item by item, other values as they are.
 
-    Only paths begin with `~` among the arguments of these scripts, so a new path flag needs no code of its own.
+    Only paths begin with `~` or `$` among the arguments of these scripts, so a new path flag needs no code of its own.
+
+    Raises:
+        InputError: a first `~user` or `$NAME` that this machine does not have.
     """
     if isinstance(value, list):
         return [with_home(item) for item in value]
-    return os.path.expanduser(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    expanded = os.path.expandvars(os.path.expanduser(value))
+    if expanded.startswith(("~", "$")):
+        kind = "user" if expanded[0] == "~" else "environment variable"
+        raise InputError(f"{value}: there is no such {kind}; give the whole path, or ./{value} for such a name.")
+    return expanded
 
 
 def describe_stray(strays: list[str], dataclass_types) -> str:

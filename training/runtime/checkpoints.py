@@ -36,7 +36,7 @@ def find_flaw(checkpoint: Path) -> str:
             return f"{name} is missing"
     try:
         images_seen(checkpoint)
-        for path in checkpoint.glob("*.safetensors"):
+        for path in checkpoint.glob("[!.]*.safetensors"):
             with safe_open(path, framework="np"):  # reads the header, and compares it with the size
                 pass
     except SafetensorError as error:

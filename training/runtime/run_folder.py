@@ -57,8 +57,6 @@ def prepare_output_dir(output_dir: str, resume: bool, can_resume: bool = False) 
     if not output_dir:
         raise InputError("--output_dir is missing; give a new folder.")
     folder = Path(output_dir)
-    if folder.is_file():
-        raise InputError(f"--output_dir {folder} is a file; give a new folder.")
     make_folder("--output_dir", folder)
     if not resume and any(not ERROR_LOG.fullmatch(path.name) for path in folder.iterdir()):
         hint = ", or go on with --resume_from_checkpoint latest" if can_resume else ""
@@ -70,6 +68,8 @@ def prepare_output_dir(output_dir: str, resume: bool, can_resume: bool = False) 
 def make_folder(flag: str, folder: Path) -> Path:
     """Makes a folder that a flag asks for. Raises InputError naming the flag where that is impossible."""
     try:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise InputError(f"{flag} {folder} is {'a file' if folder.is_file() else 'no folder'}; give a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(f"{folder} cannot be written to")
@@ -77,6 +77,10 @@ def make_folder(flag: str, folder: Path) -> Path:
         if error.errno in FULL_DISK:
             raise
         raise InputError(f"{flag} {folder} cannot be made ({error.strerror or error}); give another folder.") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{flag} {str(folder)!r} cannot be made ({error}); give another folder.") from error
     return folder
 
 
@@ -95,7 +99,7 @@ def save_model(output_dir: Path, model, processor) -> None:
 
 def share_weights(folder: Path) -> None:
     """Gives weights the permissions of config.json: safetensors 0.8.0 writes files that their owner alone can read."""
-    for path in folder.glob("*.safetensors"):
+    for path in folder.glob("[!.]*.safetensors"):
         path.chmod((folder / "config.json").stat().st_mode)
 
 

@@ -133,6 +133,10 @@ def test_dots_in_the_names_of_a_webdataset(tmp_path):
     write_tar(tmp_path / "train-0.tar", names)
     faces = open_stream(DatasetArguments(), str(tmp_path), "train")
     assert len(faces) == 12 and len({cell["bytes"] for cell in faces.cells()}) == 12
+    kin = ["./face.0001.JPG", "my face.2.png", "v1.2/face.0003.jpeg", "a/f.0001.v2.webp", "b" * 150 + "/face.0001.png"]
+    leftovers = ["@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "a/@eaDir/b.png", "__MACOSX/a/._b.png", ".Trash-1000/c.png"]
+    write_tar(tmp_path / "train-0.tar", kin + leftovers)
+    assert [cell["path"] for cell in open_stream(DatasetArguments(), str(tmp_path), "train").cells()] == kin
     write_tar(tmp_path / "train-0.tar", [f"{n:04d}.{end}" for n in range(4) for end in ("png", "mask.png")])
     with pytest.raises(ValueError, match=r"0000\.mask\.png is a second image of the sample '0000'.*--image_column png"):
         open_stream(DatasetArguments(), str(tmp_path), "train")

@@ -534,3 +534,10 @@ def test_a_bad_image_of_a_batch_is_named(tmp_path):
         SimFLEImageProcessor(size=16)([Image.open(good), Image.open(cut_off), Image.open(good)])
     with pytest.raises(ValueError, match="image 1 of 2: an image of float64 holds values"):
         SimFLEImageProcessor(size=16)([np.full((4, 4, 3), np.nan), np.zeros((4, 4, 3))])
+    content = good.read_bytes()
+    for bad in (content, None, {"bytes": content}, io.BytesIO(content), Image.open(io.BytesIO(content[:900]))):
+        with pytest.raises(ValueError, match=r"image 2 of 2: .*give a"):
+            SimFLEImageProcessor(size=16)([good, bad])
+    for bad in (tmp_path / "missing.jpg", "http://127.0.0.1:9/face.jpg", tmp_path):
+        with pytest.raises(ValueError, match=rf"{bad}: an image cannot be read"):
+            SimFLEImageProcessor(size=16)([good, bad])

@@ -135,7 +135,20 @@ def test_what_vanishes_from_the_run_folder_is_no_bug(tmp_path):
         open(tmp_path.parent / "elsewhere", "rb").close()
 
 
-def test_a_folder_that_cannot_be_made_names_its_flag(tmp_path):
+@pytest.mark.parametrize(
+    "place,reason",
+    [
+        ("{}/file/below", r"cannot be made \(Not a directory\)"),
+        ("{}/file", "is a file"),
+        ("{}/" + "a" * 300, r"cannot be made \(File name too long\)"),
+        ("{}/loop/x", r"cannot be made \(Too many levels of symbolic links\)"),
+        ("/proc/no_such_place/x", "cannot be made"),
+        ("/dev/null", "is no folder"),
+        ("{}/a\0b", r"cannot be made \(embedded null byte\)"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_names_its_flag(tmp_path, place, reason):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"--output_dir .*file/below cannot be made \(Not a directory\)"):
-        prepare_output_dir(str(tmp_path / "file" / "below"), False)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match=rf"--output_dir (?s:.)*{reason}"):
+        prepare_output_dir(place.format(tmp_path), False)

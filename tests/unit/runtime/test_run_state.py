@@ -63,6 +63,9 @@ def test_the_newest_are_kept_and_half_written_ones_do_not_count(run, tmp_path):
     for step in (1, 2, 30):
         save_checkpoint(tmp_path, {"step": step}, model, SimFLEImageProcessor(), optimizer, 2)
     (tmp_path / "checkpoints" / "step_00000099.tmp").mkdir()
+    for leftover in ("._step_00000097", "@eaDir", ".DS_Store"):  # of a file server
+        (tmp_path / "checkpoints" / leftover).mkdir()
+    (tmp_path / "checkpoints" / "step_00000030" / "._model.safetensors").write_bytes(b"\0\5\x16\7")
     (tmp_path / "checkpoints" / "step_00000098").mkdir()
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step_00000002", "step_00000030"]
     assert find_checkpoint(tmp_path, "latest").name == "step_00000030"

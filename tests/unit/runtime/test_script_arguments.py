@@ -1,6 +1,7 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """Flags and recipes: types checked, wrong ones named, flags over the recipe."""
 
+import pwd
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from tests.new_process import ROOT
 from training.runtime.arguments import check_range, parse_arguments
+from training.runtime.errors import InputError
 
 
 @dataclass
@@ -55,6 +57,21 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
     assert example.name == f"{tmp_path}/faces"
     assert others.places == [f"{tmp_path}/a", "b"]
     assert parse("--name", "~/x").name == parse("--name=~/x").name == f"{tmp_path}/x"
+
+
+def test_variables_and_users_in_a_path(tmp_path, monkeypatch):
+    """A shell puts them in on a command line; nobody does in a recipe, or behind the = of a flag."""
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    monkeypatch.delenv("NOWHERE", raising=False)
+    for text in ("$SCRATCH/faces", "${SCRATCH}/faces", f"{tmp_path.parent}/$NAME/faces"):
+        monkeypatch.setenv("NAME", tmp_path.name)
+        assert parse("--recipe", write(tmp_path, f"name: {text}\n")).name == f"{tmp_path}/faces"
+    root = pwd.getpwuid(0)
+    assert parse(f"--name=~{root.pw_name}/x").name == f"{root.pw_dir}/x"
+    assert parse("--name", "a$b~c").name == "a$b~c"
+    for text, kind in (("~no_such_user/x", "user"), ("$NOWHERE/x", "environment variable")):
+        with pytest.raises(InputError, match=f"{re.escape(text)}: there is no such {kind}"):
+            parse("--name", text)
 
 
 def test_what_yaml_reads_otherwise_is_taken_as_meant(tmp_path):

@@ -27,7 +27,17 @@ def test_natural_order_files_before_folders_and_the_same_each_time(tmp_path):
 
 
 def test_other_files_are_counted_and_the_housekeeping_of_systems_is_not(tmp_path):
-    touch(tmp_path, "a.jpg", "notes.txt", "list.csv", ".DS_Store", ".hidden/b.jpg", "@eaDir/c.jpg", "__MACOSX/d.jpg")
+    touch(
+        tmp_path,
+        "a.jpg",
+        "notes.txt",
+        "list.csv",
+        ".DS_Store",
+        ".hidden/b.jpg",
+        "@eaDir/c.jpg",
+        "__MACOSX/d.jpg",
+        "#recycle/e.jpg",
+    )
     inputs = Inputs([tmp_path]).count()
     assert (inputs.images, inputs.videos, inputs.others) == (1, 0, 2)
     assert names(inputs, tmp_path) == ["a.jpg"]
