@@ -24,13 +24,15 @@ def main(argv=None) -> None:
     line = read_command_line("finetune", argv, (data, model, processor, run))
     from training.finetuning.setup import open_all
     from training.runtime.accelerator import make_accelerator
+    from training.runtime.agreement import check_same_program, raised_in_all
     from training.runtime.resources import keep_freed_memory
     from training.runtime.run_folder import prepare_output_dir
 
     keep_freed_memory()
     folder = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
-    faces = open_all(data, run)
     accelerator = make_accelerator(run.mixed_precision)
+    check_same_program(line.arguments)
+    faces = raised_in_all(lambda: open_all(data, run))
     with run_errors("the last checkpoint stands"):
         tuning = build(line, accelerator, folder, faces)
         training = tuning.training
@@ -53,21 +55,32 @@ def main(argv=None) -> None:
 def build(line: CommandLine, accelerator, folder, faces):
     """The run, at the epoch that it goes on from."""
     from training.finetuning.loop import FineTuning
-    from training.finetuning.setup import fixed_settings, make_classifier
-    from training.finetuning.teachers import check_same_pixels, load_teacher
+    from training.finetuning.setup import fixed_settings
+    from training.runtime.agreement import check_alike, raised_in_all
     from training.runtime.training_run import TrainingRun
 
-    data, model_arguments, processor_arguments, run = line.dataclasses
-    model, processor = make_classifier(model_arguments, processor_arguments, run, faces.class_names)
-    teachers = [load_teacher(source, faces.class_names, accelerator.device) for source in run.teacher]
-    if run.teacher_sees == "images":
-        for teacher in teachers:
-            check_same_pixels(teacher, processor)
-    fixed = fixed_settings(accelerator, line.arguments, faces, run, teachers)
+    data, _, _, run = line.dataclasses
+    model, processor, teachers = raised_in_all(lambda: load_models(line, accelerator.device, faces.class_names))
+    fixed = raised_in_all(lambda: fixed_settings(accelerator, line.arguments, faces, run, teachers))
+    check_alike(fixed)
     training = TrainingRun(accelerator, folder, processor, fixed, 1, run.resume_from_checkpoint)
     tuning = FineTuning(training, model, faces, data, run, teachers)
     tuning.resume()
     return tuning
+
+
+def load_models(line: CommandLine, device, class_names):
+    """The classifier to train, its image processor, and the teachers."""
+    from training.finetuning.setup import make_classifier
+    from training.finetuning.teachers import check_same_pixels, load_teacher
+
+    _, model_arguments, processor_arguments, run = line.dataclasses
+    model, processor = make_classifier(model_arguments, processor_arguments, run, class_names)
+    teachers = [load_teacher(source, class_names, device) for source in run.teacher]
+    if run.teacher_sees == "images":
+        for teacher in teachers:
+            check_same_pixels(teacher, processor)
+    return model, processor, teachers
 
 
 def record(line: CommandLine, tuning):

@@ -24,6 +24,7 @@ def main(argv=None) -> int:
     line = read_command_line("pretrain", argv, (data, model, processor, run))
     from training.pretraining.method import finished_model
     from training.pretraining.setup import Inputs, open_devices
+    from training.runtime.agreement import check_same_program
     from training.runtime.resources import keep_freed_memory
     from training.runtime.run_folder import prepare_output_dir
 
@@ -32,6 +33,7 @@ def main(argv=None) -> int:
     if not run.dry_run:
         folder = prepare_output_dir(run.output_dir, run.resume_from_checkpoint is not None, can_resume=True)
     accelerator = open_devices(run, folder)  # first: one process makes a stream's index for all
+    check_same_program(line.arguments)
     inputs = Inputs(line)
     if run.dry_run:
         accelerator.print(inputs.describe_schedule(accelerator))

@@ -24,6 +24,7 @@ from training.pretraining.monitor import Monitor
 from training.pretraining.samplers import make_sampler
 from training.pretraining.step_guard import StepGuard
 from training.runtime.accelerator import make_accelerator
+from training.runtime.agreement import check_alike, raised_in_all
 from training.runtime.checkpoints import IMAGE_SIZES
 from training.runtime.errors import InputError
 from training.runtime.processes import from_main_process
@@ -68,28 +69,35 @@ class Inputs:
 
     def __init__(self, line: CommandLine):
         self.line = line
-        self.data, self.model, processor, self.run = line.dataclasses
+        self.data, self.model, self.processor_arguments, self.run = line.dataclasses
+        self.faces: Faces | None = None
+        if self.run.streaming:
+            place = (self.data, self.data.dataset, self.data.train_split, self.run.stream_index)
+            self.faces = from_main_process(lambda: open_stream(*place))
+        raised_in_all(self.open)
+
+    def open(self) -> None:
+        """Opens what lies on this machine's disks."""
         self.config = read_config(self.model)
         name, self.method = choose_method(self.run.method, self.model.use_local_branch, self.config)
         self.settings = self.method.read_settings(self.config, self.run.method_settings)
         self.method_about = {"name": name, "settings": self.settings}
-        self.processor = make_processor(processor, self.run.view_size)
-        if self.run.streaming:
-            place = (self.data, self.data.dataset, self.data.train_split, self.run.stream_index)
-            self.faces: Faces = from_main_process(lambda: open_stream(*place))
-        else:
+        self.processor = make_processor(self.processor_arguments, self.run.view_size)
+        if self.faces is None:
             self.faces = open_faces(self.data, self.data.dataset, self.data.train_split, with_labels=False)
         self.monitored = open_monitored(self.data, self.run)
 
     def build(self, accelerator, folder: Path) -> tuple[PretrainingLoop, TrainingRun]:
         """The loop of the run, and the run in its folder, at the step that it goes on from."""
         data, run, faces, processor = self.data, self.run, self.faces, self.processor
-        fixed = fixed_settings(accelerator, self.config, processor, faces, run)
+        fixed = raised_in_all(lambda: fixed_settings(accelerator, self.config, processor, faces, run))
         fixed["pretraining_method"] = self.method_about
+        check_alike(fixed)
         limit, checkpoint = run.checkpoints_total_limit, run.resume_from_checkpoint
         training = TrainingRun(accelerator, folder, processor, fixed, limit, checkpoint)
         torch.manual_seed(run.seed)
-        model, optimizer = make_optimizer(self.method.make_model(self.config, self.settings, self.model.model), run)
+        model = raised_in_all(lambda: self.method.make_model(self.config, self.settings, self.model.model))
+        model, optimizer = make_optimizer(model, run)
         sampler = make_sampler(accelerator, faces, run)
         bad_images = resume(training, model, optimizer, data.max_bad_images, sampler)
         step = sampler.first_step

@@ -7,7 +7,9 @@ Only light imports at the top: a script must answer `--help` and bad flags befor
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -23,21 +25,52 @@ class StopRequest:
     """
 
     SAME_REQUEST = 10.0
+    STOPPING = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.since = 0.0
         self.previous: dict = {}
+        self.left = threading.Event()
+        self.ends: tuple[socket.socket, ...] = ()
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with suppress(ValueError):  # not in the main thread
+        with suppress(ValueError):  # not in the main thread
+            for number in self.STOPPING:
                 self.previous[number] = signal.signal(number, self.note)
+            if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+                self.ends = socket.socketpair()
+                self.ends[1].setblocking(False)
+                signal.set_wakeup_fd(self.ends[1].fileno(), warn_on_full_buffer=False)
+                self.watcher = threading.Thread(target=self.watch, daemon=True)
+                self.watcher.start()
         return self
 
     def __exit__(self, *_) -> None:
+        self.left.set()
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        if self.ends:
+            signal.set_wakeup_fd(-1)
+            self.ends[1].close()
+
+    def watch(self) -> None:
+        """
+        Tells in a sentence that a step does not end after a signal, before the launcher kills this process.
+
+        A process that waits in torch's communication cannot run Python's signal handlers. If a cable is cut, torchrun
+        (torch 2.13) sends SIGTERM after a minute, and SIGKILL at the end of its shutdown time.
+        """
+        with self.ends[0] as end:
+            while (number := end.recv(1)) and number[0] not in self.STOPPING:
+                continue
+        patience = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", 30)) * 0.8
+        if number and not self.left.wait(patience):
+            print(
+                f"{signal.Signals(number[0]).name} came {patience:.0f} seconds ago, and the step has not ended; does"
+                " another process not answer? If the launcher ends this process, the last checkpoint stands.",
+                file=sys.stderr,
+            )
 
     def note(self, number: int, _) -> None:
         if self.signal is None:
