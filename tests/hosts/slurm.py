@@ -29,6 +29,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
+SlurmdParameters=config_overrides
 KillWait=120
 NodeName=first NodeAddr=10.77.0.1 CPUs=1
 NodeName=second NodeAddr=10.77.0.2 CPUs=1
@@ -71,14 +72,17 @@ class Cluster(TwoHosts):
         self.start(self.first, "slurmctld", "-D")
         for host in self:
             self.start(host, "slurmd", "-D", "-N", host.name)
-        self.wait_for(lambda: self.command("sinfo", "-h", "-o", "%T %D") == "idle 2")
+        self.wait_for(lambda: self.command("sinfo", "-h", "-o", "%T %D") == "idle 2", self.daemon_logs)
+
+    def daemon_logs(self) -> str:
+        return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self.folder.glob("*.log")))
 
     def start(self, host: Host, *words, **environment) -> None:
         host.start(list(words), self.folder, SLURM_CONF=str(self.config), **environment)
 
     def command(self, *words) -> str:
         """Output of a command of Slurm on the first host; "" where it fails, as before the daemons are up."""
-        inside = ["ip", "netns", "exec", self.first.namespace, *map(str, words)]
+        inside = [*self.first.entered(), *map(str, words)]
         environment = {**os.environ, "SLURM_CONF": str(self.config)}
         done = subprocess.run(inside, capture_output=True, text=True, cwd=self.folder, env=environment)
         return done.stdout.strip() if done.returncode == 0 else ""

@@ -62,13 +62,17 @@ class Host:
         self.log.touch()
         ip("netns", "add", self.namespace)
 
+    def entered(self) -> list[str]:
+        """What runs the command after it in the host's network (`ip netns exec` would hide /sys/fs/cgroup too)."""
+        return ["nsenter", f"--net=/run/netns/{self.namespace}"]
+
     def start(self, words: list, folder: Path = ROOT, **environment) -> None:
         """Starts a command in a folder; its output is added to the log."""
         names = self.folder / "hosts"
         names.write_text("127.0.0.1 localhost\n" + "".join(f"{ip} {name}\n" for name, ip in ADDRESSES.items()))
         command = f"hostname {self.name} && mount --bind {shlex.quote(str(names))} /etc/hosts && exec "
         command += shlex.join(map(str, words))
-        inside = ["ip", "netns", "exec", self.namespace, "unshare", "--uts", "--mount", "sh", "-c", command]
+        inside = [*self.entered(), "unshare", "--uts", "--mount", "sh", "-c", command]
         inherited = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         with open(self.log, "a") as log:
