@@ -24,7 +24,7 @@ def main(argv=None) -> None:
         ("output_dir", {"metavar": "OUTPUT_FOLDER", "help": "New folder."}),
     )
     data, arguments, where = parse_arguments((DatasetArguments, ExportArguments), argv, __doc__, positionals)
-    run_export(where.model, Path(where.output_dir).expanduser(), typed_command("export", argv), data, arguments)
+    run_export(where.model, Path(where.output_dir), typed_command("export", argv), data, arguments)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ known: report a test split by evaluate_classifier.py, once. The output folder's 
 from training.data.faces import DatasetArguments
 from training.finetuning.arguments import FineTuningArguments
 from training.models.loading import ModelArguments, ProcessorArguments
-from training.publishing.hub_arguments import HubArguments, push_run
+from training.publishing.hub import HubArguments, push_run
 from training.runtime.arguments import parse_arguments, run_main
 from training.runtime.errors import run_errors
 from training.runtime.run_record import CommandLine, read_command_line

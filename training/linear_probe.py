@@ -17,8 +17,9 @@ OUT/labels_10_percent/seed_0.
 from training.data.faces import DatasetArguments
 from training.models.loading import ModelArguments, ProcessorArguments
 from training.probing.arguments import LinearProbeArguments, run_folders
-from training.publishing.hub_arguments import HubArguments, check_one_run, push_run
+from training.publishing.hub import HubArguments, push_run
 from training.runtime.arguments import parse_arguments, run_main
+from training.runtime.errors import InputError
 from training.runtime.run_folder import prepare_output_dir
 from training.runtime.run_record import read_command_line
 
@@ -32,7 +33,8 @@ def main(argv=None) -> None:
     probe = parsed[-1]
     output_dir = prepare_output_dir(probe.output_dir, resume=False)
     runs = run_folders(output_dir, probe)
-    check_one_run(hub, len(runs))
+    if hub.push_to_hub and len(runs) > 1:
+        raise InputError(f"--push_to_hub is for one run, not for {len(runs)}; publish one by training/publish.py.")
     frozen = FrozenEncoder(read_command_line("linear_probe", argv, tuple(parsed)), *parsed)
     run_probes(frozen, probe, runs)
     push_run(runs[0][0], hub)

@@ -11,7 +11,7 @@ from pathlib import Path
 from training.data.faces import DatasetArguments
 from training.models.loading import ModelArguments, ProcessorArguments
 from training.pretraining.arguments import PretrainingArguments
-from training.publishing.hub_arguments import HubArguments, push_run
+from training.publishing.hub import HubArguments, push_run
 from training.runtime.arguments import parse_arguments, run_main
 from training.runtime.errors import run_errors
 from training.runtime.run_record import read_command_line

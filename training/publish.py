@@ -17,7 +17,7 @@ from training.runtime.arguments import parse_arguments, run_main
 def main(argv=None) -> None:
     positionals = (("folder", {"metavar": "FOLDER", "help": "Folder of a finished run, or a published one."}),)
     arguments, where = parse_arguments((PublishArguments,), argv, __doc__, positionals)
-    publish_folder(Path(where.folder).expanduser(), arguments)
+    publish_folder(Path(where.folder), arguments)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ def main(argv=None) -> None:
     )
     kinds = (DatasetArguments, CardArguments, ReleaseArguments)
     data, card, arguments, where = parse_arguments(kinds, argv, __doc__, positionals)
-    output = Path(where.output_dir).expanduser()
-    release(Path(where.run).expanduser(), output, data, card, arguments)
+    output = Path(where.output_dir)
+    release(Path(where.run), output, data, card, arguments)
     for path in sorted(p for p in output.rglob("*") if p.is_file()):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 

@@ -69,7 +69,7 @@ def test_what_can_be_known_before_the_training(hub_here, probe_flags, tmp_path, 
     common = [*probe_flags, "--output_dir", tmp_path / "run"]
     with pytest.raises(ValueError, match="--hub_model_id is missing"):
         call(linear_probe, *common, "--push_to_hub")
-    with pytest.raises(ValueError, match="--push_to_hub is for one run, and these are 2"):
+    with pytest.raises(ValueError, match="--push_to_hub is for one run, not for 2"):
         call(linear_probe, *common, *PUSH, "--seeds", "0", "1")
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))

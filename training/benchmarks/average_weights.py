@@ -8,12 +8,12 @@ what the first one could (Wortsman et al. 2022, arXiv 2109.01903). The average i
 the last checkpoint of a fine-tuning with --ema_decay, whose averaged weights are then taken, whichever epoch was kept.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.faces import DatasetArguments, open_faces
 from training.models.evaluation import EvaluationArguments, measure_classifier
-from training.runtime.arguments import parse_arguments, run_main
+from training.runtime.arguments import flag, parse_arguments, run_main
 from training.runtime.errors import InputError
 from training.runtime.lineage import read_json, read_lineage
 from training.runtime.public_paths import public
@@ -28,9 +28,9 @@ POSITIONALS = (("models", {"nargs": "+", "metavar": "MODEL", "help": "Folders or
 class AverageArguments:
     """The average."""
 
-    output_dir: str = field(default="", metadata={"help": "New folder."})
-    shares: list[float] = field(default_factory=list, metadata={"help": "Share of each model; they sum to 1."})
-    eval_split: str = field(default="validation", metadata={"help": "Split of --dataset to measure."})
+    output_dir: str = flag("", "New folder.")
+    shares: list[float] = flag([], "Share of each model; they sum to 1.")
+    eval_split: str = flag("validation", "Split of --dataset to measure.")
 
 
 def main(argv=None) -> None:

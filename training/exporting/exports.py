@@ -3,16 +3,20 @@
 import os
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from training.data.faces import DatasetArguments, image_faces, open_faces
 from training.data.images import BadImages
-from training.runtime.arguments import check_range
+from training.runtime.arguments import check_ranges, flag
 from training.runtime.errors import InputError
 from training.runtime.lineage import make_lineage
+from training.runtime.run_folder import flush, versions, write_json
 
 FILES = {"eager": "model.safetensors", "onnx": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+EXTRAS = ("onnx", "onnxscript", "onnxruntime")
 NUM_DRAWN_FACES = 64  # for the comparison without --dataset
 ACCURACY_LIMIT = 0.005  # what int8 may lose without a word
 
@@ -21,27 +25,19 @@ ACCURACY_LIMIT = 0.005  # what int8 may lose without a word
 class ExportArguments:
     """Options of the export."""
 
-    eval_dataset: str | None = field(
-        default=None, metadata={"help": "Data set that holds --eval_split. The default is --dataset."}
+    eval_dataset: str | None = flag(None, "Data set that holds --eval_split. The default is --dataset.")
+    eval_split: str = flag("validation", "Split to measure agreement and accuracy on.")
+    num_calibration_images: int = flag(512, "Number of training faces for the int8 calibration.", low=1)
+    reduce_range: bool = flag(
+        True, "Use 7-bit weights in int8. Sums of 8-bit weights can overflow on x86 processors without VNNI."
     )
-    eval_split: str = field(default="validation", metadata={"help": "Split to measure agreement and accuracy on."})
-    num_calibration_images: int = field(
-        default=512, metadata={"help": "Number of training faces for the int8 calibration."}
-    )
-    reduce_range: bool = field(
-        default=True,
-        metadata={
-            "help": "Use 7-bit weights in int8. Sums of 8-bit weights can overflow on x86 processors without VNNI."
-        },
-    )
-    per_device_eval_batch_size: int = field(default=32, metadata={"help": "Number of faces in a forward pass."})
-    threads: int = field(default=2, metadata={"help": "Number of threads while the exports are timed."})
-    timing_rounds: int = field(default=20, metadata={"help": "Number of rounds of the timing."})
-    overwrite: bool = field(default=False, metadata={"help": "Replace an earlier export; other files stay."})
+    per_device_eval_batch_size: int = flag(32, "Number of faces in a forward pass.", low=1)
+    threads: int = flag(2, "Number of threads while the exports are timed.", low=1)
+    timing_rounds: int = flag(20, "Number of rounds of the timing.", low=1)
+    overwrite: bool = flag(False, "Replace an earlier export; other files stay.")
 
     def __post_init__(self):
-        for name in ("num_calibration_images", "per_device_eval_batch_size", "threads", "timing_rounds"):
-            check_range(name, getattr(self, name), 1)
+        check_ranges(self)
 
 
 def run_export(source: str, output_dir: Path, command: str, data: DatasetArguments, arguments: ExportArguments) -> None:
@@ -54,7 +50,6 @@ def run_export(source: str, output_dir: Path, command: str, data: DatasetArgumen
         InputError: a folder that is not to be touched, or a model or data set that cannot be exported.
     """
     from training.models.loading import check_model
-    from training.runtime.run_folder import write_json
 
     check_output_dir(output_dir, arguments.overwrite)
     check_model(source, flag="")
@@ -106,31 +101,23 @@ def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportA
         rows[name] = {**about, **rows[name]}
     if calibration:
         rows["int8"]["calibration"] = calibration
-    original = {
+    return {
+        **rows,
+        "threads": arguments.threads,
         "model": source,
         "model_weights_sha256": weights_sha256(Path(source)),  # {} for a Hub id
         "fold_grayscale": simfle_processor.do_grayscale,
+        "versions": {**versions(), **{name: metadata.version(name) for name in EXTRAS}},
     }
-    return {**rows, "threads": arguments.threads, **original, "versions": export_versions()}
 
 
 def check_extras() -> None:
     """Raises InputError where the extra `export` is not installed."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    missing = [name for name in EXTRAS if find_spec(name) is None]
     if missing:
         raise InputError(
             f"{', '.join(missing)} is not installed; in a clone of the repository, pip install -e '.[training,export]'."
         )
-
-
-def export_versions() -> dict[str, str]:
-    from importlib import metadata
-
-    from training.runtime.run_folder import versions
-
-    return {**versions(), **{name: metadata.version(name) for name in ("onnx", "onnxscript", "onnxruntime")}}
 
 
 def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments: ExportArguments) -> dict | None:
@@ -217,8 +204,6 @@ def move_files(source: Path, target: Path) -> None:
     Moves every file below one folder to its place below the other, by renames. ONNX files of an earlier export that are
     not among them, and so of other weights, are removed.
     """
-    from training.runtime.run_folder import flush
-
     for name in FILES.values():
         if not (source / name).exists():
             (target / name).unlink(missing_ok=True)

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from training.runtime.arguments import flag
 from training.runtime.errors import InputError
 
 
@@ -14,29 +15,19 @@ from training.runtime.errors import InputError
 class ProcessorArguments:
     """The image processor of a new encoder. It is saved beside the weights."""
 
-    do_grayscale: bool = field(default=False, metadata={"help": "Train on luminance in three equal channels."})
-    image_mean: list[float] = field(
-        default_factory=lambda: [0.5795, 0.4522, 0.3957], metadata={"help": "One number, or red, green and blue."}
-    )
-    image_std: list[float] = field(
-        default_factory=lambda: [0.2769, 0.2473, 0.2412], metadata={"help": "One number, or red, green and blue."}
-    )
+    do_grayscale: bool = flag(False, "Train on luminance in three equal channels.")
+    image_mean: list[float] = flag([0.5795, 0.4522, 0.3957], "One number, or red, green and blue.")
+    image_std: list[float] = flag([0.2769, 0.2473, 0.2412], "One number, or red, green and blue.")
 
 
 @dataclass
 class ModelArguments:
     """The model to start from."""
 
-    model: str | None = field(
-        default=None, metadata={"help": "Folder or Hub id to start from. The default is a new model."}
-    )
-    model_config: str | None = field(
-        default=None, metadata={"help": "JSON file of SimFLEConfig fields, or a folder with config.json."}
-    )
-    use_local_branch: bool | None = field(
-        default=None, metadata={"help": "Override the config. False trains L = L_s alone."}
-    )
-    masking: Literal["semantic", "random"] | None = field(default=None, metadata={"help": "Override the config."})
+    model: str | None = flag(None, "Folder or Hub id to start from. The default is a new model.")
+    model_config: str | None = flag(None, "JSON file of SimFLEConfig fields, or a folder with config.json.")
+    use_local_branch: bool | None = flag(None, "Override the config. False trains L = L_s alone.")
+    masking: Literal["semantic", "random"] | None = flag(None, "Override the config.")
 
     def __post_init__(self):
         if self.model:
@@ -60,12 +51,8 @@ def values_of(source: str | Path) -> Iterator[None]:
 
     try:
         yield
-    except InputError:
-        raise
-    except (ValueError, StrictDataclassError) as error:
-        raise InputError(f"{source}: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        if error.errno is not None:
+    except (ValueError, StrictDataclassError, OSError) as error:
+        if isinstance(error, InputError) or getattr(error, "errno", None) is not None:
             raise
         raise InputError(f"{source}: {' '.join(str(error).split())}") from error
 

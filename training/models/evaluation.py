@@ -1,8 +1,7 @@
 """Evaluating a classifier on one split: metrics.json, predictions.csv and confusion_matrix.png."""
 
-import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,50 +11,34 @@ from training.data.faces import DatasetArguments, open_faces
 from training.data.images import BadImages
 from training.models.label_map import class_probabilities, map_outputs, measured_classes, read_label_map
 from training.models.loading import check_model, load_classifier
-from training.runtime.arguments import check_range
+from training.runtime.arguments import check_ranges, flag
 from training.runtime.errors import InputError
-from training.runtime.run_folder import prepare_output_dir
+from training.runtime.lineage import read_json
+from training.runtime.run_folder import prepare_output_dir, write_json
 
 
 @dataclass
 class EvaluationArguments:
     """The evaluation."""
 
-    model: str = field(default="", metadata={"help": "Folder or Hub id of a classifier."})
-    output_dir: str = field(default="", metadata={"help": "New folder for metrics.json and the other files."})
-    eval_dataset: str | None = field(
-        default=None, metadata={"help": "Data set that holds --eval_split. The default is --dataset."}
+    model: str = flag("", "Folder or Hub id of a classifier.")
+    output_dir: str = flag("", "New folder for metrics.json and the other files.")
+    eval_dataset: str | None = flag(None, "Data set that holds --eval_split. The default is --dataset.")
+    eval_split: str | None = flag(
+        None, "Split to evaluate. The default is validation, or every image of class folders without splits."
     )
-    eval_split: str | None = field(
-        default=None,
-        metadata={
-            "help": "Split to evaluate. The default is validation, or every image of class folders without splits."
-        },
+    label_map: str | None = flag(None, "JSON file that maps the model's labels to class names.")
+    classes: list[str] | None = flag(
+        None, "Keep the images of these classes, and leave out the others and those without a label."
     )
-    label_map: str | None = field(
-        default=None, metadata={"help": "JSON file that maps the model's labels to class names."}
-    )
-    classes: list[str] | None = field(
-        default=None,
-        metadata={"help": "Keep the images of these classes, and leave out the others and those without a label."},
-    )
-    detect: bool = field(
-        default=False,
-        metadata={"help": "Classify each picture's largest face. A picture without a face found counts as wrong."},
-    )
-    margin: float = field(
-        default=0.0, metadata={"help": "Widen the crop of --detect by this share of its side on each side, from -0.3."}
-    )
-    fit_temperature: bool = field(
-        default=False,
-        metadata={"help": "Fit config.json's temperature of the model's folder on these faces, and store it there."},
-    )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run the code in the model's folder."})
-    per_device_eval_batch_size: int = field(default=256, metadata={"help": "Number of faces in a forward pass."})
+    detect: bool = flag(False, "Classify each picture's largest face. A picture without a face found counts as wrong.")
+    margin: float = flag(0.0, "Widen the crop of --detect by this share of its side on each side.", -0.3, 10)
+    fit_temperature: bool = flag(False, "Fit the temperature on these faces, and store it in the folder's config.json.")
+    trust_remote_code: bool = flag(False, "Run the code in the model's folder.")
+    per_device_eval_batch_size: int = flag(256, "Number of faces in a forward pass.", low=1)
 
     def __post_init__(self):
-        check_range("per_device_eval_batch_size", self.per_device_eval_batch_size, 1)
-        check_range("margin", self.margin, -0.3, 10)
+        check_ranges(self)
         if self.margin and not self.detect:
             raise InputError("--margin widens the crop that --detect makes; give --detect too, or leave it out.")
         if self.model:
@@ -109,11 +92,11 @@ def measure_classifier(data, evaluation, faces, label_map: dict, output_dir: Pat
     kept, logits, run_measures = compute_logits(model, processor, device, faces, (data, evaluation))
     labels, probabilities = labels[kept], class_probabilities(logits, outputs, names)
     if evaluation.detect:
-        found = run_measures.pop("found")
-        run_measures |= {"num_images_without_face": int((~found).sum()), "margin": evaluation.margin}
-        if not found.all():  # a last class of predictions, which no image has as its label
+        has_face = run_measures.pop("has_face")
+        run_measures |= {"num_images_without_face": int((~has_face).sum()), "margin": evaluation.margin}
+        if not has_face.all():  # a last class of predictions, which no image has as its label
             names = [*names, NO_FACE]
-            probabilities = np.column_stack([probabilities * found[:, None], ~found])
+            probabilities = np.column_stack([probabilities * has_face[:, None], ~has_face])
     else:
         run_measures |= calibrate(evaluation, labels, lambda scale: class_probabilities(logits / scale, outputs, names))
     predictions = probabilities.argmax(1)
@@ -155,10 +138,9 @@ def calibrate(evaluation: EvaluationArguments, labels: np.ndarray, probabilities
         temperature and calibrated_expected_calibration_error; {} without a temperature.
     """
     from training.measuring.classification import classification_measures, fit_temperature
-    from training.runtime.run_folder import write_json
 
     path = Path(evaluation.model) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config = read_json(path, optional=True)
     if evaluation.fit_temperature:
         with np.errstate(divide="ignore"):
             logits = np.log(probabilities_at(1.0)).clip(-1e4)
@@ -208,7 +190,7 @@ def compute_logits(model, processor, device, faces, arguments: tuple):
         arguments: DatasetArguments and EvaluationArguments.
     Returns:
         Indices (N,) and logits (N, outputs) of the readable faces, numpy; images_per_second and num_bad_images, and
-        with --detect `found` (N,), whether there is a face.
+        with --detect `has_face` (N,), whether there is a face.
     """
     from training.models.found_faces import LargestFace, logits_of, logits_of_found
     from training.models.outputs import ImagePass, compute_outputs
@@ -226,13 +208,10 @@ def compute_logits(model, processor, device, faces, arguments: tuple):
     seconds, logits = time.perf_counter() - started, outputs.numpy()
     measures = {"images_per_second": len(kept) / seconds, "num_bad_images": len(bad_images.known)}
     if evaluation.detect:
-        measures["found"], logits = logits[:, 0] == 1, logits[:, 1:]
+        measures["has_face"], logits = logits[:, 0] == 1, logits[:, 1:]
     return kept, logits, measures
 
 
 def training_seed(folder: Path) -> int | None:
     """The seed in the metrics.json of the classifier's folder. None where no file says it."""
-    try:
-        return json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("seed")
-    except (OSError, ValueError, AttributeError):
-        return None
+    return read_json(folder / "metrics.json", optional=True).get("seed")

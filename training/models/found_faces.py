@@ -49,6 +49,6 @@ def logits_of_found(model, pixel_values: torch.Tensor) -> torch.Tensor:
     """
     (B, 3, H, W) -> (B, 1 + outputs): 1.0 where the picture has a face, then the model's logits, 0 where it has none.
     """
-    found = pixel_values[:, :1, 0, 0].isfinite()  # (B, 1)
+    has_face = pixel_values[:, :1, 0, 0].isfinite()  # (B, 1)
     logits = logits_of(model, pixel_values.nan_to_num())
-    return torch.cat([found.to(logits.dtype), logits.where(found, 0)], dim=1)
+    return torch.cat([has_face.to(logits.dtype), logits.where(has_face, 0)], dim=1)

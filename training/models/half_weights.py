@@ -1,8 +1,4 @@
-"""
-Weights as a published folder holds them: float16 on disk, float32 when loaded.
-
-export.py and release.py write such folders.
-"""
+"""Weights as export.py and release.py write them: float16 on disk, float32 when loaded."""
 
 import json
 from pathlib import Path
@@ -39,22 +35,3 @@ def save_halves(model, folder: Path, max_shard_size: int | None = None) -> None:
             raise InputError(f"{path.name} is larger than {max_shard_size} bytes: one tensor is; give larger shards.")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     write_json(folder / "config.json", {**config, "dtype": "float32"})
-
-
-def save_run_as_halves(run: Path, folder: Path, encoder_only: bool, max_shard_size: str | None) -> None:
-    """
-    The model of a run as float16, its image processor and its code.
-
-    Args:
-        encoder_only: save a SimFLEModel. max_shard_size: such as "15MB".
-    Raises:
-        InputError: damaged weights, or weights that float16 does not hold.
-    """
-    import modeling_simfle
-    from training.models.loading import load_processor, load_weights
-
-    architecture = json.loads((run / "config.json").read_text(encoding="utf-8"))["architectures"][0]
-    kind = getattr(modeling_simfle, "SimFLEModel" if encoder_only else architecture)
-    model = load_weights(kind, str(run)).eval()
-    save_halves(model, folder, int(max_shard_size[:-2]) * 1_000_000 if max_shard_size else None)
-    load_processor(run).save_pretrained(folder)

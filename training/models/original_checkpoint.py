@@ -1,18 +1,17 @@
 """Converting a checkpoint of the authors' released code into a folder that loads as one of our models."""
 
-import os
 import re
 import struct
-import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from training.models.arguments import ModelArguments, read_config
 from training.models.original_names import original_name, probe_name
+from training.runtime.arguments import flag
 from training.runtime.errors import InputError
 from training.runtime.lineage import make_lineage
-from training.runtime.run_folder import share_weights, versions, write_json
+from training.runtime.run_folder import new_folder, share_weights, versions, write_json
 
 LICENSE = {"license": "cc-by-nc-4.0"}
 LICENSE_NOTE = (
@@ -27,16 +26,11 @@ UNREADABLE = (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeErro
 class ConversionArguments:
     """Options of the conversion."""
 
-    dtype: Literal["keep", "float32", "float64", "float16", "bfloat16"] = field(
-        default="keep",
-        metadata={"help": "Type of the written weights and of the loaded model; keep is the type in the file."},
+    dtype: Literal["keep", "float32", "float64", "float16", "bfloat16"] = flag(
+        "keep", "Type of the written weights and of the loaded model; keep is the type in the file."
     )
-    model_config: str | None = field(
-        default=None, metadata={"help": "JSON file of config fields, for a model that is not the paper's size."}
-    )
-    labels: str | None = field(
-        default=None, metadata={"help": "Class names of a linear probe in the file's order, separated by commas."}
-    )
+    model_config: str | None = flag(None, "JSON file of config fields, for a model that is not the paper's size.")
+    labels: str | None = flag(None, "Class names of a linear probe in the file's order, separated by commas.")
 
 
 def convert(file: Path, output_dir: Path, arguments: ConversionArguments, command: str) -> None:
@@ -50,27 +44,32 @@ def convert(file: Path, output_dir: Path, arguments: ConversionArguments, comman
     """
     import torch
 
-    from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining
+    from modeling_simfle import SimFLEForImageClassification, SimFLEForPreTraining, SimFLEImageProcessor
     from modeling_simfle.hub_folder_simfle import file_sha256
 
-    if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
-        raise InputError(f"{output_dir} is a file or not empty; give a new folder.")
-    state_dict, epoch = read_checkpoint(file)
-    model_class: type
-    config = read_config(ModelArguments(model_config=arguments.model_config))
-    if "fc.weight" in state_dict and state_dict["fc.weight"].ndim == 2:
-        config.id2label = probe_labels(arguments.labels, len(state_dict["fc.weight"]))
-        config.label2id = {name: i for i, name in config.id2label.items()}
-        model_class, name_of = SimFLEForImageClassification, probe_name
-        kind = f"linear probe of {config.num_labels} classes"
-    else:
-        model_class, name_of = SimFLEForPreTraining, original_name
-        kind = f"pretraining checkpoint of epoch {epoch}"
-    with torch.device("meta"):  # no memory for weights that the file's replace
-        model = model_class(config)
-    tensors = rename(state_dict, model, name_of)
-    source = {"name": file.name, "weights_sha256": {file.name: file_sha256(file)}, "license": LICENSE}
-    save(tensors, model, arguments.dtype, make_lineage("conversion", command, None, [source]), output_dir)
+    with new_folder(output_dir) as folder:
+        state_dict, epoch = read_checkpoint(file)
+        model_class: type
+        config = read_config(ModelArguments(model_config=arguments.model_config))
+        if "fc.weight" in state_dict and state_dict["fc.weight"].ndim == 2:
+            config.id2label = probe_labels(arguments.labels, len(state_dict["fc.weight"]))
+            config.label2id = {name: i for i, name in config.id2label.items()}
+            model_class, name_of = SimFLEForImageClassification, probe_name
+            kind = f"linear probe of {config.num_labels} classes"
+        else:
+            model_class, name_of = SimFLEForPreTraining, original_name
+            kind = f"pretraining checkpoint of epoch {epoch}"
+        with torch.device("meta"):  # no memory for weights that the file's replace
+            model = model_class(config)
+        tensors = as_dtype(rename(state_dict, model, name_of), arguments.dtype)
+        model.load_state_dict(tensors, assign=True)
+        model.save_pretrained(folder)
+        SimFLEImageProcessor().save_pretrained(folder)
+        share_weights(folder)
+        source = {"name": file.name, "weights_sha256": {file.name: file_sha256(file)}, "license": LICENSE}
+        lineage = make_lineage("conversion", command, None, [source])
+        write_json(folder / "run.json", {"lineage": lineage, "versions": versions()})
+        (folder / "README.md").write_text(f"---\nlicense: cc-by-nc-4.0\n---\n{LICENSE_NOTE}\n", encoding="utf-8")
     print(f"{file}: {kind}, {len(tensors)} tensors, written to {output_dir}")
     print(LICENSE_NOTE)
 
@@ -136,28 +135,15 @@ def probe_labels(labels: str | None, num_labels: int) -> dict[int, str]:
     return dict(enumerate(names))
 
 
-def save(tensors, model, dtype: str, lineage: list[dict], output_dir: Path) -> None:
-    """Writes the folder under a temporary name, then renames it. model: without memory for its weights."""
+def as_dtype(tensors: dict, dtype: str) -> dict:
+    """The tensors with their floating-point numbers in one type. dtype: a name of torch's, or keep."""
     import torch
-
-    from modeling_simfle import SimFLEImageProcessor
 
     if dtype == "keep":
         types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
         if len(types) != 1:
             raise InputError(f"the file mixes {', '.join(map(str, types))}; choose one by --dtype.")
-        dtype = str(types.pop()).removeprefix("torch.")
-    wanted = getattr(torch, dtype)
-    tensors = {n: (t.to(wanted) if t.is_floating_point() else t).contiguous() for n, t in tensors.items()}
-    model.load_state_dict(tensors, assign=True)
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{output_dir.name}.tmp", dir=output_dir.parent) as folder:
-        staged = Path(folder) / output_dir.name
-        model.save_pretrained(staged)
-        SimFLEImageProcessor().save_pretrained(staged)
-        share_weights(staged)
-        write_json(staged / "run.json", {"lineage": lineage, "versions": versions()})
-        (staged / "README.md").write_text(f"---\nlicense: cc-by-nc-4.0\n---\n{LICENSE_NOTE}\n", encoding="utf-8")
-        if output_dir.exists():
-            output_dir.rmdir()  # empty: checked above
-        os.replace(staged, output_dir)
+        wanted = types.pop()
+    else:
+        wanted = getattr(torch, dtype)
+    return {n: (t.to(wanted) if t.is_floating_point() else t).contiguous() for n, t in tensors.items()}

@@ -1,4 +1,4 @@
-"""What must hold of a folder before it is published: its files by their bytes, its weights, labels, code and card."""
+"""Checks a folder before it is published: the bytes of its files, its weights, labels, code, exports and card."""
 
 import json
 from pathlib import Path
@@ -15,12 +15,7 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def check_folder(folder: Path) -> None:
-    """
-    Checks everything that can be checked without running the model.
-
-    Raises:
-        InputError: one sentence about the first thing that is wrong.
-    """
+    """Checks everything that needs no run of the model. Raises InputError about the first thing that is wrong."""
     from modeling_simfle.hub_folder_simfle import check_weights
 
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -42,11 +37,10 @@ def check_folder(folder: Path) -> None:
 
 
 def check_tensors(folder: Path) -> None:
-    """Raises InputError: no weights, two kinds of them, or shards that are not those of their index."""
+    """Raises InputError for no weights, for two kinds of them, or for shards that do not match their index."""
     shards = {path.name: read_tensor_names(path) for path in sorted(folder.glob("model-*.safetensors"))}
     if (folder / WEIGHTS).is_file() == bool(shards):
-        found = "both" if shards else "none"
-        raise InputError(f"The folder must hold either {WEIGHTS} or shards of it, and holds {found}.")
+        raise InputError(f"The folder must hold {WEIGHTS} or shards of it, and holds {'both' if shards else 'none'}.")
     if (folder / INDEX).is_file() != bool(shards):
         raise InputError(f"Shards and {INDEX} go together, and one of them is missing.")
     if shards:
@@ -56,7 +50,7 @@ def check_tensors(folder: Path) -> None:
 
 
 def check_auto_map(folder: Path) -> None:
-    """Raises InputError: a config file that names code elsewhere than in the folder, or a plain folder with code."""
+    """Raises InputError if a config file names code outside of the folder, or if a plain folder holds code."""
     from modeling_simfle.hub_folder_simfle import CODE_FILES, code_file
 
     named: dict[str, str] = {}
@@ -73,25 +67,21 @@ def check_auto_map(folder: Path) -> None:
 
 
 def check_labels(record: Record) -> None:
-    """Raises InputError: a classifier whose config.json names its outputs otherwise than the figures do."""
+    """Raises InputError if the class names in config.json differ from those in metrics.json."""
     if not (record.is_classifier and record.is_measured):
         return
     metrics = record.metrics
-    # Of a classifier that was measured on others' faces, the first are its own words.
+    # `model_labels` are the model's own names where it was measured on faces with other names.
     expected = list(metrics.get("model_labels") or metrics.get("class_names") or metrics["per_class"])
-    for name, wanted in (
-        ("id2label", {str(number): label for number, label in enumerate(expected)}),
-        ("label2id", {label: number for number, label in enumerate(expected)}),
-    ):
-        if record.config.get(name) != wanted:
-            raise InputError(
-                f"config.json has {name}: {record.config.get(name)}, and metrics.json was measured with {wanted}; put"
-                " it back."
-            )
+    id2label = {str(number): label for number, label in enumerate(expected)}
+    label2id = {label: number for number, label in enumerate(expected)}
+    for name, wanted in (("id2label", id2label), ("label2id", label2id)):
+        if (stated := record.config.get(name)) != wanted:
+            raise InputError(f"config.json has {name}: {stated}, and metrics.json was measured with {wanted}; undo it.")
 
 
 def check_preprocessing(record: Record, folder: Path) -> None:
-    """Raises InputError: an image processor that does something else than the one that the figures were measured by."""
+    """Raises InputError if the folder's image processor differs from the one that produced the figures."""
     from training.measuring.classification import describe_preprocessing
     from training.models.loading import load_processor
 
@@ -99,7 +89,9 @@ def check_preprocessing(record: Record, folder: Path) -> None:
         return
     now = json.loads(json.dumps(describe_preprocessing(load_processor(folder))))  # lists, as a file has them
     measured = record.metrics["preprocessing"]
-    for name in sorted((now.keys() | measured.keys()) - {"image_processor"}):  # which goes by the installed libraries
+    for name in sorted(
+        (now.keys() | measured.keys()) - {"image_processor"}
+    ):  # its class depends on installed libraries
         if (now.get(name) or None) != (measured.get(name) or None):
             raise InputError(
                 f"preprocessor_config.json has {name}: {now.get(name)}, and metrics.json was measured with"
@@ -109,10 +101,8 @@ def check_preprocessing(record: Record, folder: Path) -> None:
 
 def check_exports(record: Record, folder: Path) -> None:
     """
-    Checks exports.json: a plain folder's own, or the copy of it in the SimFLE folder that it was made of.
-
-    Raises:
-        InputError: a file that is missing, has another hash or is not listed, or exports of other weights.
+    Raises InputError if an ONNX file is missing, is not listed in exports.json or has another hash there. The SimFLE
+    folder holds a copy of the plain folder's exports.json; it must be about the same weights.
     """
     from modeling_simfle.hub_folder_simfle import file_sha256
 
@@ -123,16 +113,15 @@ def check_exports(record: Record, folder: Path) -> None:
             raise InputError(f"{folder / name} is missing or not the file of exports.json; export again.")
     for path in sorted(folder.glob("onnx/*")):
         if not record.is_plain or path.relative_to(folder).as_posix() not in listed:
-            raise InputError(f"{path} is of no export that was measured: exports.json lacks it; take it away.")
+            raise InputError(f"{path} is of no export that was measured; exports.json lacks it; take it away.")
     if exports and not record.is_plain and exports.get("model_weights_sha256") != record.metrics["weights_sha256"]:
         raise InputError(f"{folder / EXPORTS} is of other weights than those here; export again.")
 
 
 def check_card(record: Record, folder: Path) -> None:
     """
-    Raises:
-        InputError: YAML that cannot be read or lacks a field, a licence that may allow more than its sources do, a
-            model-index that is not what metrics.json says, an example that is missing.
+    Raises InputError if the YAML cannot be read or lacks a field, if the licence may allow more than those of the
+    sources, if the model-index differs from metrics.json, or if the example's image is missing.
     """
     import yaml
     from huggingface_hub import ModelCard, metadata_load
@@ -163,7 +152,7 @@ def check_card(record: Record, folder: Path) -> None:
 
 
 def check_paths(folder: Path) -> None:
-    """Raises InputError: a text file that names a path of the machine that it was made on."""
+    """Raises InputError if a text file names a path of the machine that it was made on."""
     said = [(CARD, (folder / CARD).read_text(encoding="utf-8"))]
     for name in (METRICS, EXPORTS):
         said += [(name, value) for value in strings(read_json(folder / name, optional=True))]

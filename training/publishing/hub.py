@@ -1,19 +1,22 @@
 """
-From a folder to the Hub: stage, check, send in one commit and compare every hash there.
+Publishes a folder on the Hub: stages it, checks it, sends it in one commit and compares every hash there.
 
-Until the commit a failure leaves the branch as it was. A repository or branch that did not exist is made first.
+A failure before the commit leaves the branch unchanged. A missing repository or branch is created before the upload.
 """
 
 import hashlib
 import re
+import shlex
 import tempfile
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.models.fresh_process import compare_in_new_process
 from training.publishing.checks import check_folder
 from training.publishing.staging import OF_EARLIER_WEIGHTS, space_sdk, stage_model, stage_space
+from training.runtime.arguments import flag
 from training.runtime.errors import InputError
 from training.runtime.lineage import stated_license
 
@@ -24,7 +27,6 @@ ADVICE = {  # by HTTP status, for people
     412: "someone else changed the repository meanwhile; look at it, then run this again",
 }
 NOT_SENT = "nothing was published; run it again: what was sent is not sent again."
-BRANCH = re.compile(r"(?!/|-|\.|@$|.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)))[^\s~^:?*\[\\\x00-\x1f\x7f]+(?<![/.])")
 SECRET = re.compile(r"hf_\w+|(?<=\?)\S+")  # tokens, and the signatures in the addresses of uploads
 
 
@@ -32,22 +34,36 @@ SECRET = re.compile(r"hf_\w+|(?<=\?)\S+")  # tokens, and the signatures in the a
 class PublishArguments:
     """Options of the repository."""
 
-    repo_id: str = field(default="", metadata={"help": "org/name on the Hub; made if it is missing."})
-    private: bool = field(default=False, metadata={"help": "Make a new repository private; a public one is refused."})
-    revision: str | None = field(default=None, metadata={"help": "Branch, made if it is missing. Default main."})
-    create_pr: bool = field(default=False, metadata={"help": "Open a pull request, which needs no write access."})
-    push: bool = field(default=False, metadata={"help": "Send the files; without it nothing leaves this machine."})
+    repo_id: str = flag("", "org/name on the Hub; made if it is missing.")
+    private: bool = flag(False, "Make a new repository private; a public one is refused.")
+    revision: str | None = flag(None, "Branch, made if it is missing. Default main.")
+    create_pr: bool = flag(False, "Open a pull request, which needs no write access.")
+    push: bool = flag(False, "Send the files; without it nothing leaves this machine.")
 
     def __post_init__(self):
         check_repo_id(self.repo_id, "repo_id")
-        if self.revision is not None and not BRANCH.fullmatch(self.revision):
-            raise InputError(f"--revision {self.revision!r} is no name of a branch; give one such as v2.")
+        if self.revision == "":
+            raise InputError("--revision is empty; give the name of a branch, or leave the flag out.")
         if self.create_pr and self.revision is not None:
             raise InputError("--create_pr is against main, so --revision does not go with it; give one of the two.")
 
 
+@dataclass
+class HubArguments:
+    """Options of the training scripts for publishing the finished run."""
+
+    push_to_hub: bool = flag(False, "Publish the finished run, as publish.py --push does.")
+    hub_model_id: str | None = flag(None, "org/name on the Hub.")
+    hub_private_repo: bool = flag(False, "Make a new repository private.")
+
+    def __post_init__(self):
+        if self.push_to_hub:  # what can be known before the hours of training
+            check_repo_id(self.hub_model_id, "hub_model_id")
+            read_token()
+
+
 def check_repo_id(repo_id: str | None, flag: str) -> None:
-    """Raises InputError, naming the flag, for a value that is not org/name."""
+    """Raises InputError with the flag's name if the value is not org/name."""
     if not repo_id:
         raise InputError(f"--{flag} is missing; give org/name.")
     from huggingface_hub.utils import HFValidationError, validate_repo_id
@@ -61,7 +77,7 @@ def check_repo_id(repo_id: str | None, flag: str) -> None:
 
 
 def read_token() -> str:
-    """The token from HF_TOKEN or the file of `hf auth login`. Raises InputError: there is none."""
+    """Returns the token from HF_TOKEN or from the file of `hf auth login`. Raises InputError if there is none."""
     from huggingface_hub import get_token
 
     token = get_token()
@@ -70,14 +86,22 @@ def read_token() -> str:
     return token
 
 
+def push_run(output_dir: Path, hub: HubArguments) -> None:
+    """Publishes a finished run if --push_to_hub asks for it. Call it in the main process alone."""
+    if not hub.push_to_hub:
+        return
+    try:
+        publish_folder(output_dir, PublishArguments(hub.hub_model_id, private=hub.hub_private_repo, push=True))
+    except (ValueError, OSError) as error:
+        again = f"python training/publish.py {shlex.quote(str(output_dir))} --repo_id {hub.hub_model_id} --push"
+        again += " --private" if hub.hub_private_repo else ""
+        raise InputError(f"the run is finished in {output_dir}, but not published: {error} Later: {again}") from error
+
+
 def publish_folder(folder: Path, arguments: PublishArguments) -> str | None:
     """
-    Publishes a static Space, the folder of a finished run, or one that `release.py` made.
-
-    Returns:
-        The sha of the commit, whose hashes were compared with the files here; None without `push`.
-    Raises:
-        InputError: one sentence: what is wrong with the folder, or why the Hub did not take it.
+    Publishes a static Space, the folder of a finished run, or a folder that `release.py` made. Returns the sha of the
+    commit; None without --push. Raises InputError that says what is wrong with the folder, or why the Hub refused it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the folder of a finished run, or a published one.")
@@ -93,46 +117,42 @@ def publish_folder(folder: Path, arguments: PublishArguments) -> str | None:
                 terms = ", ".join(stated_license(target).values())
                 print(f"checked: card (licence: {terms}), figures, weights, code; no pickle among the files")
                 print(compare_in_new_process(folder, target))
-        except ValueError as error:  # in the words of whoever gave the folder
+        except ValueError as error:  # names the temporary folder
             raise InputError(str(error).replace(str(target), str(folder))) from error
         files = [path for path in target.rglob("*") if path.is_file()]
         total = f"{len(files)} files, {sum(path.stat().st_size for path in files):,} bytes"
         if not arguments.push:
             print(f"nothing was sent; --push sends these {total}, to {arguments.repo_id}")
             return None
-        sha = upload(target, arguments, total)
-        verify(target, arguments, sha)
+        from huggingface_hub import HfApi
+
+        api, kind = HfApi(token=read_token(), library_name="simfle"), "space" if space_sdk(target) else "model"
+        sha = upload(api, kind, target, arguments, total)
+        verify(api, kind, target, arguments.repo_id, sha)
         print(f"compared the Hub's hashes at {sha}: all {len(files)} are equal")
         return sha
 
 
 def print_files(folder: Path, left_out: list[str]) -> None:
-    """One line for each file with its hash, and one for the files that stay here."""
+    """Prints a line with the hash of each file, and a line that names the files that are not sent."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         print(f"{path.relative_to(folder).as_posix():32} {path.stat().st_size:>13,}  sha256 {sha256}")
-    counts: dict[str, int] = {}
-    for name in left_out:
-        first, slash, _ = name.partition("/")
-        counts[first + slash] = counts.get(first + slash, 0) + 1
+    counts = Counter("".join(name.partition("/")[:2]) for name in left_out)  # folders end in a slash
     names = [f"{name} ({count} files)" if name.endswith("/") else name for name, count in counts.items()]
     if names:
         print(f"left out: {', '.join(names)}")
 
 
-def upload(folder: Path, arguments: PublishArguments, total: str) -> str:
+def upload(api, kind: str, folder: Path, arguments: PublishArguments, total: str) -> str:
     """
-    One commit with all files; files there of earlier weights leave with it. Of a model all others stay.
-
-    Raises:
-        InputError: a sentence about what went wrong; none of the files is in the repository then.
+    Sends all files in one commit, which also deletes the files of earlier weights. In a model repository every other
+    file stays; a Space is replaced as a whole. Raises InputError if the Hub did not take the commit.
     """
-    from huggingface_hub import HfApi
     from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # the warnings of a second try show addresses with their signatures
-    api, repo_id, revision = HfApi(token=read_token(), library_name="simfle"), arguments.repo_id, arguments.revision
-    kind = "space" if space_sdk(folder) else "model"
+    logging.set_verbosity_error()  # warnings about a second try show addresses with signatures
+    repo_id, revision = arguments.repo_id, arguments.revision
     with as_sentence(repo_id, NOT_SENT):
         api.whoami()  # a token that is refused is named before anything is made
         sdk = "static" if kind == "space" else None
@@ -162,33 +182,24 @@ def upload(folder: Path, arguments: PublishArguments, total: str) -> str:
     return commit.oid
 
 
-def verify(folder: Path, arguments: PublishArguments, sha: str) -> None:
-    """Compares the hashes in the Hub's tree with the files. Raises InputError: a file that is not the one sent."""
-    from huggingface_hub import HfApi, RepoFile
-
-    api, kind = HfApi(token=read_token(), library_name="simfle"), "space" if space_sdk(folder) else "model"
-    with as_sentence(arguments.repo_id, f"it is published as {sha}, but could not be compared."):
-        rows = list(api.list_repo_tree(arguments.repo_id, recursive=True, revision=sha, repo_type=kind))
-    there = {row.path: row for row in rows if isinstance(row, RepoFile)}
+def verify(api, kind: str, folder: Path, repo_id: str, sha: str) -> None:
+    """Compares the hashes in the Hub's tree with the files. Raises InputError if a file differs."""
+    with as_sentence(repo_id, f"it is published as {sha}, but could not be compared."):
+        rows = list(api.list_repo_tree(repo_id, recursive=True, revision=sha, repo_type=kind))
+    there = {row.path: row.lfs.sha256 if row.lfs else row.blob_id for row in rows if hasattr(row, "blob_id")}
     for path in (p for p in folder.rglob("*") if p.is_file()):
         name, content = path.relative_to(folder).as_posix(), path.read_bytes()
-        row = there.get(name)
-        if row is not None and row.lfs:
-            is_equal = row.lfs.sha256 == hashlib.sha256(content).hexdigest()
-        else:  # git's own hash of a file
-            is_equal = (
-                row is not None and row.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-            )
-        if not is_equal:
-            raise InputError(f"{name} at {arguments.repo_id}, {sha}, is not the file that was sent; publish it again.")
+        git_hash = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        if there.get(name) not in (git_hash, hashlib.sha256(content).hexdigest()):
+            raise InputError(f"{name} at {repo_id}, {sha}, is not the file that was sent; publish it again.")
 
 
 @contextmanager
 def as_sentence(repo_id: str, outcome: str):
     """
-    Turns what the Hub's client raises inside into an InputError of one sentence, without tokens.
+    Turns an error of the Hub's client into an InputError of one sentence, without tokens.
 
-    Large files are sent by threads, whose errors come as RuntimeError; the connection's are no OSError.
+    Threads send large files and raise RuntimeError. A lost connection raises HTTPError, which is not an OSError.
     """
     from huggingface_hub.errors import HTTPError  # of httpx under huggingface_hub 1, of httpx2 under 2
 
@@ -199,7 +210,7 @@ def as_sentence(repo_id: str, outcome: str):
 
 
 def describe_error(error: BaseException, repo_id: str) -> str:
-    """What went wrong: the Hub's answer, or the connection's end, wherever it is in the chain of causes."""
+    """Describes the Hub's answer or the lost connection, wherever it is in the chain of causes."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
     cause: BaseException | None = error
@@ -217,7 +228,7 @@ def describe_error(error: BaseException, repo_id: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """On one line, at most 300 characters, without tokens and without the queries of addresses."""
+    """The text on one line, without tokens and without the queries of addresses; at most 300 characters."""
     from huggingface_hub import get_token
 
     return SECRET.sub("...", " ".join(text.split()).replace(get_token() or "\0", "..."))[:300]

@@ -1,7 +1,8 @@
 """
-The licence of weights is no looser than those of the weights they were made from, nor than the terms of the images.
+Chooses and checks the licence of weights. It must not allow more than the licence of any source of the weights, and not
+more than the terms of the training images.
 
-A licence here is a mapping of LICENSE_FIELDS, as the YAML of a card has them; {} where none is stated.
+A licence here is a mapping of LICENSE_FIELDS, as in the YAML of a card; {} where none is stated.
 """
 
 import re
@@ -36,20 +37,18 @@ def is_non_commercial(stated: dict) -> bool:
 
 
 def restrictions(record: Record) -> dict[str, tuple[str, dict]]:
-    """The non-commercial licences in a lineage: their terms to (the name of the weights under it, the licence)."""
-    found: dict[str, tuple[str, dict]] = {}
+    """The non-commercial licences in a lineage: maps their terms to (name of the weights under them, licence)."""
+    restricted: dict[str, tuple[str, dict]] = {}
     for entry in record.lineage:
         if (stated := entry.get("license")) and is_non_commercial(stated):
-            found.setdefault(terms_of(stated), (entry.get("name") or "a source", stated))
-    return found
+            restricted.setdefault(terms_of(stated), (entry.get("name") or "a source", stated))
+    return restricted
 
 
 def choose_license(given: dict, record: Record) -> dict:
     """
-    The licence of the weights: the given one, else that of a source that forbids commercial use, else LICENSE_NAME.
-
-    Raises:
-        InputError: the given licence may allow more than that of a source, or than the terms of the images.
+    Returns the given licence, else the licence of a source that forbids commercial use, else LICENSE_NAME. Raises
+    InputError if it may allow more than the licence of a source, or than the terms of the images.
     """
     sources = restrictions(record)
     inherited = next(iter(sources.values()))[1] if len(sources) == 1 else {}
@@ -66,7 +65,7 @@ def choose_license(given: dict, record: Record) -> dict:
 
 
 def check_license(stated: dict, record: Record) -> None:
-    """Raises InputError: an id that the Hub does not know, or a licence that may allow more than its sources do."""
+    """Raises InputError if the Hub does not know the id, or if the licence may allow more than those of the sources."""
     check_license_id(stated)
     terms, sources = terms_of(stated), restrictions(record)
     for wanted, (name, _) in sources.items():
@@ -86,22 +85,21 @@ def check_license(stated: dict, record: Record) -> None:
                 f"The licence {terms} may allow more than that of {entry.get('name')}, which is unknown and from which"
                 " these weights were made; leave --license out, or give one that says research or non-commercial."
             )
-    for facts in record.facts:
-        if facts.research_only:
-            raise InputError(
-                f"The licence {terms} may allow more than the images of {facts.name} do, which are given for research;"
-                " leave --license out, or give one that says research or non-commercial."
-            )
+    for facts in (facts for facts in record.facts if facts.research_only):
+        raise InputError(
+            f"The licence {terms} may allow more than the images of {facts.name} do, which are given for research;"
+            " leave --license out, or give one that says research or non-commercial."
+        )
 
 
 def is_creative_commons_within(terms: str, wanted: str) -> bool:
-    """Whether both are Creative Commons licences and the first only adds conditions: cc-by-nc-sa to cc-by-nc."""
+    """Whether both are Creative Commons licences and `terms` adds only conditions, as cc-by-nc-sa does to cc-by-nc."""
     conditions, ours = (set(re.findall(r"by|nc|nd|sa", name)) for name in (wanted, terms))
     return wanted.startswith("cc-") and terms.startswith("cc-") and conditions <= ours
 
 
 def check_license_id(stated: dict) -> None:
-    """Raises InputError: an id that the Hub does not know, or one of its ids as the name of another licence."""
+    """Raises InputError if the Hub does not know the id, or if another licence is named after one of its ids."""
     license_id, name = stated.get("license"), stated.get("license_name")
     if license_id not in (None, "other", *LICENSE_IDS):
         raise InputError(
@@ -113,7 +111,7 @@ def check_license_id(stated: dict) -> None:
 
 
 def image_terms(record: Record, given: str | None) -> str:
-    """Sentences about the training images: those of each known data set, and the given one for the others."""
+    """The terms of the training images: the sentence of each known data set, and the given one for other sets."""
     sentences = [facts.terms for facts in record.facts]
     formats = {(entry.get("data") or {}).get("format") for entry in record.trainings}
     if given or not sentences or len(formats) > len(sentences):
@@ -122,7 +120,7 @@ def image_terms(record: Record, given: str | None) -> str:
 
 
 def write_license(folder: Path, stated: dict, record: Record, terms: str) -> None:
-    """LICENSE where the card links to it; a LICENSE of another author stays as it is."""
+    """Writes LICENSE if the card links to it, else removes it. A LICENSE of another author stays as it is."""
     path = folder / LICENSE_FILE
     if path.is_file() and OURS not in path.read_text(encoding="utf-8", errors="replace"):
         return
@@ -137,7 +135,7 @@ def write_license(folder: Path, stated: dict, record: Record, terms: str) -> Non
 
 
 def check_license_file(folder: Path, stated: dict) -> None:
-    """Raises InputError: the card links to a file that is missing, or a LICENSE written here is of another licence."""
+    """Raises InputError if the card links to a missing file, or if our LICENSE is about another licence."""
     link, path = stated.get("license_link"), folder / LICENSE_FILE
     if link and not LINK.fullmatch(link) and not (folder / link).is_file():
         raise InputError(f"The YAML of {folder}/README.md has license_link: {link}, which is no URL and no file there.")

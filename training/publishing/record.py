@@ -1,7 +1,7 @@
 """
-The record of a folder: what its own files say of the weights in it.
+The record of a folder: what its own files say about its weights. No other place is read.
 
-A published folder has the lineage in metrics.json, an export in exports.json, a run in run.json. Nothing else is read.
+The lineage is in metrics.json (of a published folder), in exports.json (of an export) or in run.json (of a run).
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,8 @@ from training.runtime.errors import InputError
 from training.runtime.lineage import read_json, read_lineage
 from training.runtime.public_paths import public
 
-CONFIG, PROCESSOR, CARD, METRICS, EXPORTS = (
-    *("config.json", "preprocessor_config.json", "README.md"),
-    *("metrics.json", "exports.json"),
-)
+CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
+METRICS, EXPORTS = "metrics.json", "exports.json"
 NOTES, LICENSE_FILE, EXAMPLE = "card_notes.md", "LICENSE", "example_photo.png"
 EXPORTED = {"eager": "PyTorch, plain ResNet folder", "onnx": "ONNX", "int8": "ONNX, int8"}  # rows of exports.json
 
@@ -24,7 +22,7 @@ EXPORTED = {"eager": "PyTorch, plain ResNet folder", "onnx": "ONNX", "int8": "ON
 @dataclass(frozen=True)
 class Record:
     """
-    name: of the folder. config, preprocessing: its JSON files. metrics, exports: likewise, {} where there is none.
+    name: of the folder. config, preprocessing, metrics, exports: contents of its JSON files; the last two may be {}.
     lineage: see training/runtime/lineage.py. notes: the card's free text, "" where there is none.
     """
 
@@ -42,7 +40,7 @@ class Record:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is an export: stock classes, no code."""
+        """Whether the folder is an export: stock classes, no code."""
         return self.config.get("model_type") != "simfle"
 
     @property
@@ -59,21 +57,18 @@ class Record:
 
     @property
     def facts(self) -> list[DatasetFacts]:
-        """Of every data set in the lineage that has a record of its own, each once."""
+        """The facts of every known data set in the lineage, each once."""
         formats = dict.fromkeys((entry.get("data") or {}).get("format") for entry in self.lineage)
         return [facts for data_format in formats if data_format and (facts := facts_of(data_format))]
 
     @property
     def last_facts(self) -> DatasetFacts | None:
-        """Of the data of the last training."""
+        """The facts of the last training's data set; None if it is not a known one."""
         return facts_of((self.last_training.get("data") or {}).get("format") or "")
 
 
 def read_record(folder: Path) -> Record:
-    """
-    Raises:
-        InputError: a file that is missing or cannot be read, a run that is not finished, a folder without a lineage.
-    """
+    """Raises InputError for a missing or unreadable file, an unfinished run, or a folder without a lineage."""
     config = read_json(folder / CONFIG)
     if not config.get("architectures"):
         raise InputError(f"{folder / CONFIG} names no architecture; give the folder of a finished run.")
@@ -81,13 +76,12 @@ def read_record(folder: Path) -> Record:
     if missing := [key for key in KEYS if "accuracy" in metrics and key not in metrics]:
         raise InputError(f"{folder / METRICS} lacks {', '.join(missing)}; evaluate the model again.")
     lineage = read_lineage(folder)
-    own = lineage[-1]
-    if not own.get("method") and "lineage" not in metrics:
+    method = lineage[-1].get("method")
+    if not method and "lineage" not in metrics:
         raise InputError(
             f"{folder} has no lineage in run.json, metrics.json or exports.json; give the folder of a finished run."
         )
-    is_exported = "lineage" in exports and "lineage" not in metrics
-    if own.get("method") not in ("pretraining", "conversion") and not metrics and not is_exported:
+    if method not in ("pretraining", "conversion") and not metrics and "lineage" not in exports:
         raise InputError(f"{folder} is not finished: it has no metrics.json; let the run finish.")
     notes = (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).is_file() else ""
     preprocessing = read_json(folder / PROCESSOR)

@@ -1,8 +1,8 @@
 """
-What leaves this machine when a folder is published: copies of the files of a list, and nothing else.
+Copies the files that leave this machine when a folder is published. Only files on a list are copied.
 
-Of a model the list is NAMES, SHARD, ONNX and the package's code; of a static Space, the files of a page. Checkpoints,
-logs (metrics.jsonl, run.json), predictions, pictures of the data and hidden files stay.
+For a model the list is NAMES, SHARD, ONNX and the package's code; for a static Space it is the files of a page.
+Checkpoints, logs (metrics.jsonl, run.json), predictions, pictures of the data and hidden files stay here.
 """
 
 import re
@@ -27,7 +27,7 @@ NAMES = (
 )
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 ONNX = re.compile(r"onnx/[A-Za-z0-9][\w.-]*\.onnx")
-# Files on the Hub that say something wrong beside other weights.
+# Files on the Hub that would be wrong beside new weights.
 OF_EARLIER_WEIGHTS = [
     "model*.safetensors",
     INDEX,
@@ -43,22 +43,16 @@ OWN_FOLDER = re.compile(r"/(?:home|Users)/[^/\s\"'`]+/|(?<![\w/])/(?:root|work)/
 
 
 def space_sdk(folder: Path) -> str | None:
-    """The sdk that the YAML of a Space's README.md names; None for a model."""
+    """The sdk in the YAML of a Space's README.md; None for a model."""
     text = (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else ""
-    found = re.match(r"---\s*\n(?:(?!---).*\n)*?sdk:\s*(\S+)", text)
-    return found[1] if found else None
+    line = re.match(r"---\s*\n(?:(?!---).*\n)*?sdk:\s*(\S+)", text)
+    return line[1] if line else None
 
 
 def copy_listed(folder: Path, target: Path, is_listed) -> list[str]:
     """
-    Copies the listed files of a folder into a new one.
-
-    Args:
-        is_listed: a function of a file's name, relative to the folder and with slashes.
-    Returns:
-        The names of all other files.
-    Raises:
-        InputError: a listed file that is a link, which may lead anywhere.
+    Copies the listed files of a folder into a new one, and returns the names of all other files. `is_listed` takes a
+    name relative to the folder, with slashes. Raises InputError if a listed file is a link, which may lead anywhere.
     """
     left_out = []
     target.mkdir(parents=True)
@@ -76,15 +70,9 @@ def copy_listed(folder: Path, target: Path, is_listed) -> list[str]:
 
 def stage_model(folder: Path, target: Path, repo_id: str) -> list[str]:
     """
-    Copies what is published of a model into a new folder, with the package's code and a card made anew.
-
-    Args:
-        folder: a published folder, an export, or that of a finished run. target: is made.
-    Returns:
-        The names of the files that stay.
-    Raises:
-        InputError: a folder of no finished run, a listed file that is a link, a card that says something else than the
-            folder's files.
+    Copies the published files of a model (a finished run, an export or a published folder) into a new folder, with the
+    package's code and a new card. Returns the names of the files that are not copied. Raises InputError for an
+    unfinished run, for a listed file that is a link, and for a card that contradicts the folder's files.
     """
     with_code = "auto_map" in read_json(folder / CONFIG)
     left_out = copy_listed(folder, target, lambda name: name in NAMES or SHARD.fullmatch(name) or ONNX.fullmatch(name))
@@ -102,7 +90,7 @@ def stage_model(folder: Path, target: Path, repo_id: str) -> list[str]:
 
 
 def copy_code(folder: Path) -> None:
-    """The package's code files, for `trust_remote_code=True`."""
+    """Copies the package's code files, for `trust_remote_code=True`."""
     from modeling_simfle import hub_folder_simfle
 
     for name in hub_folder_simfle.CODE_FILES:
@@ -110,9 +98,7 @@ def copy_code(folder: Path) -> None:
 
 
 def refresh(folder: Path) -> None:
-    """
-    Gives a published folder the package's code as it is now, the figures of the export beside it, and its card anew.
-    """
+    """Gives a published folder the package's present code, the figures of the export beside it, and a new card."""
     record, beside = read_record(folder), folder.with_name(f"{folder.name}-plain")
     exports = read_json(beside / names.EXPORTS, optional=True)
     if exports and exports.get("model_weights_sha256") == record.metrics["weights_sha256"]:
@@ -126,13 +112,11 @@ def refresh(folder: Path) -> None:
 
 def complete(folder: Path, lineage: list[dict], given: dict, name: str, repo_id: str | None = None) -> None:
     """
-    Gives a folder that is to be published the lineage and the weights' hashes in metrics.json, and a card.
+    Writes the card of a folder, and the lineage and the weights' hashes into its metrics.json.
 
     Args:
         lineage: of the weights. given: see `CardArguments.values`. name: of the weights in the lineage.
         repo_id: for the card's snippets; None where the folder is not on the Hub yet.
-    Raises:
-        InputError: a licence that may allow more than its sources do.
     """
     from modeling_simfle.hub_folder_simfle import weights_sha256
 
@@ -147,12 +131,8 @@ def complete(folder: Path, lineage: list[dict], given: dict, name: str, repo_id:
 
 def stage_space(folder: Path, target: Path) -> list[str]:
     """
-    Copies the page of a static Space into a new folder, and checks it.
-
-    Returns:
-        The names of the files that stay.
-    Raises:
-        InputError: a Space that runs code on the Hub, a model file, a link, a token, or a path of this machine.
+    Copies the page of a static Space into a new folder, and returns the names of the files that are not copied. Raises
+    InputError for a Space that runs code on the Hub, and for a model file, a link, a token or a path of this machine.
     """
     if (sdk := space_sdk(folder)) != "static":
         raise InputError(f"{folder / CARD} has sdk: {sdk}; only static Spaces are published from here.")
@@ -167,7 +147,7 @@ def stage_space(folder: Path, target: Path) -> list[str]:
 
 
 def is_of_page(name: str) -> bool:
-    """Whether a file belongs to a page. Raises InputError for a model file, which a page loads from elsewhere."""
+    """Whether a file belongs to a page. Raises InputError for a model file, which belongs in a model repository."""
     suffix = Path(name).suffix.lower()
     if suffix in MODEL_FILES:
         raise InputError(f"{name} is a model file; publish it in a model repository, and let the page load it there.")

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -63,6 +64,23 @@ def prepare_output_dir(output_dir: str, resume: bool, can_resume: bool = False) 
         raise InputError(f"--output_dir {folder} is not empty; give a new folder{hint}.")
     note_run_folder(folder)
     return folder
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """
+    A path to write a folder to, beside its place. It then gets its name: the folder is complete, or not there.
+
+    Raises:
+        InputError: something is already there.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder} is a file or not empty; give a new folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.tmp", dir=folder.parent) as root:
+        staged = Path(root) / folder.name
+        yield staged
+        os.replace(staged, folder)
 
 
 def make_folder(flag: str, folder: Path) -> Path:
