@@ -14,7 +14,7 @@ def blocks(page: str, language: str) -> list[str]:
 def console_command(page: str, part: str) -> list[str]:
     """The words of the one console block that contains `part`."""
     (block,) = (block for block in blocks(page, "console") if part in block)
-    return shlex.split(block)
+    return shlex.split(block.replace("\\\n", " "))
 
 
 def bash_script(page: str, part: str) -> str:
