@@ -70,7 +70,7 @@ def test_the_time_limit_loses_nothing(cluster, pretraining_flags, faces, tmp_pat
     wait_for(lambda: state() == "PENDING")
     first_end = last_step(folder)
     assert f"{STOPPED}{first_end}" in output.read_text()
-    cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=60", "StartTime=now")
+    cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=60")  # Slurm starts it again after two minutes
     wait_for(lambda: f"resuming from step {first_end}" in output.read_text())
     run_until(first_end + 4)
     wait_for(lambda: output.read_text().count(STOPPED) == 2 and state() == "PENDING")

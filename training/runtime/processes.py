@@ -64,13 +64,14 @@ class StopRequest:
         with self.ends[0] as end:
             while (number := end.recv(1)) and number[0] not in self.STOPPING:
                 continue
-        patience = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", 30)) * 0.8
-        if number and not self.left.wait(patience):
-            print(
-                f"{signal.Signals(number[0]).name} came {patience:.0f} seconds ago, and the step has not ended; does"
-                " another process not answer? If the launcher ends this process, the last checkpoint stands.",
-                file=sys.stderr,
-            )
+            patience = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", 30)) * 0.8
+            if number and not self.left.wait(patience):
+                print(
+                    f"{signal.Signals(number[0]).name} came {patience:.0f} seconds ago, and the step has not ended;"
+                    " does another process not answer? If the launcher ends this process, the last checkpoint stands.",
+                    file=sys.stderr,
+                )
+            self.left.wait()  # further signals are written to the open end
 
     def note(self, number: int, _) -> None:
         if self.signal is None:
