@@ -2,7 +2,8 @@
 """
 FaceMAE: a masked autoencoder (He et al., arXiv 2111.06377) whose visible patches are chosen by scores.
 
-Legend: B images, L patches in row-major order, V visible ones, D width, p patch side, P = p * p * 3 numbers a patch.
+Legend: B images, L patches in row-major order, V visible ones, D width, p patch side, P = p * p * 3 numbers a patch;
+C channels of the last encoder map, h x w its size, G channel groups, M = C / G channels a group.
 In every mask 0 is keep, 1 is remove. The class token comes first in every sequence.
 
 Source: arXiv 2303.07648, section 3.2.
@@ -14,6 +15,11 @@ from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_simfle import SimFLEConfig
+
+
+def raise_precision(tensor: torch.Tensor) -> torch.Tensor:
+    """float16 and bfloat16 -> float32; anything else unchanged."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def sincos_position_table(width: int, grid: int) -> torch.Tensor:
@@ -51,6 +57,32 @@ def unpatchify(patches: torch.Tensor, patch_size: int, num_channels: int = 3) ->
     grid = round(length**0.5)
     images = patches.reshape(batch, grid, grid, patch_size, patch_size, num_channels)
     return images.permute(0, 5, 1, 3, 2, 4).reshape(batch, num_channels, grid * patch_size, grid * patch_size)
+
+
+def normalize_patches(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(B, L, P) -> (patch - mean) / deviation, and mean and deviation, (B, L, 1): sqrt(unbiased variance + 1e-6)."""
+    mean = patches.mean(2, keepdim=True)
+    deviation = (patches.var(2, keepdim=True) + 1e-6).sqrt()
+    return (patches - mean) / deviation, mean, deviation
+
+
+def group_patch_scores(
+    activations: torch.Tensor, group_ids: torch.Tensor, num_groups: int, image_size: int, patch_size: int
+) -> torch.Tensor:
+    """
+    Scores each patch: the channels of the drawn group are summed, resized bilinearly to the image and averaged over the
+    patch.
+
+    Args:
+        activations: the output of channel grouping, (B, C, h, w). group_ids: the drawn group, (B,) int64 in [0, G).
+        num_groups: G. image_size, patch_size: in pixels.
+    Returns:
+        (B, L), row-major.
+    """
+    grouped = raise_precision(activations).unflatten(1, (num_groups, -1))  # (B, G, M, h, w)
+    score_map = grouped[torch.arange(len(grouped), device=grouped.device), group_ids].sum(1, keepdim=True)  # (B,1,h,w)
+    score_map = F.interpolate(score_map, size=(image_size, image_size), mode="bilinear", align_corners=False)
+    return F.avg_pool2d(score_map, patch_size).flatten(1)
 
 
 def semantic_mask(patch_scores: torch.Tensor, num_visible: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, ResNetForImageClassification, ResNetModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention, ImageClassifierOutputWithNoAttention
-from transformers.utils import ModelOutput, logging
+from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .configuration_simfle import SimFLEConfig
 from .facemae_simfle import (
@@ -39,7 +39,10 @@ from .facemae_simfle import (
     PatchEmbedding,
     PositionTable,
     Token,
+    group_patch_scores,
+    normalize_patches,
     patchify,
+    raise_precision,
     semantic_mask,
     sincos_position_table,
     unpatchify,
@@ -55,11 +58,6 @@ LUMINANCE = (0.299, 0.587, 0.114)
 # ---------------------------------------------------------------------------------------------------------------------
 # Losses: pure functions. Half precision is raised to float32; float32 and float64 stay as they come.
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def raise_precision(tensor: torch.Tensor) -> torch.Tensor:
-    """float16 and bfloat16 -> float32; anything else unchanged."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def similarity_loss(p1: torch.Tensor, p2: torch.Tensor, q1: torch.Tensor, q2: torch.Tensor) -> torch.Tensor:
@@ -95,16 +93,16 @@ def grouping_loss(
     reduce_similarity: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """
-    l = 0.001 * sum((S - D)^2) / (C / 512)^2 and L_g = l^2 (section 3.2; the released code compares l with zero by mean
-    squared error, hence the square). From the released start S is 1 everywhere, and the first total about 1,940.
+    l = 0.001 * sum((S - D)^2) / (C / 512)^2, and L_g = l^2 (section 3.2).
 
-    D is 1 where two channels belong to the same consecutive run of M, else 0; it is never built: 1 is subtracted from
-    the G diagonal blocks of S instead.
+    The released code takes the mean squared error between l and zero, hence the square. D is 1 where two channels
+    belong to the same consecutive run of M, else 0. To save memory, 1 is subtracted from the G diagonal blocks of S.
+    With the constant start of the grouping S is 1 everywhere, and the first total is about 1,940.
 
     Args:
         activations: (B, C, h, w). num_groups: G.
-        reduce_similarity: S of this process -> S of all processes (their mean); None keeps the process's own, as in the
-            released code.
+        reduce_similarity: takes S of this process and returns the mean over all processes. None keeps the process's
+            own S, as in the released code.
     """
     channels = activations.shape[1]
     difference = channel_similarity(activations)  # S, from which D is subtracted in place
@@ -114,31 +112,6 @@ def grouping_loss(
     blocks = difference.view(num_groups, size, num_groups, size).diagonal(dim1=0, dim2=2)  # (M, M, G), a view
     blocks.sub_(1)
     return (0.001 * difference.square().sum() / (channels / 512) ** 2).square()
-
-
-def group_patch_scores(
-    activations: torch.Tensor, group_ids: torch.Tensor, num_groups: int, image_size: int, patch_size: int
-) -> torch.Tensor:
-    """
-    Score of each patch: the drawn group's channels summed, bilinear up to the image, averaged over the patch.
-
-    Args:
-        activations: (B, C, h, w). group_ids: (B,) int64 in [0, G).
-        num_groups: G. image_size, patch_size: in pixels.
-    Returns:
-        (B, L), row-major.
-    """
-    grouped = raise_precision(activations).unflatten(1, (num_groups, -1))  # (B, G, M, h, w)
-    score_map = grouped[torch.arange(len(grouped), device=grouped.device), group_ids].sum(1, keepdim=True)  # (B,1,h,w)
-    score_map = F.interpolate(score_map, size=(image_size, image_size), mode="bilinear", align_corners=False)
-    return F.avg_pool2d(score_map, patch_size).flatten(1)
-
-
-def normalize_patches(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(B, L, P) -> (patch - mean) / deviation, and mean and deviation, (B, L, 1): sqrt(unbiased variance + 1e-6)."""
-    mean = patches.mean(2, keepdim=True)
-    deviation = (patches.var(2, keepdim=True) + 1e-6).sqrt()
-    return (patches - mean) / deviation, mean, deviation
 
 
 def reconstruction_loss(
@@ -312,11 +285,11 @@ class SimFLEModel(SimFLEPreTrainedModel):
         """The first convolution, which turns pixels into features: TorchAO's quantization asks for it."""
         return self.resnet.embedder.embedder.convolution
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.Tensor,
         output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPoolingAndNoAttention | tuple:
         """
@@ -333,13 +306,11 @@ class SimFLEModel(SimFLEPreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         outputs = self.resnet(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
-        outputs = BaseModelOutputWithPoolingAndNoAttention(
+        return BaseModelOutputWithPoolingAndNoAttention(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=outputs.pooler_output.flatten(1),
             hidden_states=outputs.hidden_states,
         )
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return outputs if return_dict else outputs.to_tuple()
 
 
 @dataclass
@@ -403,9 +374,7 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         super().initialize_weights()
         # The target starts as a copy; `init.copy_` leaves what was loaded alone.
         for target, online in self._target_and_online():
-            for own, other in zip(target.parameters(), online.parameters()):
-                init.copy_(own, other)
-            for own, other in zip(target.buffers(), online.buffers()):
+            for own, other in zip(target.state_dict(keep_vars=True).values(), online.state_dict().values()):
                 init.copy_(own, other)
         self._freeze_target_and_tables()  # `from_pretrained` makes every parameter trainable
 
@@ -427,11 +396,10 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
                 " (--mixed_precision)."
             )
         for target, online in self._target_and_online():
-            target_parameters: list[torch.Tensor] = list(target.parameters())
-            online_parameters: list[torch.Tensor] = list(online.parameters())
-            torch._foreach_mul_(target_parameters, self.config.ema_decay)
-            torch._foreach_add_(target_parameters, online_parameters, alpha=1 - self.config.ema_decay)
+            torch._foreach_mul_([*target.parameters()], self.config.ema_decay)
+            torch._foreach_add_([*target.parameters()], [*online.parameters()], alpha=1 - self.config.ema_decay)
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.Tensor | None = None,
@@ -440,7 +408,6 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
         group_ids: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
         reduce_similarity: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        return_dict: bool | None = None,
         **kwargs,
     ) -> SimFLEForPreTrainingOutput | tuple:
         """
@@ -474,11 +441,9 @@ class SimFLEForPreTraining(SimFLEPreTrainedModel):
                 + self.config.distillation_loss_weight * distillation
                 + self.config.grouping_loss_weight * local["grouping_loss"]
             )
-        output = SimFLEForPreTrainingOutput(
+        return SimFLEForPreTrainingOutput(
             loss=loss, similarity_loss=similarity, distillation_loss=distillation, **local
         )
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
 
     def global_branch(
         self, y1: torch.Tensor, y2: torch.Tensor, view_1: torch.Tensor, view_2: torch.Tensor
@@ -616,12 +581,12 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
             self.encoder.eval()
         return self
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.Tensor,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
         **kwargs,
     ) -> ImageClassifierOutputWithNoAttention | tuple:
         """
@@ -637,9 +602,7 @@ class SimFLEForImageClassification(SimFLEPreTrainedModel):
         outputs = self.encoder(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else F.cross_entropy(raise_precision(logits), self._check_labels(labels, logits))
-        output = ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
     def _check_labels(self, labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         if self.config.problem_type not in (None, "single_label_classification"):
