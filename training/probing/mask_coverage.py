@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from modeling_simfle import SimFLEForPreTraining
-from modeling_simfle.facemae_simfle import semantic_mask
-from modeling_simfle.facemae_simfle import group_patch_scores
+from modeling_simfle.facemae_simfle import group_patch_scores, semantic_mask
 from training.data.faces import DatasetArguments, open_faces
 from training.data.images import BadImages
 from training.data.landmarks import LandmarkArguments, read_landmarks
