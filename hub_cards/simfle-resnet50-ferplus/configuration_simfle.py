@@ -131,11 +131,12 @@ class SimFLEConfig(PreTrainedConfig):
 
     def inverse_labels(self) -> dict[str, int]:
         """The `label2id` of `id2label`: of two equal names the first one's number."""
-        return {name: number for number, name in reversed((self.id2label or {}).items())}
+        names: dict = self.id2label or {}
+        return {name: number for number, name in reversed(names.items())}
 
     def has_matching_labels(self) -> bool:
         """Whether `label2id` has the names of `id2label`, each with the number of such a name."""
-        names = self.id2label or {}
+        names: dict = self.id2label or {}
         return set(self.label2id) == set(names.values()) and all(names.get(n) == k for k, n in self.label2id.items())
 
     @property
