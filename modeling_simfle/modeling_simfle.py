@@ -47,7 +47,7 @@ from .facemae_simfle import (
     sincos_position_table,
     unpatchify,
 )
-from .hub_folder_simfle import check_weights, set_stale_metrics_aside
+from .hub_folder_simfle import check_shards, check_weights, set_stale_metrics_aside
 
 logger = logging.get_logger(__name__)
 
@@ -211,14 +211,16 @@ class SimFLEPreTrainedModel(PreTrainedModel):
         metrics.json.
 
         Raises:
-            ValueError: use_safetensors=False.
+            ValueError: use_safetensors=False, or an index of shards that names other files.
         """
         if kwargs.get("use_safetensors") is False:
             raise ValueError("use_safetensors=False asks for a pickle, which can run code; leave it out.")
         kwargs["use_safetensors"] = True
         if pretrained_model_name_or_path is not None:
+            folder = os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or "")
+            check_shards(folder)
             try:
-                check_weights(os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or ""))
+                check_weights(folder)
             except ValueError as error:
                 logger.warning(str(error))
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)

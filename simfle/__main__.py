@@ -7,6 +7,8 @@ import sys
 from simfle.arguments import parse_arguments
 from simfle.errors import InputError, RunError
 
+LONGEST = 1000  # characters of a sentence
+
 
 def main(argv=None) -> int:
     """
@@ -35,7 +37,10 @@ def main(argv=None) -> int:
 
 
 def say(sentence, status: int) -> int:
-    print(f"simfle: {sentence}", file=sys.stderr)
+    text = " ".join(str(sentence).split())
+    if len(text) > LONGEST:  # it quotes a value that fills a file
+        text = f"{text[: LONGEST * 2 // 3]} [...] {text[-LONGEST // 4 :]}"
+    print(f"simfle: {text}", file=sys.stderr)
     return status
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from modeling_simfle.image_processing_simfle import to_rgb
+from modeling_simfle.image_processing_simfle import open_image, to_rgb
 from simfle.inputs import RAW_SUFFIXES
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow refuses the really large ones by itself
@@ -27,7 +27,7 @@ def read_image(path: Path) -> Image.Image:
     if suffix in RAW_SUFFIXES:
         raise ImageError(f"cannot be read: {suffix} is a camera's raw format; export it as JPEG")
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return to_rgb(image)
     except Image.UnidentifiedImageError as error:
         if not path.stat().st_size:

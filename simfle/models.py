@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import traceback
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.utils import cached_file
 
 from modeling_simfle import SimFLEImageProcessor
+from modeling_simfle.hub_folder_simfle import check_shards
 from simfle.errors import InputError
 
 ONNX_FILES = ("onnx/model_quantized.onnx", "onnx/model.onnx")  # the first that is there
@@ -68,6 +70,7 @@ def load_classifier(source: str, backend: str):
         InputError: there is no such model, or it is no classifier.
     """
     try:
+        check_shards(source)
         config = AutoConfig.from_pretrained(source)
         if not any("ForImageClassification" in name for name in config.architectures or ()):
             kind = ", ".join(config.architectures or ("model",))
@@ -83,8 +86,15 @@ def load_classifier(source: str, backend: str):
         raise
     except ImportError as error:
         raise InputError(f"--backend onnx needs ONNX Runtime ({error}); pip install 'simfle[photos]'.") from error
-    except WRONG as error:
+    except (*WRONG, AttributeError, LookupError, TypeError) as error:  # the latter: JSON values of another type
+        if not isinstance(error, WRONG) and not is_of_transformers(error):
+            raise
         raise InputError(f"--model {source} cannot be loaded: {' '.join(str(error).split())[:400]}") from error
+
+
+def is_of_transformers(error: Exception) -> bool:
+    """Whether transformers, which checks no type of a JSON file's values (5.24), raised an error; else it is a bug."""
+    return "transformers" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts[-4:-1]
 
 
 def load_processor(source: str, config: PretrainedConfig):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from simfle.errors import InputError
 from simfle.inputs import Source
-from simfle.writers import as_json, encode, is_parquet, read_rows, stream_path
+from simfle.writers import as_json, encode, is_parquet, make_columns, read_rows, stream_path
 
 
 class ProgressRecord:
@@ -118,12 +118,39 @@ class ProgressRecord:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The whole lines of a record; a last one that was cut off is left out."""
-    lines = []
-    for text in path.read_bytes().splitlines(keepends=True):
-        if text.endswith(b"\n"):
-            lines.append(json.loads(text))
+    """
+    The whole lines of a record; a last one that was cut off is left out. Raises InputError: a line that simfle does not
+    write.
+    """
+    lines: list[dict] = []
+    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):  # the latter on deep nesting
+            line = None
+        if not (is_header(line) if number == 1 else is_file(line)):
+            raise InputError(f"{path} is damaged in line {number}; give --overwrite to start anew.")
+        lines.append(line)
     return lines
+
+
+def is_header(line) -> bool:
+    """Whether a line names the model, the options, and columns such as simfle writes."""
+    if not isinstance(line, dict) or not isinstance(line.get("options"), dict):
+        return False
+    columns = line.get("columns")
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        return False
+    *start, end = make_columns([], "time" in columns)
+    is_ours = columns[: len(start)] == start and columns[-1:] == [end]
+    return is_ours and len(set(columns)) == len(columns) and isinstance(line.get("model"), str)
+
+
+def is_file(line) -> bool:
+    """Whether a line is that of a file that is done."""
+    if not isinstance(line, dict) or not isinstance(line.get("path"), str) or "\0" in line["path"]:
+        return False
+    return all(type(line.get(name)) is int for name in ("size", "modified", "end")) and type(line.get("read")) is bool
 
 
 def has_changed(line: dict) -> bool:

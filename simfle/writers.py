@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from simfle.errors import InputError
+
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 TEXTS, INTEGERS = ("image", "label", "error"), ("face", "track", "frames")  # all other columns but box hold floats
 BATCH = 10_000  # rows in memory while a Parquet file is made
@@ -101,7 +103,34 @@ class RowWriter:
 
 
 def read_rows(path: Path) -> Iterator[dict]:
-    """The rows of a .csv, .jsonl or .parquet file of ours, with their types."""
+    """The rows of a .csv, .jsonl or .parquet file of ours, with their types. Raises InputError: a damaged file."""
+    number = 0
+    try:
+        for number, row in enumerate(_read_rows(path), 1):
+            if not is_row(row):
+                raise ValueError(f"row {number} is none that simfle writes")
+            yield row
+    except (ValueError, RecursionError, csv.Error, OSError) as error:  # pyarrow's errors of content are ValueErrors
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is damaged after row {number} ({why}); give --overwrite to start anew.") from error
+
+
+def is_row(row) -> bool:
+    """Whether a row has names of columns, and the values that its columns hold."""
+
+    def fits(column, value) -> bool:
+        if value is None or column in TEXTS:
+            return value is None or isinstance(value, str)
+        if column == "box":
+            return isinstance(value, dict) and tuple(value) == CORNERS and all(type(v) is int for v in value.values())
+        return type(value) is int if column in INTEGERS else type(value) in (int, float)
+
+    return isinstance(row, dict) and all(isinstance(c, str) and fits(c, value) for c, value in row.items())
+
+
+def _read_rows(path: Path) -> Iterator[dict]:
     if is_parquet(path):
         import pyarrow.parquet
 
@@ -111,6 +140,8 @@ def read_rows(path: Path) -> Iterator[dict]:
     elif is_csv(path):
         with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
+                if None in row or None in row.values():
+                    raise ValueError("a line has more or fewer cells than the first")
                 yield {column: parse(column, text) for column, text in row.items()}
     else:
         with open(path, encoding="utf-8") as file:

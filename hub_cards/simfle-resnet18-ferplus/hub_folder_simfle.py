@@ -134,7 +134,7 @@ def recorded_sha256(folder: Path) -> dict[str, str]:
         return {}
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter on deep nesting
         raise ValueError(f"{path} is not JSON ({error}); get the whole folder again.") from error
     return (metrics.get("weights_sha256") if isinstance(metrics, dict) else None) or {}
 
@@ -147,6 +147,7 @@ def check_weights(folder: str | os.PathLike) -> None:
         ValueError: a file that is missing, was changed or cut off, or that metrics.json does not know.
     """
     folder = Path(folder)
+    check_shards(folder)
     expected = recorded_sha256(folder)
     if expected and (hashes := weights_sha256(folder)) != expected:
         names = sorted(set(hashes) | set(expected))
@@ -155,6 +156,24 @@ def check_weights(folder: str | os.PathLike) -> None:
             f"{folder}: {wrong} is not the file whose hash stands in metrics.json (changed, cut off, or of another"
             " version); get the whole folder again, or delete metrics.json if the weights are meant to be other ones."
         )
+
+
+def check_shards(folder: str | os.PathLike) -> None:
+    """
+    Raises ValueError where the index of a local folder's shards names anything but .safetensors files of the folder.
+    Transformers (5.24) would look for such a name anywhere on the disk, and read a file of another kind as a pickle.
+    """
+    index = Path(folder) / "model.safetensors.index.json"
+    if not index.is_file() or index.with_name("model.safetensors").is_file():  # Transformers takes the single file
+        return
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is no index of shards ({error!r}); get the whole folder again.") from error
+    for name in names:
+        is_plain = isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name
+        if not is_plain or len(name) > 255 or "\0" in name or not index.with_name(name).is_file():
+            raise ValueError(f"{index} names {str(name)[:200]!r}, no shard of this folder; get the whole folder again.")
 
 
 def set_stale_metrics_aside(folder: str | os.PathLike) -> None:

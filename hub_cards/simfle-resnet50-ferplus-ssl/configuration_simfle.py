@@ -123,7 +123,10 @@ class SimFLEConfig(PreTrainedConfig):
         if self.id2label:
             self.id2label = {int(number): name for number, name in self.id2label.items()}
         if self.label2id:
-            self.label2id = {name: int(number) for name, number in self.label2id.items()}
+            try:
+                self.label2id = {name: int(number) for name, number in self.label2id.items()}
+            except (AttributeError, TypeError) as error:
+                raise ValueError(f"label2id={self.label2id!r} must map names to numbers; give a dict.") from error
         if not self.label2id:
             self.label2id = self.inverse_labels()
         elif not self.has_matching_labels():

@@ -1,6 +1,7 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """SimFLE's image processor. Shapes: (H, W) an image as given, C channels, S the side of the square, B images."""
 
+import functools
 import http.client
 import io
 import os
@@ -19,12 +20,23 @@ from transformers.processing_utils import ImagesKwargs
 
 from .hub_folder_simfle import save_remote_code, set_stale_metrics_aside
 
-__all__ = ["SimFLEImageProcessor", "read_image", "resize_face", "to_rgb"]
+__all__ = ["SimFLEImageProcessor", "open_image", "read_image", "resize_face", "to_rgb"]
 
 # What Pillow says of files that it cannot decode, by format.
 BROKEN = (OSError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
 MAX_PIXELS = 178_956_970  # from here on Pillow takes a file for an attack
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation to the Image.Transpose that undoes it
+
+
+def open_image(file) -> Image.Image:
+    """As `Image.open`, of a path or an open file, without EPS: Pillow starts Ghostscript, which runs what is in it."""
+    return Image.open(file, formats=_formats())
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in Image.ID if name != "EPS")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -34,10 +46,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Args:
         image: any mode. Alpha is dropped, as by `convert("RGB")`; I, F and I;16 as in `SimFLEImageProcessor`.
     Raises:
-        ValueError: no pixels, or values that are NaN or out of range. OSError: a file that cannot be decoded.
+        ValueError: no pixels, EPS, or values that are NaN or out of range. OSError: a file that cannot be decoded.
     """
     if 0 in image.size:
         raise ValueError(f"an image of size {image.size} has no pixels; give at least 1x1.")
+    if image.format == "EPS":  # see open_image
+        raise ValueError("an EPS file is a program and is not run; save it as PNG.")
     image.load()  # PNG and TIFF may keep their orientation behind the pixels
     try:
         orientation = image.getexif().get(0x0112)
@@ -96,7 +110,7 @@ def _fetch(place: str | os.PathLike):
 def _open(image, input_data_format: str | None) -> tuple[Image.Image, bool]:
     """Any single image as a Pillow image, and whether it was an array of floats in 0..1."""
     if isinstance(image, (str, os.PathLike)):
-        with Image.open(_fetch(image)) as opened:  # not by load_image, which clips 16-bit files
+        with open_image(_fetch(image)) as opened:  # not by load_image, which clips 16-bit files
             return to_rgb(opened), False
     if isinstance(image, Image.Image):
         return image, False
@@ -200,7 +214,10 @@ class SimFLEImageProcessor(PilBackend):
                 raise ValueError(f"size={asked} is no square of whole pixels; use size=224, or another number above 0.")
         kwargs = super()._standardize_kwargs(size=size, **kwargs)
         for name in ("image_mean", "image_std") if kwargs.get("do_normalize") else ():
-            value = np.ravel(np.array(kwargs[name], dtype=float))
+            try:
+                value = np.ravel(np.array(kwargs[name], dtype=float))
+            except TypeError as error:
+                raise ValueError(f"{name}={kwargs[name]!r} cannot be used; give numbers.") from error
             if kwargs.get("do_grayscale") and np.ptp(value) > 0:
                 raise ValueError(f"{name}={kwargs[name]} has unequal channels under do_grayscale; give one number.")
             if value.size not in (1, 3) or not (np.isfinite(value).all() and (name == "image_mean" or value.min() > 0)):

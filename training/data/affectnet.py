@@ -4,6 +4,7 @@ AffectNet, from either of its owners' layouts.
 Images labelled none, uncertain and no-face are left out. With seven classes, contempt is left out too.
 """
 
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,8 @@ def list_columns(folder: Path, name: str, class_names, details: bool) -> dict[st
     for line in table.index[(table == "").any(axis=1)]:
         raise InputError(f"{file} line {line} has too few columns; {', '.join(COLUMNS)} were expected.")
     boxes = table[BOX].apply(pandas.to_numeric, errors="coerce").to_numpy(float)
-    for row, column in np.argwhere(~np.isfinite(boxes)):
-        raise InputError(f"{file} line {table.index[row]}: {table[BOX[column]].iloc[row]!r} is not a number.")
+    for row, column in np.argwhere(~(np.abs(boxes) < 2**30)):  # NaN too
+        raise InputError(f"{file} line {table.index[row]}: {table[BOX[column]].iloc[row]!r} is no number of pixels.")
     boxes = boxes.round().astype(int)
     boxes[:, 2:] += boxes[:, :2]  # left, top, right, bottom
     places = [f"{file} line {line}" for line in table.index]
@@ -99,7 +100,7 @@ def set_columns(part: Path, class_names, with_labels: bool, details: bool) -> di
             f"{len(lost):,} images that {annotations} names are missing from {images}, the first that of"
             f" {lost[0].name}; unpack the set again."
         )
-    columns["label"] = [label_of(str(read_npy(file).item()), NUMBERING, class_names, str(file)) for file in files]
+    columns["label"] = [label_of(read_label(file), NUMBERING, class_names, str(file)) for file in files]
     if details:
         points = [file.with_name(file.name.replace("_exp", "_lnd")) for file in files]
         columns["landmarks"] = [landmark_points(read_npy(file).ravel(), str(file)) for file in points]
@@ -110,8 +111,17 @@ def read_npy(file: Path) -> np.ndarray:
     """An array file. Raises InputError naming a damaged one."""
     try:
         return np.load(file)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # numpy 2.4 takes the header for Python
         raise InputError(f"{file} is not an array file ({error}); unpack the set again.") from error
+
+
+def read_label(file: Path) -> str:
+    """The one value of an array file, as a text. Raises InputError naming a damaged one."""
+    array = read_npy(file)
+    try:
+        return str(array.item())
+    except (ValueError, SystemError) as error:  # several values; numpy 2.4 on a text that is no Unicode
+        raise InputError(f"{file} holds no label ({error}); unpack the set again.") from error
 
 
 def landmark_points(numbers, where: str) -> np.ndarray:

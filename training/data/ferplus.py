@@ -125,9 +125,11 @@ def read_csv_files(folder: Path, splits) -> dict:
             f"{folder / FILES[0]} line {line}: Usage is {usage[line]!r}, and {votes['Usage'][line]!r} in {FILES[1]};"
             f" both must be one of {', '.join(USAGES.values())}."
         )
-    is_count = votes[COUNTS].apply(lambda column: column.str.fullmatch(r" *\d+ *")).all(axis=1)
+    is_count = votes[COUNTS].apply(lambda column: column.str.fullmatch(r" *\d{1,6} *")).all(axis=1)
     for line in votes.index[~is_count]:
-        raise InputError(f"{folder / FILES[1]} line {line}: the ten counts of votes are not all whole numbers.")
+        raise InputError(
+            f"{folder / FILES[1]} line {line}: the ten counts of votes are not all whole numbers below a million."
+        )
     counts = votes[COUNTS].astype(int).set_axis(FERPLUS_TAGS, axis=1)
     features = datasets.Features(
         {

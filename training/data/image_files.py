@@ -48,6 +48,7 @@ def image_endings() -> frozenset[str]:
 
     endings = Image.registered_extensions()  # fills Image.OPEN too
     readable = (Image.OPEN.keys() | {"MPO"}) - {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow only recognizes these
+    readable -= {"EPS"}  # not read; see open_image
     return frozenset(ending for ending, kind in endings.items() if kind in readable)
 
 

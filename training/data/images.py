@@ -30,15 +30,13 @@ def read_image(cell: dict, name: str, convert: Callable | None = None):
     Raises:
         BadImage: an image that is missing or broken.
     """
-    from PIL import Image
-
-    from modeling_simfle.image_processing_simfle import BROKEN, to_rgb
+    from modeling_simfle.image_processing_simfle import BROKEN, open_image, to_rgb
 
     if cell["bytes"] is None and cell["path"] is None:
         raise BadImage(f"{name} has no image")
     try:
         is_file = cell["bytes"] is None or (cell["bytes"] == b"" and cell["path"] is not None)
-        with Image.open(cell["path"] if is_file else io.BytesIO(cell["bytes"])) as image:
+        with open_image(cell["path"] if is_file else io.BytesIO(cell["bytes"])) as image:
             return (convert or to_rgb)(image)
     except (*BROKEN, ValueError) as error:
         why = re.sub(r" at 0x[0-9a-f]+", "", str(error))  # the buffer's address: another one at every reading

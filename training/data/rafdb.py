@@ -66,6 +66,8 @@ def read_five_points(path: Path) -> tuple[np.ndarray, list[int]]:
     """The first five lines, x and y each, as (5, 2) float32 pixels, and the box of their face's square."""
     try:
         points = np.loadtxt(path, np.float32, max_rows=5, encoding="utf-8-sig").reshape(5, 2)
+        if not (np.abs(points) < 2**24).all():  # NaN too
+            raise ValueError(f"a coordinate is {np.abs(points).max():g}")
         return points, square_of_landmarks(points).box()
     except ValueError as error:
         raise InputError(f"{path}: the first five lines are not x and y of five landmarks ({error}).") from error

@@ -22,7 +22,7 @@ from training.data.faces import DatasetArguments
 from training.data.image_files import image_endings
 from training.data.splits import split_files
 from training.runtime.arguments import flag, parse_arguments, run_main
-from training.runtime.errors import InputError
+from training.runtime.errors import NOT_JSON, InputError
 from training.runtime.run_folder import replaced
 
 SECTION = 16 << 20  # bytes of a .tar shard that are read at once
@@ -90,14 +90,25 @@ def read_index(file: Path, dataset: str) -> StreamIndex:
         content = json.loads(file.read_text(encoding="utf-8"))
         shards = [Shard(*(shard[name] for name in Shard.__dataclass_fields__)) for shard in content["shards"]]
         index = StreamIndex(content["root"], content["image_column"], shards)
-        if not shards or not all(s.counts and min(s.counts) >= 0 for s in shards):
-            raise ValueError("a shard without counts")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not shards or not all(map(is_whole, shards)):
+            raise ValueError("a shard without a name, counts or offsets")
+        if not isinstance(index.root, str) or not isinstance(index.image_column, str):
+            raise ValueError("root and image_column must be texts")
+    except (OSError, *NOT_JSON, KeyError, TypeError) as error:
         raise InputError(
             f"--stream_index {file} cannot be read ({error!r}); make it by python -m training.data.stream_index."
         ) from error
     is_of_hub = looks_like_hub_id(dataset) and not os.path.exists(dataset)
     return index if is_of_hub else StreamIndex(root_of(dataset), index.image_column, shards)
+
+
+def is_whole(shard: Shard) -> bool:
+    """Whether a shard from a file has a name, counts of its parts, and rising offsets between them if it is .tar."""
+    numbers = [shard.size, *shard.counts, *shard.offsets]
+    if not isinstance(shard.name, str) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+        return False
+    ends = len(shard.counts) + 1 if shard.name.endswith(".tar") else 0
+    return bool(shard.counts) and len(shard.offsets) == ends and shard.offsets == sorted(shard.offsets)
 
 
 def write_index(file: Path, index: StreamIndex) -> None:

@@ -138,6 +138,8 @@ def read_parquet(address: str, shard: Shard, column: str, first: int, end: int) 
     file_system, path = fsspec.core.url_to_fs(address)
     with file_system.open(path, "rb", cache_type="none") as file:
         table = pyarrow.parquet.ParquetFile(file, buffer_size=READ_AHEAD, pre_buffer=False)
+        if column not in table.schema_arrow.names:
+            raise ValueError(f"it has no column {column!r}")
         batches = table.iter_batches(DECODED, row_groups=list(groups), columns=[column], use_threads=False)
         for batch in batches:
             taken = batch.column(0)[max(first - skipped, 0) : max(end - skipped, 0)]

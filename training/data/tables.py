@@ -33,7 +33,7 @@ def has_struct(file: Path, column: str, fields) -> bool:
 
     try:
         schema = pyarrow.parquet.read_schema(file)
-    except pyarrow.ArrowInvalid as error:
+    except (OSError, pyarrow.ArrowInvalid) as error:  # pyarrow 25: OSError on a damaged footer
         raise InputError(f"{file} is not a Parquet file ({error}); get it again.") from error
     kind = schema.field(column).type if column in schema.names else None
     return kind is not None and pyarrow.types.is_struct(kind) and set(fields) <= {field.name for field in kind}
@@ -55,7 +55,9 @@ def load_shards(files: list[Path]):
     patterns = [glob.escape(str(file)) for file in files]
     try:
         return datasets.load_dataset("parquet", data_files={"rows": patterns}, split="rows")
-    except (DatasetsError, ValueError) as error:
+    except (DatasetsError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; pyarrow's own have no number
+            raise
         names, why = ", ".join(map(str, files)), error.__cause__ or error
         raise InputError(f"{names} cannot be read, or holds no row ({why}); get the damaged file again.") from error
 

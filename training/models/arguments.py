@@ -1,6 +1,7 @@
 """The arguments of models and image processors, and the configs that they name."""
 
 import json
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.runtime.arguments import flag
-from training.runtime.errors import InputError
+from training.runtime.errors import NOT_JSON, InputError
 
 
 @dataclass
@@ -55,6 +56,22 @@ def values_of(source: str | Path) -> Iterator[None]:
         if isinstance(error, InputError) or getattr(error, "errno", None) is not None:
             raise
         raise InputError(f"{source}: {' '.join(str(error).split())}") from error
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        if not is_of_transformers(error):
+            raise
+        raise InputError(
+            f"{source}: transformers cannot read its JSON files, or its weights do not fit them ({error!r}); get the"
+            " whole folder again."
+        ) from error
+
+
+def is_of_transformers(error: Exception) -> bool:
+    """
+    Whether transformers, or json on its behalf, raised an error: transformers (5.24) checks no type of a JSON file's
+    values. An error of this kind that our own code raises is a bug.
+    """
+    place = traceback.extract_tb(error.__traceback__)[-1].filename
+    return not {"transformers", "json"}.isdisjoint(Path(place).parts[-4:-1])
 
 
 def saved_config(source: str):
@@ -121,7 +138,7 @@ def read_config_file(path: Path, others: bool = False) -> dict:
         raise InputError(f"{path} does not exist; give a JSON file of config fields, or a folder with config.json.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except NOT_JSON as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a mapping of config fields, not a {type(values).__name__}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data.expressions import EXPRESSIONS, canonical_expression, expression_names, find_class
-from training.runtime.errors import InputError
+from training.runtime.errors import NOT_JSON, InputError
 
 
 def read_label_map(path: str | None) -> dict[str, str | None]:
@@ -22,7 +22,7 @@ def read_label_map(path: str | None) -> dict[str, str | None]:
         raise InputError(f"--label_map {path} does not exist; give a JSON file of the model's labels to class names.")
     try:
         label_map = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except NOT_JSON as error:
         raise InputError(f"--label_map {path} is not JSON: {error}") from error
     if not isinstance(label_map, dict) or not all(isinstance(v, str | None) for v in label_map.values()):
         raise InputError(f'--label_map {path} must be like {{"LABEL_0": "neutral", "1": "anger", "LABEL_2": null}}.')

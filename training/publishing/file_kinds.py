@@ -6,7 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from training.runtime.errors import InputError
+from training.runtime.errors import NOT_JSON, InputError
 
 TOKEN = re.compile(rb"hf_[A-Za-z0-9]{20,}")  # how the Hub's tokens look
 # How the files begin. Of an ONNX file this is the tag of its first field, ir_version; exports.json has its hash.
@@ -58,7 +58,7 @@ def check_text(path: Path, content: bytes) -> None:
         text = content.decode("utf-8")
         if path.suffix == ".json":
             json.loads(text)
-    except ValueError as error:
+    except NOT_JSON as error:
         raise InputError(f"{path.name} is not {'JSON' if path.suffix == '.json' else 'text'}: {error}") from error
     if "\0" in text:
         raise InputError(f"{path.name} is not text: it holds a zero byte.")

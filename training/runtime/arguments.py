@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from training.runtime.errors import InputError, RunError, keep_traceback, note_run_folder, run_errors
+from training.runtime.errors import InputError, RunError, keep_traceback, note_run_folder, run_errors, shortened
 from training.runtime.processes import end_workers, leave
 
 PRECISION = "precision of autocast; by default that of Accelerate's config, else no"
@@ -81,7 +81,7 @@ def parse_words(dataclass_types, argv=None, description=None, positionals=()) ->
             return super().add_argument(*names, **options)
 
         def error(self, message):
-            self.exit(2, f"{self.prog}: {self.place}{message}\n")
+            self.exit(2, f"{self.prog}: {shortened(self.place + ' '.join(message.split()))}\n")
 
     parser = OneSentenceParser(
         dataclass_types,
@@ -156,7 +156,7 @@ def recipe_words(path: Path, dataclass_types) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = f"{path} does not exist" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error}"
         raise InputError(reason) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:  # the latter on deep nesting
         raise InputError(f"it is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(recipe, dict):
         raise InputError(f"it must be a mapping of flags to values, not a {type(recipe).__name__}")
@@ -171,11 +171,11 @@ def recipe_words(path: Path, dataclass_types) -> list[str]:
 
 
 def sentence_of(error: Exception) -> str:
-    """The error's text on one line. torch 2.13 puts a data worker's traceback before the text of its error."""
+    """The error's text on one line, shortened. torch 2.13 puts a data worker's traceback before the error's text."""
     text = str(error)
     if text.startswith(f"Caught {type(error).__name__} in DataLoader worker"):
         text = text.rsplit(f"{type(error).__name__}: ", 1)[-1]
-    return " ".join(text.split())
+    return shortened(" ".join(text.split()))
 
 
 def run_main(script: str, main) -> None:

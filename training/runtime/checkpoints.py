@@ -10,11 +10,12 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from training.runtime.errors import InputError
+from training.runtime.errors import NOT_JSON, InputError
 from training.runtime.run_folder import flush, share_weights, write_json
 
 CHECKPOINTS, STEP_FOLDERS = "checkpoints", "step_" + "[0-9]" * 8
@@ -41,7 +42,7 @@ def find_flaw(checkpoint: Path) -> str:
                 pass
     except SafetensorError as error:
         return f"{path.name} is cut off or damaged ({error})"
-    except (ValueError, KeyError, TypeError) as error:
+    except (*NOT_JSON, KeyError, TypeError) as error:
         return f"damaged: {error}"
     return ""
 
@@ -142,13 +143,24 @@ def load_checkpoint(
         if name not in free and saved != value:
             name, saved, value = first_difference(name, saved, value)
             raise InputError(f"{folder} was made with {name} {saved!r}, not {value!r}; use the same to resume.")
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    momentum, parameters = load_file(folder / "momentum.safetensors"), dict(model.named_parameters())
+    parameters = dict(model.named_parameters())
+    saved = {name: load_file(folder / f"{name}.safetensors") for name in ("model", "momentum")}
+    check_tensors(folder / "model.safetensors", saved["model"], model.state_dict(), needed=model.state_dict())
+    check_tensors(folder / "momentum.safetensors", saved["momentum"], parameters)
+    model.load_state_dict(saved["model"])
+    momentum = saved["momentum"]
     for name, tensor in momentum.items():
         # In the parameter's memory layout: the fused SGD of torch 2.13 takes the two for alike without a look.
         buffer = torch.empty_like(parameters[name], requires_grad=False)
         optimizer.state[parameters[name]]["momentum_buffer"] = buffer.copy_(tensor)
     return state
+
+
+def check_tensors(file: Path, saved: dict, wanted: dict, needed: Iterable[str] = ()) -> None:
+    """Raises InputError: a file whose tensors have other names or shapes than those wanted."""
+    wrong = [name for name, value in saved.items() if name not in wanted or wanted[name].shape != value.shape]
+    if wrong := [*wrong, *(set(needed) - set(saved))]:
+        raise InputError(f"{file} does not hold the tensors of this model, {wrong[0]} for one; resume from another.")
 
 
 def with_defaults(value, default):

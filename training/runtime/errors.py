@@ -26,6 +26,9 @@ LOST_PEER = re.compile(
     r"gloo/(transport|rendezvous).*(Connection|Broken pipe|[Tt]imed out|[Rr]ead error|[Ww]rite error|[Nn]o route)"
 )
 WRONG_CALL = re.compile(r"[Ii]nvalid (usage|argument)")  # of NCCL: a bug, not a lost process
+# What json.loads raises on bytes that are not JSON: RecursionError on deep nesting, ValueError on all else.
+NOT_JSON = (ValueError, RecursionError)
+LONGEST_SENTENCE = 1000  # characters
 ERROR_LOG = re.compile(r"error(_rank\d+)?\.log")
 
 _run_folder: Path | None = None
@@ -37,6 +40,13 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """Something outside broke the run: one sentence that says what was saved."""
+
+
+def shortened(sentence: str) -> str:
+    """A sentence without its middle where it is too long to be read: it may quote a value that fills a file."""
+    if len(sentence) <= LONGEST_SENTENCE:
+        return sentence
+    return f"{sentence[: LONGEST_SENTENCE * 2 // 3]} [...] {sentence[-LONGEST_SENTENCE // 4 :]}"
 
 
 @contextmanager

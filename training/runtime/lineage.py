@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from training.runtime.errors import InputError
+from training.runtime.errors import NOT_JSON, InputError
 from training.runtime.public_paths import public
 
 LICENSE_FIELDS = ("license", "license_name", "license_link")
@@ -213,7 +213,7 @@ def read_json(path: Path, optional: bool = False) -> dict:
         raise InputError(f"{path} does not exist; give the folder of a finished run, or a published one.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except NOT_JSON as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping, not a {type(content).__name__}.")
@@ -226,5 +226,5 @@ def read_log(path: Path) -> list[dict]:
         return []
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
+    except NOT_JSON as error:
         raise InputError(f"{path} has a line that is not JSON ({error}); let the run finish.") from error
