@@ -3,11 +3,11 @@ Exports an expression classifier: a plain ResNet folder without custom code, ONN
 
     python training/export.py MODEL_FOLDER OUTPUT_FOLDER --dataset FACES
 
-OUTPUT_FOLDER receives config.json, preprocessor_config.json and model.safetensors (stock classes of transformers, equal
-logits; weights trained in gray take colour pictures), onnx/model.onnx, onnx/model_quantized.onnx (int8, calibrated on
-the training faces of --dataset; left out without one), and exports.json: size, agreement, accuracy on --eval_split and
-milliseconds of each. release.py makes a published folder of it. Run this on an otherwise idle machine: other
-work spoils the times.
+OUTPUT_FOLDER receives config.json, preprocessor_config.json and model.safetensors, which the stock classes of
+transformers load, with equal logits. Weights that were trained in gray take colour images. onnx/model.onnx is the same
+model. onnx/model_quantized.onnx is int8, calibrated on the training faces of --dataset; without --dataset it is left
+out. exports.json has the size, the agreement, the accuracy on --eval_split and the milliseconds of each. release.py
+turns the folder into a published one. Run this on an idle machine, because other work changes the times.
 """
 
 from pathlib import Path

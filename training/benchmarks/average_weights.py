@@ -3,9 +3,10 @@ Averages the weights of classifiers, BatchNorm's statistics included, into a run
 
     python training/benchmarks/average_weights.py FIRST_EDITION RUN --shares 0.5 0.5 --dataset FACES --output_dir OUT
 
-A classifier and one fine-tuned from it lie in one basin: their average often is more accurate than either, and keeps
-what the first one could (Wortsman et al. 2022, arXiv 2109.01903). The average is measured on --eval_split. MODEL may be
-the last checkpoint of a fine-tuning with --ema_decay, whose averaged weights are then taken, whichever epoch was kept.
+A classifier and another one fine-tuned from it lie in one basin of the loss. Their average is often more accurate than
+either, and keeps the abilities of the first one (Wortsman et al. 2022, arXiv 2109.01903). The average is measured on
+--eval_split. MODEL may be the last checkpoint of a fine-tuning with --ema_decay. Its averaged weights are then used,
+whichever epoch the run kept.
 """
 
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def main(argv=None) -> None:
 
 
 def lineage_of(source: str) -> list[dict]:
-    """The lineage of a model; of a checkpoint, its run's, with the checkpoint's name, epoch and weights."""
+    """Returns the lineage of a model. A checkpoint has its run's lineage, with its own name, epoch and weights."""
     from modeling_simfle.hub_folder_simfle import file_sha256
 
     folder = Path(source)
@@ -64,7 +65,10 @@ def lineage_of(source: str) -> list[dict]:
 
 
 def average(sources: list[str], shares: list[float]):
-    """The classifier with the mean of the weights, and the last source's image processor. InputError: other shapes."""
+    """
+    Returns the classifier with the mean of the weights, and the image processor of the last source. Raises InputError
+    if the weights have other shapes.
+    """
     from safetensors.torch import load_file
 
     from training.models.loading import load_classifier

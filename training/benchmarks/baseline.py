@@ -1,5 +1,5 @@
 """
-A plain version of pretraining, the baseline of bench.py. Do not improve it: it stands for what people have today.
+A plain version of pretraining, the baseline of bench.py. Do not improve it: it stands for the code that people have.
 
 The step is eager float32 in channels-first layout. Attention is written out, the C x C target of the grouping is built,
 the target network is averaged parameter by parameter, every loss is read on the host in each step, and views are made

@@ -78,7 +78,7 @@ def main(argv=None) -> None:
 
 
 def run_rounds(names: list[str], config, bench: BenchArguments, folder: Path) -> dict[str, list[dict]]:
-    """The figures of `time_version` by version, one mapping a round. folder: for the faces and the config."""
+    """Returns the figures of `time_version` by version, one mapping a round. folder: for the faces and the config."""
     from training.data.drawn_faces import write_image_folder
 
     config.save_pretrained(folder)
@@ -97,7 +97,7 @@ def run_rounds(names: list[str], config, bench: BenchArguments, folder: Path) ->
 
 
 def time_version(config, bench: BenchArguments, device: str) -> dict:
-    """MEASURES of one version, the losses of its first step, and for float32 the FLOPs of a step."""
+    """Returns MEASURES of one version, the losses of its first step, and for float32 the FLOPs of a step."""
     from torch.utils.flop_counter import FlopCounterMode
 
     from training.benchmarks.baseline import PlainStep, plain_batches
@@ -128,7 +128,7 @@ def time_version(config, bench: BenchArguments, device: str) -> dict:
 
 
 def time_steps(step, batches: Iterator, num_steps: int, device: str) -> tuple[float, float]:
-    """Seconds of the steps, and the seconds among them that passed in waiting for a batch."""
+    """Returns the seconds of the steps, and how many of them were spent waiting for a batch."""
     import torch
 
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
@@ -144,7 +144,7 @@ def time_steps(step, batches: Iterator, num_steps: int, device: str) -> tuple[fl
 
 
 def make_batch(config, bench: BenchArguments, device: str) -> dict:
-    """Random inputs with fixed group ids, so that every version computes the same."""
+    """Returns random inputs with fixed group ids, so that every version computes the same."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -186,7 +186,7 @@ class FastStep:
 
 
 def our_batches(faces, config, bench: BenchArguments, device: str, group_ids):
-    """The loader of training/pretrain.py. group_ids: of the timed step: no second compilation."""
+    """Yields the batches of pretrain.py's loader. group_ids: those of the timed step, so that it compiles once."""
     from accelerate import Accelerator
 
     from modeling_simfle import SimFLEImageProcessor
@@ -205,7 +205,7 @@ def our_batches(faces, config, bench: BenchArguments, device: str, group_ids):
 
 
 def summarize(rounds: dict[str, list[dict]], batch_size: int, peak: float | None) -> dict:
-    """Medians over the rounds, as shares of the baseline too. peak: of the device, in FLOP/s."""
+    """Returns medians over the rounds, and their ratios to the baseline. peak: of the device, in FLOP/s."""
     flops, losses = rounds["float32"][0]["flops"], rounds["float32"][0]["losses"]
     versions = {n: {name: median(one[name] for one in measured) for name in MEASURES} for n, measured in rounds.items()}
     for row in versions.values():

@@ -3,8 +3,8 @@ Measures the command `simfle` as people run it: videos, cropped faces, a large p
 
     python training/benchmarks/photos.py --output_json photos.json
 
-Each figure comes from the command as a process. Rates are differences between a long and a short run, so that imports
-and the loading of the model are not counted. The pictures hold scikit-image's astronaut (NASA, public domain).
+Each figure comes from the command in a process of its own. A rate is the difference between a long and a short run, so
+that imports and the loading of the model do not count. The images show scikit-image's astronaut (NASA, public domain).
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main(argv=None) -> None:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, float]:
-    """The figures by name; pictures and tables lie in `folder` meanwhile."""
+    """Returns the figures by name. Images and tables are written to `folder`."""
     face, photo = write_pictures(folder)
     figures: dict[str, float] = {}
     figures["help_seconds"] = median(simfle("--help")[0] for _ in range(rounds))
@@ -77,12 +77,8 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
 
 def simfle(*arguments) -> tuple[float, int]:
     """
-    Runs the command.
-
-    Returns:
-        (seconds, largest resident memory in kilobytes).
-    Raises:
-        RunError: it did not end with status 0.
+    Runs the command. Returns the seconds, and the largest resident memory in kilobytes. Raises RunError if the command
+    does not end with status 0.
     """
     command = [sys.executable, "-m", "simfle", *map(str, arguments)]
     started = time.perf_counter()
@@ -98,7 +94,7 @@ def simfle(*arguments) -> tuple[float, int]:
 
 
 def difference(long: Path, short: Path, flags: list, rounds: int) -> tuple[float, float]:
-    """(seconds that the long input takes more than the short one, ratio of their memory); medians, in turn."""
+    """Returns the seconds that the long input takes more than the short one, and the ratio of their memory; medians."""
     output = long.parent / "rows.csv"
     pairs = [
         [simfle(place, *flags, "--output", output, "--overwrite") for place in (long, short)] for _ in range(rounds)
@@ -108,7 +104,7 @@ def difference(long: Path, short: Path, flags: list, rounds: int) -> tuple[float
 
 
 def network_rate(rounds: int) -> float:
-    """Faces a second of the network alone, in the same batches."""
+    """Returns the faces a second of the network alone, in the same batches."""
     import torch
     from transformers import AutoModelForImageClassification
 
@@ -127,7 +123,7 @@ def network_rate(rounds: int) -> float:
 
 
 def write_pictures(folder: Path):
-    """Photographs and crops. Returns (the face as an image, the path of the photograph)."""
+    """Writes photographs and crops. Returns the face as an image, and the path of the photograph."""
     import skimage.data
     from PIL import Image
 
@@ -149,7 +145,7 @@ def write_pictures(folder: Path):
 
 
 def write_video(path: Path, frames: int, face) -> None:
-    """640 x 480, 25 frames a second, three faces, one of which moves."""
+    """Writes a video of 640 x 480 pixels and 25 frames a second with three faces, one of which moves."""
     import cv2
     import numpy as np
     from PIL import Image

@@ -1,10 +1,11 @@
 """
-Accuracy and mean recall of classifiers on photographs that are framed, turned or spoilt, side by side.
+Measures the accuracy and mean recall of classifiers on photographs that are framed, turned or damaged in several ways.
 
     python training/benchmarks/robustness.py MODEL... --dataset PHOTOS [--label_column weak_label] [--output_json FILE]
 
-The largest face of each photograph is found once. Every condition changes its crop. Differences are those to the first
-model, with 95 % intervals by a bootstrap over the photographs, paired. "all margins" is the mean over the margins.
+The largest face of each photograph is found once. Every condition changes the crop of this face. Each model is compared
+with the first one, with 95 % intervals from a paired bootstrap over the photographs. "all margins" is the mean over the
+margins.
 """
 
 import argparse
@@ -47,8 +48,8 @@ def margin_crop(margin: float, photo, face):
 
 
 def rotated(degrees: float, photo, face):
-    """The crop of a photograph that is turned about the face."""
-    wide = margin_crop(0.25, photo, face)  # its corners turn in
+    """Returns the crop of the photograph after a rotation about the face."""
+    wide = margin_crop(0.25, photo, face)  # wide enough for the corners of the turned crop
     side = round(wide.width / 1.5)
     left = (wide.width - side) // 2
     return wide.rotate(degrees, Image.Resampling.BILINEAR).crop((left, left, left + side, left + side))
@@ -91,7 +92,7 @@ CONDITIONS = {
 
 
 def measure(arguments) -> dict:
-    """The figures: {"conditions": {name: {model: {accuracy, mean_recall, difference, interval}}}, ...}."""
+    """Returns {"conditions": {name: {model: {accuracy, mean_recall, difference, interval}}}, ...}."""
     from training.data.expressions import match_labels
     from training.data.faces import DatasetArguments, open_faces
     from training.models.loading import load_classifier
@@ -117,7 +118,7 @@ def measure(arguments) -> dict:
 
 
 def find_faces(faces):
-    """(photograph, its largest face) of each photograph with a face, and their indices (N,)."""
+    """Returns a pair (photograph, its largest face) for each photograph with a face, and the indices (N,) of these."""
     from modeling_simfle.face_detection_simfle import detect_faces
 
     photos, kept = [], []
@@ -179,7 +180,7 @@ def compare(labels: np.ndarray, predictions: dict) -> dict:
 
 
 def print_table(figures: dict) -> None:
-    """A Markdown table: accuracy and mean recall in percent, differences of mean recall in points."""
+    """Prints a Markdown table: accuracy and mean recall in percent, differences of mean recall in points."""
     models = figures["models"]
     print("| condition |" + "".join(f" {Path(model).name}: accuracy, mean recall |" for model in models))
     print("| --- |" + " --- |" * len(models))

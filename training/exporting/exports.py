@@ -1,4 +1,4 @@
-"""The parts of an export: the plain folder, ONNX, int8, and what was measured of each."""
+"""Exports a classifier as a plain folder, as ONNX and as int8, and measures each."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from training.runtime.run_folder import flush, versions, write_json
 FILES = {"eager": "model.safetensors", "onnx": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
 EXTRAS = ("onnx", "onnxscript", "onnxruntime")
 NUM_DRAWN_FACES = 64  # for the comparison without --dataset
-ACCURACY_LIMIT = 0.005  # what int8 may lose without a word
+ACCURACY_LIMIT = 0.005  # a larger loss of int8 gets a warning
 
 
 @dataclass
@@ -42,16 +42,15 @@ class ExportArguments:
 
 def run_export(source: str, output_dir: Path, command: str, data: DatasetArguments, arguments: ExportArguments) -> None:
     """
-    Exports a classifier into a folder, whole or not at all.
+    Writes the complete export of a classifier, or nothing.
 
     Args:
         source: folder or Hub id of a SimFLE classifier. command: as it was typed, for exports.json.
-    Raises:
-        InputError: a folder that is not to be touched, or a model or data set that cannot be exported.
     """
     from training.models.loading import check_model
 
-    check_output_dir(output_dir, arguments.overwrite)
+    if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir()) and not arguments.overwrite):
+        raise InputError(f"{output_dir} is a file or not empty; give a new folder, or --overwrite an earlier export.")
     check_model(source, flag="")
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{output_dir.name}.tmp", dir=output_dir.parent) as folder:
@@ -62,14 +61,8 @@ def run_export(source: str, output_dir: Path, command: str, data: DatasetArgumen
     print_exports(exports, output_dir)
 
 
-def check_output_dir(folder: Path, overwrite: bool) -> None:
-    """Raises InputError: a file, or a folder that is not to be touched."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
-        raise InputError(f"{folder} is a file or not empty; give a new folder, or --overwrite an earlier export.")
-
-
 def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportArguments) -> dict:
-    """Writes every file of the export into an empty folder, and returns exports.json's content."""
+    """Writes every file of the export into an empty folder, and returns the content of exports.json."""
     from modeling_simfle.hub_folder_simfle import file_sha256, weights_sha256
     from training.exporting.onnx_files import (
         eager_classifier,
@@ -112,7 +105,7 @@ def export(source: str, folder: Path, data: DatasetArguments, arguments: ExportA
 
 
 def check_extras() -> None:
-    """Raises InputError where the extra `export` is not installed."""
+    """Raises InputError if the extra `export` is not installed."""
     missing = [name for name in EXTRAS if find_spec(name) is None]
     if missing:
         raise InputError(
@@ -121,14 +114,14 @@ def check_extras() -> None:
 
 
 def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments: ExportArguments) -> dict | None:
-    """Writes the int8 file and returns how it was calibrated; None, and no file, without --dataset."""
+    """Writes the int8 file and returns how it was calibrated. Without --dataset it writes no file and returns None."""
     import numpy as np
 
     from training.exporting.onnx_files import write_int8, write_onnx
     from training.models.outputs import ImagePass, ProcessedFaces, batches_of
 
     if not data.dataset:
-        print("no --dataset: no int8 file, which takes training faces, and no accuracy")
+        print("no --dataset: no int8 file, because it needs training faces, and no accuracy")
         return None
     faces = open_faces(data, data.dataset, data.train_split, with_labels=False)
     wanted = min(len(faces), arguments.num_calibration_images)
@@ -152,13 +145,13 @@ def calibrate(folder: Path, model, processor, data: DatasetArguments, arguments:
 
 def compare(classifiers, processor, simfle, simfle_processor, data: DatasetArguments, arguments) -> dict:
     """
-    Agreement of every classifier with eager, and of eager with the original under its own processor; with a data set
-    also the accuracy.
+    Measures the agreement of every classifier with eager, and of eager with the original under its own processor. With
+    a data set it measures the accuracy too.
 
     Args:
-        classifiers: name to function of pixel_values; "eager" among them. simfle: the original model.
+        classifiers: maps a name, "eager" among them, to a function of pixel_values. simfle: the original model.
     Returns:
-        name of a classifier to its row; "plain_against_simfle", the original's row; "measured_on", the pictures.
+        A row for each classifier by its name, the row "plain_against_simfle" of the original, and "measured_on".
     """
     from training.data.drawn_faces import write_image_folder
     from training.data.expressions import match_labels
@@ -189,7 +182,7 @@ def compare(classifiers, processor, simfle, simfle_processor, data: DatasetArgum
 
 
 def add_times(rows: dict, classifiers, size: int, arguments: ExportArguments) -> None:
-    """Adds to every classifier's row the median milliseconds of a batch of 1 and of 32, and their ratios to eager's."""
+    """Adds the median milliseconds of a batch of 1 and of 32, and their ratios to eager's, to each classifier's row."""
     from training.exporting.measures import median_milliseconds
 
     for batch_size in (1, 32):
@@ -201,8 +194,8 @@ def add_times(rows: dict, classifiers, size: int, arguments: ExportArguments) ->
 
 def move_files(source: Path, target: Path) -> None:
     """
-    Moves every file below one folder to its place below the other, by renames. ONNX files of an earlier export that are
-    not among them, and so of other weights, are removed.
+    Moves every file below one folder to its place below the other by renames. ONNX files of an earlier export, which
+    have other weights, are removed.
     """
     for name in FILES.values():
         if not (source / name).exists():
@@ -215,7 +208,7 @@ def move_files(source: Path, target: Path) -> None:
 
 
 def print_exports(exports: dict, output_dir: Path) -> None:
-    """One line an export, for people."""
+    """Prints a line for each export."""
     for name in FILES:
         if name in exports:
             row = exports[name]

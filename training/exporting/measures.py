@@ -1,4 +1,4 @@
-"""What an exported classifier keeps of the original, and how long it takes. Shapes: (N, K) logits, K classes."""
+"""Compares an exported classifier with the original, and times it. Shapes: (N, K) logits, K classes."""
 
 import statistics
 import time
@@ -14,13 +14,13 @@ from training.runtime.resources import torch_threads
 
 def compute_logits(classifiers: Mapping[str, Classify], faces, processor, batch_size, num_workers, bad_images: int):
     """
-    One pass of the pictures through several classifiers.
+    Passes the images once through several classifiers.
 
     Args:
-        classifiers: name to function of the same pixels. processor: their image processor.
-        bad_images: pictures that may fail to decode.
+        classifiers: maps a name to a function of the same pixels. processor: their image processor.
+        bad_images: how many images may fail to decode.
     Returns:
-        indices (N,) of the pictures that could be read, and name to logits (N, K).
+        Indices (N,) of the readable images, and a mapping of each name to logits (N, K).
     """
     kept, logits = compute_outputs(
         lambda pixel_values: torch.stack([classify(pixel_values) for classify in classifiers.values()], dim=1),
@@ -33,7 +33,7 @@ def compute_logits(classifiers: Mapping[str, Classify], faces, processor, batch_
 
 
 def agreement(logits: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
-    """The share of pictures with equal top labels, and the largest difference of a probability. Both (N, K)."""
+    """Returns the share of images with equal top labels, and the largest difference of a probability. Both (N, K)."""
     difference = (logits.softmax(1) - reference.softmax(1)).abs().max()
     return {
         "agreement": (logits.argmax(1) == reference.argmax(1)).double().mean().item(),
@@ -43,14 +43,16 @@ def agreement(logits: torch.Tensor, reference: torch.Tensor) -> dict[str, float]
 
 def median_milliseconds(classifiers: Mapping[str, Classify], batch_size, size, threads, rounds) -> dict[str, float]:
     """
-    Times classifiers in turn, so that what else runs on the machine meets them alike.
+    Times the classifiers in turn, so that other load on the machine affects all of them equally.
 
     Args:
-        batch_size, size: of the noise that is classified, (B, 3, size, size). threads: of torch; an ONNX session has
-            its own. rounds: turns; in each a classifier runs once untimed (the threads of the one before may still
-            spin), then 10 times, or as often as makes 64 pictures.
+        batch_size, size: shape of the noise that is classified, (B, 3, size, size).
+        threads: number of torch's threads; an ONNX session has its own.
+        rounds: how often the classifiers take turns. In a turn a classifier first runs once untimed, because threads of
+            the previous one may still spin. It then runs 10 timed times, or fewer so that it classifies about 64
+            images.
     Returns:
-        name to the median milliseconds of a batch.
+        The median milliseconds of a batch, by name.
     """
     pixel_values = torch.randn(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
     seconds: dict[str, list[float]] = {name: [] for name in classifiers}

@@ -1,5 +1,5 @@
 """
-A classifier as others' tools read it: a plain ResNet folder, its ONNX file, and the same in int8.
+Writes a classifier in the forms that other tools read: a plain ResNet folder, its ONNX file, and the same in int8.
 
     FOLDER/config.json, preprocessor_config.json, model.safetensors     stock classes of transformers, no custom code
     FOLDER/onnx/model.onnx, FOLDER/onnx/model_quantized.onnx            where optimum and transformers.js look for them
@@ -21,7 +21,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from training.models.half_weights import save_halves
 from training.runtime.errors import InputError
 
-# What the stock processor shares with SimFLE's; luminance is folded into the weights.
+# The fields that the stock processor shares with SimFLE's; luminance is folded into the weights.
 PROCESSOR_FIELDS = (
     *("do_resize", "size", "resample", "do_convert_rgb"),
     *("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
@@ -43,7 +43,7 @@ def save_plain_folder(model, processor, folder: Path) -> None:
         model: SimFLEForImageClassification in eval mode, on the CPU. processor: its SimFLEImageProcessor; under its
             `do_grayscale` the luminance mix is folded into the first convolution.
     Raises:
-        ValueError: a weight that float16 does not hold.
+        ValueError: float16 cannot hold a weight.
     """
     save_halves(model.float().to_resnet(fold_grayscale=processor.do_grayscale), folder)
     fields = {name: getattr(processor, name) for name in PROCESSOR_FIELDS}
@@ -59,7 +59,7 @@ def load_plain_folder(folder: Path) -> tuple[nn.Module, ViTImageProcessorPil]:
 
 
 class Logits(nn.Module):
-    """pixel_values to logits alone: the ONNX graph's input and output."""
+    """Returns only logits: the ONNX graph has one input, pixel_values, and one output."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -71,15 +71,15 @@ class Logits(nn.Module):
 
 def write_onnx(model: nn.Module, file: Path, size: int, halves: bool = False) -> None:
     """
-    Writes one ONNX file with the weights in it, batch and both sides of the picture free, and checks it.
+    Writes one ONNX file with the weights in it, and checks it. The batch and both sides of the image are free.
 
-    Torch's exporter folds BatchNorm into the convolutions; with `halves`, ONNX Runtime does that when it loads.
+    Torch's exporter folds BatchNorm into the convolutions. With `halves`, ONNX Runtime folds it when it loads the file.
 
     Args:
-        model: a stock classifier, float32, in eval mode. size: side of the pictures in pixels, for the trace.
-        halves: see `store_halves`; for a model whose weights were float16.
+        model: a stock classifier, float32, in eval mode. size: side of the images in pixels, for the trace.
+        halves: whether to call `store_halves`, for a model whose weights were float16.
     Raises:
-        ValueError: a file whose logits are not eager's.
+        InputError: the logits of the file differ from those of the model.
     """
     import onnx
     from onnxscript import optimizer
@@ -94,19 +94,13 @@ def write_onnx(model: nn.Module, file: Path, size: int, halves: bool = False) ->
         output_names=["logits"],
         dynamic_shapes={"pixel_values": {0: "batch_size", 2: "height", 3: "width"}},
     )
-    if halves:  # of the exporter's optimising, what leaves BatchNorm alone
+    if halves:  # only the optimizations that leave BatchNorm as it is
         for clean in (optimizer.inline, optimizer.fold_constants, optimizer.remove_unused_nodes):
             clean(program.model)
     graph = program.model_proto
-    # The exporter notes its stack traces, with the paths of the machine that it ran on.
-    for part in (
-        graph,
-        graph.graph,
-        *graph.graph.node,
-        *graph.graph.input,
-        *graph.graph.output,
-        *graph.graph.value_info,
-    ):
+    # The exporter stores stack traces with paths of this machine.
+    whole = graph.graph
+    for part in (graph, whole, *whole.node, *whole.input, *whole.output, *whole.value_info):
         del part.metadata_props[:]
     if halves:
         store_halves(graph.graph)
@@ -117,8 +111,8 @@ def write_onnx(model: nn.Module, file: Path, size: int, halves: bool = False) ->
 
 def store_halves(graph) -> None:
     """
-    Weights of two dimensions and more that float16 holds exactly become float16 in the file, cast to float32 when it is
-    loaded: half the size, and the same numbers. Vectors, which are small, stay as they are.
+    Stores weights as float16 in the file if float16 holds them exactly; a Cast node makes them float32 again. The file
+    has half the size and the same numbers. Vectors are small and stay float32.
 
     Args:
         graph: onnx.GraphProto, changed in place.
@@ -142,12 +136,12 @@ def store_halves(graph) -> None:
 @torch.no_grad()
 def check_against_eager(file: Path, model: nn.Module, size: int) -> float:
     """
-    Compares ONNX and eager on noise of several batch sizes and picture sizes.
+    Compares ONNX and eager on noise of several batch sizes and image sizes.
 
     Returns:
-        the largest difference of a logit, over the larger of 1 and the largest logit.
+        The largest difference of a logit, over the larger of 1 and the largest logit.
     Raises:
-        ValueError: it is above TOLERANCE.
+        InputError: the difference is above TOLERANCE.
     """
     classify, generator, largest = onnx_classifier(file), torch.Generator().manual_seed(0), 0.0
     for batch, height, width in ((1, size, size), (5, size, size), (2, size + 32, size), (1, 2 * size, size + 7)):
@@ -161,7 +155,7 @@ def check_against_eager(file: Path, model: nn.Module, size: int) -> float:
 
 
 def onnx_classifier(file: Path, threads: int = 1) -> Classify:
-    """The ONNX file as a function, on the CPU."""
+    """Returns the ONNX file as a function that runs on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -171,7 +165,7 @@ def onnx_classifier(file: Path, threads: int = 1) -> Classify:
 
 
 def eager_classifier(model: nn.Module) -> Classify:
-    """The model as a function, without gradients."""
+    """Returns the model as a function without gradients."""
 
     def classify(pixel_values: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
@@ -181,7 +175,7 @@ def eager_classifier(model: nn.Module) -> Classify:
 
 
 class CalibrationBatches:
-    """pixel_values as ONNX Runtime's calibration asks for them: its CalibrationDataReader."""
+    """Hands pixel_values to ONNX Runtime's calibration: its CalibrationDataReader."""
 
     def __init__(self, batches: Iterable[torch.Tensor]):
         self.left = iter(batches)
@@ -193,15 +187,16 @@ class CalibrationBatches:
 
 def write_int8(file: Path, quantized: Path, batches: Iterable[torch.Tensor], reduce_range: bool) -> None:
     """
-    Static quantisation by ONNX Runtime: 8-bit weights by channel, activations' ranges from calibration pictures.
+    Quantises an ONNX file by ONNX Runtime: 8-bit weights by channel; the ranges of activations come from images.
 
-    Activations unsigned, weights signed: the pair that x86 multiplies in one instruction (VNNI). With both signed, or
-    both unsigned, ONNX Runtime 1.32 is there no faster than in float32. The linear layer, which costs nothing, stays
-    float32.
+    Activations are unsigned and weights are signed. x86 processors with VNNI multiply this pair in one instruction.
+    With any other pair, ONNX Runtime 1.32 on x86 is no faster than float32. The linear layer costs little time and
+    stays float32.
 
     Args:
         file, quantized: the ONNX file to read and the one to write. batches: pixel_values (B, 3, S, S), all of one B.
-        reduce_range: 7-bit weights: on x86 processors without VNNI sums of two products may pass 16 bits otherwise.
+        reduce_range: whether to use 7-bit weights. With 8 bits, sums of two products can exceed 16 bits on x86
+            processors without VNNI.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
