@@ -147,10 +147,12 @@ def test_a_cut_cable_is_a_sentence_even_if_the_launcher_is_first(hosts, flags, f
 )
 def test_a_host_that_is_too_slow_is_a_sentence_on_both(hosts, flags, faces, tmp_path, discipline):
     job = Job(hosts, flags, tmp_path / "run", faces, restarts=0)
-    job.start_both("--timeout_seconds", "45")
-    job.wait_for_step(3)
     if not hosts.second.limit(*discipline.split()):
         pytest.skip("no iproute2 netem: this kernel lacks the queueing discipline")
+    assert hosts.second.limit("pfifo")  # no delay until the run is under way
+    job.start_both("--timeout_seconds", "45")
+    job.wait_for_step(3)
+    assert hosts.second.limit(*discipline.split())
     job.wait_for_sentences()
     for host in hosts:
         assert [LOST in sentence for sentence in own_sentences(host)] == [True], host.printed()
