@@ -133,12 +133,13 @@ def test_a_cut_cable_is_a_sentence_on_both(hosts, flags, faces, tmp_path):
         assert own_sentences(host)[0].endswith("the last checkpoint stands")
 
 
-def test_a_cut_cable_is_a_sentence_even_if_the_launcher_is_first(hosts, flags, faces, tmp_path):
-    """The second host's torchrun misses the first, and ends its process long before --timeout_seconds."""
+def test_a_stop_behind_a_cut_cable_is_a_sentence(hosts, flags, faces, tmp_path):
+    """The process waits for the first host, and is asked to stop long before --timeout_seconds."""
     job = Job(hosts, flags, tmp_path / "run", faces, restarts=0)
     job.start_both("--timeout_seconds", "100000")
     job.wait_for_step(3)
     hosts.second.set_cable("down")
+    hosts.second.signal_all(signal.SIGTERM)
     hosts.wait_for(lambda: "SIGTERM came 24 seconds ago, and the step has not ended" in hosts.second.printed())
 
 

@@ -58,8 +58,8 @@ class StopRequest:
         """
         Tells in a sentence that a step does not end after a signal, before the launcher kills this process.
 
-        A process that waits in torch's communication cannot run Python's signal handlers. If a cable is cut, torchrun
-        (torch 2.13) sends SIGTERM after a minute, and SIGKILL at the end of its shutdown time.
+        A process that waits in torch's communication cannot run Python's signal handlers. A launcher that was asked to
+        stop sends SIGTERM, and SIGKILL at the end of its shutdown time.
         """
         with self.ends[0] as end:
             while (number := end.recv(1)) and number[0] not in self.STOPPING:
