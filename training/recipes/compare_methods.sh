@@ -56,7 +56,7 @@ pretrain() {
     [ ! -f "$folder.failed" ] || return 1
     images=$(images_of "$1")
     pretraining "$1" --base_learning_rate "$2" --seed "$3" --resume_from_checkpoint latest --output_dir "$folder" \
-        --num_train_epochs $(((images + faces / 2) / faces > 0 ? (images + faces / 2) / faces : 1)) \
+        --num_train_epochs $(((images + faces - 1) / faces)) \
         --max_train_steps $((images / batch > 0 ? images / batch : 1)) && return
     [ $? -ge 128 ] && exit 1 # stopped from outside
     echo "$folder: this pretraining failed and is left out" | tee "$folder.failed"
