@@ -75,12 +75,16 @@ def load_classifier(source: str, backend: str):
         if not any("ForImageClassification" in name for name in config.architectures or ()):
             kind = ", ".join(config.architectures or ("model",))
             raise InputError(f"--model {source} holds a {kind}, not a classifier; fine-tune one from it first.")
+        # Transformers 5.24 takes a stock config's temperature for an option of text generation, and drops it.
+        temperature = PretrainedConfig.get_config_dict(source)[0].get("temperature", 1.0)
         if backend == "onnx":
             file = find_onnx_file(source)
             # Stock folders name a stock processor; ours computes the same without torchvision.
             processor = SimFLEImageProcessor.from_pretrained(source)
+            config.temperature = temperature
             return OnnxClassifier(config, file).eval(), processor, hash_file(file)
         model = AutoModelForImageClassification.from_pretrained(source).eval()
+        model.config.temperature = temperature
         return model, load_processor(source, config), hash_weights(model)
     except InputError:
         raise

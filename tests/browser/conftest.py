@@ -86,7 +86,19 @@ def wanted(plan) -> dict[str, list[dict]]:
     """The faces of every picture by the command `simfle`, on the int8 file."""
     output = plan["folder"] / "wanted.jsonl"
     files = [str(file) for file in (*plan["photographs"], *plan["others"])]
-    command = [forking_python(), "-m", "simfle", *files, "--model", PLAIN, "--backend", "onnx", "--output", output]
+    command = [
+        forking_python(),
+        "-m",
+        "simfle",
+        *files,
+        "--model",
+        PLAIN,
+        "--backend",
+        "onnx",
+        "--calibrated",
+        "--output",
+        output,
+    ]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -8,6 +8,7 @@ The photographs hold scikit-image's astronaut (NASA, public domain), whose expre
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from modeling_simfle import FaceExpressionPipeline, SimFLEImageProcessor
 from simfle.__main__ import main
 from simfle.arguments import parse_arguments
 from simfle.classify import DirectProcessor, load_face_classifier
+from simfle.models import load_classifier
 from simfle.run import run
 from simfle.writers import read_rows
 from tests.fork_server import forking_python
@@ -143,6 +145,14 @@ def test_onnx_agrees_with_torch(command, photos, tmp_path, hidden):
     file = "model.onnx" if hidden else "model_quantized.onnx"
     exports = json.loads((PLAIN / "exports.json").read_text())
     assert record["model"] == next(e["sha256"] for e in exports.values() if e.get("file") == f"onnx/{file}")
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_the_temperature_of_a_plain_folder_is_read(backend, tmp_path):
+    plain = shutil.copytree(PLAIN, tmp_path / "plain")
+    config = json.loads((plain / "config.json").read_text())
+    (plain / "config.json").write_text(json.dumps({**config, "temperature": 2.0}))
+    assert load_classifier(str(plain), backend)[0].config.temperature == 2.0
 
 
 def test_pictures_that_are_faces_already(command, astronaut, tmp_path):
