@@ -171,7 +171,7 @@ def test_the_answer_of_one_face(classify, photo):
 
 def test_the_whole_photograph_through_image_classification_is_what_it_was(photo):
     whole = pipeline("image-classification", model=str(FOLDER))(photo)
-    assert whole[0]["label"] == "anger" and whole[0]["score"] == pytest.approx(0.44, abs=0.02)
+    assert whole[0]["label"] == "neutral" and whole[0]["score"] == pytest.approx(0.38, abs=0.02)
 
 
 def test_by_name_with_the_package_it_needs_trust_or_the_class(monkeypatch):

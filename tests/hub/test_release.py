@@ -34,6 +34,7 @@ def test_a_fine_tuned_run(released, tuned_run):
     assert "Accuracy by age, by skin tone and by gender was not measured" in text
     for name in (METRICS, "README.md"):  # no path of this machine
         assert str(folder.parent.parent.parent) not in (folder / name).read_text()
+        assert f"{folder.name}.tmp" not in (folder / name).read_text()
     assert {t.dtype for t in load_file(folder / "model.safetensors").values() if t.is_floating_point()} == {
         torch.float16
     }

@@ -124,7 +124,9 @@ def complete(folder: Path, lineage: list[dict], given: dict, name: str, repo_id:
     own = {**lineage[-1], "name": public(name), "weights_sha256": metrics["weights_sha256"]}
     metrics |= {"lineage": [*lineage[:-1], own], "card": given}
     write_json(folder / METRICS, metrics)
-    write_card(folder, read_record(folder), given, repo_id)
+    record = read_record(folder)
+    record.lineage[-1]["name"] = own["name"]  # `folder` may still lie under a temporary name
+    write_card(folder, record, given, repo_id)
     own["license"] = stated_license(folder)
     write_json(folder / METRICS, metrics)
 
