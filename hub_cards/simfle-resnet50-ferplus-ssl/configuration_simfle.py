@@ -122,6 +122,8 @@ class SimFLEConfig(PreTrainedConfig):
         self.validate_local_branch()
         if self.id2label:
             self.id2label = {int(number): name for number, name in self.id2label.items()}
+            if not all(isinstance(name, str) for name in self.id2label.values()):
+                raise ValueError(f"id2label={self.id2label!r} must map numbers to names; a name is a text.")
         if self.label2id:
             try:
                 self.label2id = {name: int(number) for name, number in self.label2id.items()}

@@ -19,7 +19,7 @@ from training.runtime import arguments as script_arguments
 
 PLACES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "hub_cards/*/README.md", "training/recipes/*.yaml")
 SHELL_FILES = ("training/benchmarks/*.sh", "training/demo.sh")
-COMMAND = re.compile(r"(?:python|torchrun|launch)\b[^\n`]*? (training/[\w/]+\.py|-m training[\w.]+)([^\n`]*)")
+COMMAND = re.compile(r"(?:python|torchrun|launch)\b[^\n`]*? (training/[\w/]+\.py|-m training[\w.]+)([^\n`&]*)")
 SIMFLE = re.compile(r"^`?simfle ((?:[\w/]+|--)[^\n`]*)", re.MULTILINE)
 RECORDER = """#!/bin/sh
 exec "$REAL_PYTHON" -c 'import json, os, sys
@@ -39,7 +39,7 @@ def written_commands():
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".yaml":
             text = re.sub(r"^# ?", "", text, flags=re.MULTILINE)
-        text = text.replace("\\\n", " ")
+        text = text.replace("\\\n", " ").replace('"$@"', "")  # a job file's own flags
         for script, rest in [*COMMAND.findall(text), *(("simfle.__main__", words) for words in SIMFLE.findall(text))]:
             if rest:  # else a script is only named
                 yield path.relative_to(ROOT).as_posix(), script.removeprefix("-m "), shlex.split(rest, comments=True)

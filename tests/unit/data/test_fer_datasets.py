@@ -385,11 +385,11 @@ def test_lines_that_are_not_the_owners(tmp_path, lists):
     root = shutil.copytree(lists, tmp_path / "affectnet")
     file = root / "Manually_Annotated_file_lists" / "training.csv"
     rewrite(file, lambda rows: rows[2].__setitem__(1, "left"))
-    with pytest.raises(ValueError, match=r"training\.csv line 3: 'left' is not a number"):
+    with pytest.raises(ValueError, match=r"training\.csv line 3: 'left' is no number of pixels"):
         affectnet.load(root)
     for value in ("nan", "inf"):
         rewrite(file, lambda rows, value=value: rows[2].__setitem__(1, value))
-        with pytest.raises(ValueError, match=rf"training\.csv line 3: '{value}' is not a number"):
+        with pytest.raises(ValueError, match=rf"training\.csv line 3: '{value}' is no number of pixels"):
             affectnet.load(root)
     whole = file.read_bytes()
     file.write_bytes(b"\xe9" + whole)

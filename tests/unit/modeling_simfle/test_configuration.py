@@ -57,7 +57,7 @@ def test_bad_value_is_a_sentence_with_value_range_and_fix(fields, parts):
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize("names", [["a", "b"], "a", {0: "a", 2: "b"}, {1: "a", 2: "b"}, {}])
+@pytest.mark.parametrize("names", [["a", "b"], "a", {0: "a", 2: "b"}, {1: "a", 2: "b"}, {}, {0: "a", 1: {}}])
 def test_class_names_are_numbered_from_0(names):
     with pytest.raises(ValueError, match="id2label"):
         tiny_config(id2label=names)
