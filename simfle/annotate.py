@@ -115,14 +115,13 @@ class Annotator:
             temporary.unlink(missing_ok=True)
 
     def write_frame(self, frame, time: float, rows: list[dict], source: Source, place: Path, rate: float) -> None:
-        """frame: (H, W, 3) uint8, blue first. time: seconds. rate: frames a second. Raises as `write_image`."""
+        """frame: (H, W, 3) uint8, RGB. time: seconds. rate: frames a second. Raises as `write_image`."""
         import numpy as np
 
         if self._video is None:
             self._make_room(source, place)
             self._video = VideoWriter(partial_video(place), rate)
-        image = Image.fromarray(np.ascontiguousarray(frame[:, :, ::-1]))
-        self._video.write(np.asarray(draw_faces(image, rows, self.classes))[:, :, ::-1], time)
+        self._video.write(np.asarray(draw_faces(Image.fromarray(frame), rows, self.classes)), time)
 
     def end_video(self, place: Path) -> None:
         """Completes the video of `write_frame`, if there was a frame. Raises OSError."""

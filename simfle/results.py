@@ -28,7 +28,7 @@ class Look:
     What is looked at once.
 
     Args:
-        source: its file. frame: (H, W, 3) uint8 of a video, blue first. time: of the frame, seconds. error: why it
+        source: its file. frame: (H, W, 3) uint8 of a video, RGB. time: of the frame, seconds. error: why it
             cannot be read. is_last: whether the source ends here. is_skipped: whether an earlier run has done it.
             rate: frames a second of the video, as it is sampled. expected: about how many frames it gives.
     """

@@ -103,7 +103,7 @@ def prepare_look(look: Look, classifier, keep_frames: bool) -> list:
     if look.is_skipped or (look.source.is_video and look.frame is None):
         return faces
     try:
-        image = read_image(look.source.path) if look.frame is None else Image.fromarray(look.frame[:, :, ::-1])
+        image = read_image(look.source.path) if look.frame is None else Image.fromarray(look.frame)
         faces = classifier.prepare(image)
     except ImageError as error:
         look.error = str(error)

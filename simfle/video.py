@@ -49,7 +49,7 @@ class Video:
     def frames(self) -> Iterator[tuple]:
         """
         Yields:
-            (time in seconds, frame (H, W, 3) uint8, blue first).
+            (time in seconds, frame (H, W, 3) uint8, RGB).
         Raises:
             VideoError: after the last frame that could be read, where the file ends too early.
         """
@@ -69,7 +69,7 @@ class Video:
                 read, frame = self._capture.retrieve()
                 if not read:
                     raise VideoError(f"frame {count} at {time:.3f} s cannot be decoded")
-                yield time, frame
+                yield time, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         finally:
             self._capture.release()
         if count == 0:
@@ -87,7 +87,7 @@ class VideoWriter:
         self._written = 0
 
     def write(self, frame, time: float) -> None:
-        """frame: (H, W, 3) uint8, blue first. time: seconds. Raises OSError: the file cannot be written."""
+        """frame: (H, W, 3) uint8, RGB. time: seconds. Raises OSError: the file cannot be written."""
         import cv2
 
         height, width = frame.shape[:2]
@@ -100,6 +100,7 @@ class VideoWriter:
             self._size = width, height
         if (width, height) != self._size:  # a stream that changes its size
             frame = cv2.resize(frame, self._size)
+        frame = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         index = min(round(time * self._rate), self._written + int(LONGEST_STILL * self._rate))
         for _ in range(max(1, index + 1 - self._written)):
             self._writer.write(frame)

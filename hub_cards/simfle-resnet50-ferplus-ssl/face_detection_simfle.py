@@ -342,7 +342,7 @@ def yunet(file: str | os.PathLike | None, detection_threshold: float) -> Callabl
     detector.setScoreThreshold(float(detection_threshold))
 
     def detect(image: Image.Image) -> np.ndarray:
-        faces = detector.detect(np.ascontiguousarray(np.asarray(image)[:, :, ::-1]))[1]  # RGB to BGR
+        faces = detector.detect(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR))[1]
         return np.zeros((0, 15)) if faces is None else faces
 
     return detect

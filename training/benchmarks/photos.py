@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -44,35 +45,35 @@ def main(argv=None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many runs counts")
     parser.add_argument("--output_json", type=Path, help="where the figures go, beside the table")
     arguments = parser.parse_args(argv)
+    figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), arguments.rounds)
-    for name, value in figures.items():
-        aim = "{} {}".format(*AIMS[name]) if name in AIMS else ""
-        print(f"{name:<40}{value:10.2f}   {aim}")
+        for name, value in measure(Path(folder), arguments.rounds):
+            figures[name] = value
+            aim = "{} {}".format(*AIMS[name]) if name in AIMS else ""
+            print(f"{name:<40}{value:10.2f}   {aim}", flush=True)
     if arguments.output_json:
         arguments.output_json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def measure(folder: Path, rounds: int) -> dict[str, float]:
-    """Returns the figures by name. Images and tables are written to `folder`."""
+def measure(folder: Path, rounds: int) -> Iterator[tuple[str, float]]:
+    """Yields (name, figure). Images and tables are written to `folder`."""
     face, photo = write_pictures(folder)
-    figures: dict[str, float] = {}
-    figures["help_seconds"] = median(simfle("--help")[0] for _ in range(rounds))
-    figures["first_photo_seconds"] = median(simfle(photo, "--model", MODEL)[0] for _ in range(rounds))
+    yield "help_seconds", median(simfle("--help")[0] for _ in range(rounds))
+    yield "first_photo_seconds", median(simfle(photo, "--model", MODEL)[0] for _ in range(rounds))
     for frames in (FRAMES, SHORT_FRAMES):
         write_video(folder / f"{frames}.mp4", frames, face)
     for backend, flags in (("onnx", ONNX), ("torch", ["--model", MODEL])):
         seconds, _ = difference(folder / f"{FRAMES}.mp4", folder / f"{SHORT_FRAMES}.mp4", flags, rounds)
-        figures[f"video_{backend}_frames_per_second"] = (FRAMES - SHORT_FRAMES) / seconds
+        yield f"video_{backend}_frames_per_second", (FRAMES - SHORT_FRAMES) / seconds
     flags = ["--model", MODEL, "--already_cropped", "--batch_size", BATCH_SIZE]
     seconds, memory = difference(folder / "crops", folder / "few_crops", flags, rounds)
-    figures["crops_per_second"] = (CROPS - SHORT_CROPS) / seconds
-    figures["network_faces_per_second"] = network_rate(rounds)
-    figures["crops_ratio_to_network"] = figures["crops_per_second"] / figures["network_faces_per_second"]
-    figures["memory_ratio_of_five_times_the_crops"] = memory
+    rate, network = (CROPS - SHORT_CROPS) / seconds, network_rate(rounds)
+    yield "crops_per_second", rate
+    yield "network_faces_per_second", network
+    yield "crops_ratio_to_network", rate / network
+    yield "memory_ratio_of_five_times_the_crops", memory
     seconds, _ = difference(folder / "large", folder / "one_large", ["--model", MODEL], rounds)
-    figures["photo_of_12_megapixels_seconds"] = seconds / 4
-    return figures
+    yield "photo_of_12_megapixels_seconds", seconds / 4
 
 
 def simfle(*arguments) -> tuple[float, int]:
