@@ -200,7 +200,7 @@ def test_the_target_encoder(flags, faces, pretrained, classifier, tmp_path):
         (["--few_shot", "1", "200"], r"--few_shot 200 must be in \[1, 100\]"),
         (["--seeds", "0", "0"], "--seeds 0 0 names one twice"),
         (["--sweep_learning_rates", -1, "--cache_features"], r"--sweep_learning_rates -1.0 must be in \[0"),
-        (["--cache_features", "false", "--sweep_weight_decays", 0.1], "--sweep_weight_decays needs --cache_features"),
+        (["--cache_features", "false", "--sweep_learning_rates", 0.1], "--sweep_learning_rates needs --cache_features"),
         (["--num_train_epochs", 0], r"--num_train_epochs 0 must be in \[1"),
         (
             ["--eval_split", "test"],

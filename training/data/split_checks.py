@@ -47,6 +47,15 @@ def check_several_classes(train_faces: Faces) -> None:
         )
 
 
+def check_fills_batch(faces: Faces, batch_size: int) -> None:
+    """Raises InputError: fewer faces than one batch of all processes, so that an epoch has no step."""
+    if len(faces) < batch_size:
+        raise InputError(
+            f"{faces.source} has {len(faces)} images, fewer than one batch of {batch_size}; use a smaller"
+            " --per_device_train_batch_size."
+        )
+
+
 def check_chooses(eval_split: str, eval_dataset: str | None) -> None:
     """Raises InputError: the epoch would be chosen on a test split, and a test figure must not choose anything."""
     path = Path(eval_dataset or "").expanduser()

@@ -1,9 +1,9 @@
 """Batches for fine-tuning: images augmented one by one, targets as probabilities. All a function of the seed."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -12,6 +12,7 @@ from modeling_simfle.image_processing_simfle import resize_face
 from training.data.faces import Faces
 from training.data.images import BadImage
 from training.data.views import view_generator
+from training.finetuning.arguments import FineTuningArguments
 from training.models.outputs import collate_readable
 from training.runtime.errors import InputError
 from training.runtime.processes import ignore_stop_signals
@@ -21,46 +22,20 @@ SOFTEST = 24  # px, the smallest side of a softened face
 OUTSIDE = (127, 127, 127)  # what an affine change brings in from beyond the image
 
 
-@dataclass(frozen=True)
-class Augmentation:
+def affine_coefficients(generator: np.random.Generator, run: FineTuningArguments, width: int, height: int, size: int):
     """
-    How far an image is changed; 0 leaves a change out.
-
-    Args:
-        rotation: degrees. zoom: of the side, as a fraction. shift: of the side, as a fraction. All to both sides.
-        jitter: of the normalised pixels' gain and offset. erasing: probability of a rectangle of mean gray.
-        flip: whether half of the images are mirrored.
-        margins: lowest and highest margin round the face; `tight_share` of the faces keep margin 0. The square of
-            margin m has a side of 1 + 2m faces, as in FaceExpressionPipeline.
-        reflects: whether the face, reflected, fills what lies outside of it; by default that is gray.
-        softening: share of the faces that are brought down to a random side from SOFTEST px.
-    """
-
-    rotation: float
-    zoom: float
-    shift: float
-    jitter: float
-    erasing: float
-    flip: bool
-    margins: tuple[float, float] = (0.0, 0.0)
-    tight_share: float = 0.0
-    reflects: bool = False
-    softening: float = 0.0
-
-
-def affine_coefficients(generator: np.random.Generator, augmentation: Augmentation, width: int, height: int, size: int):
-    """
-    Draws a similarity change. Every number but the margin is drawn, used or not, so that draws stay aligned.
+    Draws a similarity change. Every number but the margin is drawn, used or not, so that draws stay aligned. The square
+    of margin m has a side of 1 + 2m faces, as in FaceExpressionPipeline.
 
     Returns:
         Pillow's six numbers, from pixels of the (size, size) result to pixels of the (width, height) image.
     """
-    angle = math.radians(augmentation.rotation) * generator.uniform(-1, 1)
-    scale = math.exp(math.log1p(augmentation.zoom) * generator.uniform(-1, 1))
-    right, down = augmentation.shift * generator.uniform(-1, 1, 2)
-    mirror = -1.0 if generator.random() < 0.5 and augmentation.flip else 1.0
-    if any(augmentation.margins) and generator.random() >= augmentation.tight_share:
-        scale *= 1 + 2 * generator.uniform(*augmentation.margins)
+    angle = math.radians(run.rotation) * generator.uniform(-1, 1)
+    scale = math.exp(math.log1p(run.zoom) * generator.uniform(-1, 1))
+    right, down = run.shift * generator.uniform(-1, 1, 2)
+    mirror = -1.0 if generator.random() < 0.5 and run.flip else 1.0
+    if any(run.margins) and generator.random() >= run.tight_share:
+        scale *= 1 + 2 * generator.uniform(run.margins[0], run.margins[1])
     cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
     # The result's centred coordinates in [-0.5, 0.5], turned, zoomed and shifted, onto the image's pixels.
     a, b = mirror * cosine * width / size, -mirror * sine * width / size
@@ -70,15 +45,15 @@ def affine_coefficients(generator: np.random.Generator, augmentation: Augmentati
     return a, b, c, d, e, f
 
 
-def augment(image: Image.Image, generator: np.random.Generator, augmentation: Augmentation, size: int) -> Image.Image:
+def augment(image: Image.Image, generator: np.random.Generator, run: FineTuningArguments, size: int) -> Image.Image:
     """The changed image as a (size, size) RGB image. One that is larger is made smaller first, antialiased."""
     side = min(size, max(image.size))
-    if augmentation.softening and side > SOFTEST and generator.random() < augmentation.softening:
+    if run.softening and side > SOFTEST and generator.random() < run.softening:
         image = resize_face(image, round(math.exp(generator.uniform(math.log(SOFTEST), math.log(side)))))
     if max(image.size) > size:
         image = resize_face(image, size)
-    coefficients = affine_coefficients(generator, augmentation, *image.size, size)
-    if augmentation.reflects:
+    coefficients = affine_coefficients(generator, run, *image.size, size)
+    if run.border == "reflect":
         image, coefficients = reflect(image, coefficients, size)
     return image.transform(
         (size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=OUTSIDE
@@ -111,10 +86,11 @@ class AugmentedFaces(Dataset):
 
     Args:
         faces: with `image(index)`. processor: the model's; its gray, scale, mean and deviation are applied. size: S.
+        run: how far images are changed, and the seed.
     """
 
-    def __init__(self, faces, processor, augmentation: Augmentation, size: int, seed: int):
-        self.faces, self.augmentation, self.size, self.seed = faces, augmentation, size, seed
+    def __init__(self, faces, processor, run: FineTuningArguments, size: int):
+        self.faces, self.run, self.size = faces, run, size
         self.gray = processor.do_grayscale
         self.divisor = np.float32(1 / processor.rescale_factor) if processor.do_rescale else np.float32(1)
         self.mean, self.std = (
@@ -128,13 +104,13 @@ class AugmentedFaces(Dataset):
             image = self.faces.image(index)
         except BadImage as error:
             return index, None, str(error)
-        generator = view_generator(self.seed, epoch, index, draw)
-        image = augment(image, generator, self.augmentation, self.size)
+        generator = view_generator(self.run.seed, epoch, index, draw)
+        image = augment(image, generator, self.run, self.size)
         image = image.convert("L").convert("RGB") if self.gray else image
         pixels = (np.asarray(image, np.float32).transpose(2, 0, 1) / self.divisor - self.mean) / self.std
-        gain, offset = 1 + self.augmentation.jitter * generator.uniform(-1, 1, 2)
+        gain, offset = 1 + self.run.jitter * generator.uniform(-1, 1, 2)
         pixels = pixels * np.float32(gain) + np.float32(offset - 1)
-        if generator.random() < self.augmentation.erasing:
+        if generator.random() < self.run.random_erasing:
             erase(pixels, generator)
         return index, pixels, ""
 
@@ -150,11 +126,7 @@ def epoch_order(labels: np.ndarray, seed: int, epoch: int, balanced: bool) -> np
 
 def count_draws(order: np.ndarray) -> np.ndarray:
     """(N,): how often each image of an order (N,) came before in it; zeros for a permutation."""
-    places = np.argsort(order, kind="stable")  # an image's draws one after the other, the first one first
-    _, firsts, counts = np.unique(order[places], return_index=True, return_counts=True)
-    draws = np.empty_like(order)
-    draws[places] = np.arange(len(order)) - np.repeat(firsts, counts)
-    return draws
+    return pd.Series(order).groupby(order).cumcount().to_numpy()
 
 
 def epoch_batches(faces, epoch: int, batch_size: int, seed: int, balanced: bool, rank: int, num_processes: int):

@@ -20,7 +20,6 @@ from modeling_simfle.hub_folder_simfle import check_weights, weights_sha256
 from training.data.images import BadImages
 from training.finetuning.arguments import FineTuningArguments
 from training.finetuning.batches import (
-    Augmentation,
     AugmentedFaces,
     class_weights,
     epoch_batches,
@@ -85,10 +84,6 @@ class FineTuning:
         self.faces, self.train_faces, self.eval_faces = faces, faces.train, faces.evaluation
         self.global_batch_size = training.fixed["global_batch_size"]
         self.steps_per_epoch = len(faces.labels) // self.global_batch_size
-        self.augmentation = Augmentation(
-            *(run.rotation, run.zoom, run.shift, run.jitter, run.random_erasing, run.flip),
-            *((run.margins[0], run.margins[1]), run.tight_share, run.border == "reflect", run.softening),
-        )
         device = self.accelerator.device
         self.targets = faces.targets(run)
         shares = self.targets.mean(0).clamp_min(1 / len(self.targets))
@@ -169,7 +164,7 @@ class FineTuning:
         """This process's batches of an epoch, which its workers begin to make."""
         run = self.run
         size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
-        dataset = AugmentedFaces(self.faces, self.processor, self.augmentation, size, run.seed)
+        dataset = AugmentedFaces(self.faces, self.processor, run, size)
         batches = epoch_batches(
             self.faces,
             epoch,

@@ -9,7 +9,7 @@ import torch
 
 from modeling_simfle import SimFLEForImageClassification
 from training.data.faces import DatasetArguments, Faces, open_faces
-from training.data.split_checks import check_apart, open_both
+from training.data.split_checks import check_apart, check_fills_batch, open_both
 from training.finetuning.arguments import FREE_ON_RESUME, FineTuningArguments
 from training.finetuning.batches import make_targets
 from training.finetuning.teachers import Teacher, check_classes
@@ -116,11 +116,7 @@ def fixed_settings(
 ) -> dict:
     """What a run and its checkpoints must share. Raises InputError for fewer images than one batch."""
     batch_size = run.per_device_train_batch_size * accelerator.num_processes
-    if len(faces.train) < batch_size:
-        raise InputError(
-            f"{faces.train.source} has {len(faces.train)} images, fewer than one batch of {batch_size}; use a smaller"
-            " --per_device_train_batch_size."
-        )
+    check_fills_batch(faces.train, batch_size)
     fixed = {name: value for name, value in arguments.items() if name not in FREE_ON_RESUME}
     if accelerator.mixed_precision != "no":  # else the flag's own word for it
         fixed["mixed_precision"] = accelerator.mixed_precision

@@ -42,10 +42,4 @@ def gather_with_gradient(rows: torch.Tensor) -> torch.Tensor:
 @torch.compiler.disable
 def gather(rows: torch.Tensor) -> torch.Tensor:
     """As `gather_with_gradient`, without gradient."""
-    if is_alone():
-        return rows.detach()
-    parts = [
-        torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(torch.distributed.get_world_size())
-    ]
-    torch.distributed.all_gather(parts, rows.detach().contiguous())
-    return torch.cat(parts)
+    return gather_with_gradient(rows.detach())

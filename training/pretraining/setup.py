@@ -13,7 +13,7 @@ import torch
 from training.data.expressions import match_labels
 from training.data.faces import DatasetArguments, Faces, evenly, open_faces
 from training.data.formats import describe_data
-from training.data.split_checks import check_several_classes
+from training.data.split_checks import check_fills_batch, check_several_classes
 from training.data.streams import open_stream
 from training.models.loading import make_processor, read_config
 from training.pretraining.arguments import FIXED_ON_RESUME, PretrainingArguments
@@ -178,11 +178,7 @@ def fixed_settings(accelerator, config, processor, faces, run: PretrainingArgume
     """What a run and its checkpoints must share. Raises InputError for fewer images than one batch."""
     accumulation = accelerator.gradient_accumulation_steps
     batch_size = run.per_device_train_batch_size * accumulation * accelerator.num_processes
-    if len(faces) < batch_size:
-        raise InputError(
-            f"{faces.source} has {len(faces)} images, fewer than one batch of {batch_size}; use a smaller"
-            " --per_device_train_batch_size."
-        )
+    check_fills_batch(faces, batch_size)
     return {
         "config": describe_config(config),
         "dataset_fingerprint": faces.fingerprint(),

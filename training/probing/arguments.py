@@ -9,7 +9,7 @@ from training.runtime.arguments import check_ranges, flag
 from training.runtime.errors import InputError
 
 LEARNING_RATE = 0.5  # of the paper
-SWEEP = {"sweep_learning_rates": [0.005, 0.05, 0.5], "sweep_weight_decays": [0.0, 1e-4]}
+SWEPT_LEARNING_RATES = [0.005, 0.05, 0.5]
 
 
 @dataclass
@@ -57,20 +57,17 @@ class LinearProbeArguments(FrozenEncoderArguments):
         False, "standardize each cached feature by the training faces' mean and deviation"
     )
     sweep_learning_rates: list[float] = flag(
-        SWEEP["sweep_learning_rates"], "base learning rates to try on cached features", low=0
-    )
-    sweep_weight_decays: list[float] = flag(
-        SWEEP["sweep_weight_decays"], "weight decays to try on cached features", low=0
+        SWEPT_LEARNING_RATES, "base learning rates to try on cached features", low=0
     )
 
     def __post_init__(self):
         super().__post_init__()
         check_chooses(self.eval_split, self.eval_dataset)
-        swept = [name for name, values in SWEEP.items() if getattr(self, name) != values]
-        for name in [*(["standardize_features"] if self.standardize_features else []), *swept]:
-            if not self.cache_features:
+        swept = self.sweep_learning_rates != SWEPT_LEARNING_RATES
+        for name, used in (("standardize_features", self.standardize_features), ("sweep_learning_rates", swept)):
+            if used and not self.cache_features:
                 raise InputError(f"--{name} needs --cache_features: features of augmented images are not kept.")
-        if self.base_learning_rate != LEARNING_RATE and "sweep_learning_rates" in swept:
+        if self.base_learning_rate != LEARNING_RATE and swept:
             raise InputError("--base_learning_rate and --sweep_learning_rates both name rates; leave one of them out.")
 
 

@@ -16,6 +16,8 @@ from training.runtime.errors import InputError
 from training.runtime.resources import torch_threads
 from training.runtime.run_folder import save_model
 
+WEIGHT_DECAYS = (0.0, 1e-4)  # tried with each learning rate on cached features
+
 
 def run_probes(frozen: FrozenEncoder, probe: LinearProbeArguments, runs) -> None:
     """Writes run.json, the classifier and its measures for every (folder, percent of labels, seed) of `runs`."""
@@ -118,4 +120,4 @@ def make_settings(probe: LinearProbeArguments) -> list[tuple[float, float]]:
         return [(probe.base_learning_rate * scale, 0.0)]
     swept = probe.base_learning_rate == LEARNING_RATE
     rates = probe.sweep_learning_rates if swept else [probe.base_learning_rate]
-    return [(rate * scale, decay) for rate in rates for decay in probe.sweep_weight_decays]
+    return [(rate * scale, decay) for rate in rates for decay in WEIGHT_DECAYS]

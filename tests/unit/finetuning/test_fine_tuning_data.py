@@ -11,8 +11,8 @@ from PIL import Image
 from modeling_simfle import SimFLEImageProcessor
 from training.data.faces import Faces as OpenedFaces
 from training.data.rows import rows_of_paths
+from training.finetuning.arguments import FineTuningArguments
 from training.finetuning.batches import (
-    Augmentation,
     AugmentedFaces,
     affine_coefficients,
     augment,
@@ -26,7 +26,7 @@ from training.finetuning.batches import (
 )
 from training.finetuning.setup import schedule
 
-NOTHING = Augmentation(rotation=0, zoom=0, shift=0, jitter=0, erasing=0, flip=False)
+NOTHING = FineTuningArguments(rotation=0, zoom=0, shift=0, jitter=0, random_erasing=0, flip=False)
 
 
 def picture(width=48, height=48):
@@ -43,7 +43,7 @@ def test_no_change_leaves_the_picture():
 def test_half_of_the_pictures_are_mirrored_exactly():
     image, mirrored = picture(), 0
     for seed in range(40):
-        changed = np.asarray(augment(image, np.random.default_rng(seed), Augmentation(0, 0, 0, 0, 0, True), 48))
+        changed = np.asarray(augment(image, np.random.default_rng(seed), replace(NOTHING, flip=True), 48))
         assert np.array_equal(changed, np.asarray(image)) or np.array_equal(changed, np.asarray(image)[:, ::-1])
         mirrored += not np.array_equal(changed, np.asarray(image))
     assert 10 < mirrored < 30
@@ -51,7 +51,7 @@ def test_half_of_the_pictures_are_mirrored_exactly():
 
 @pytest.mark.parametrize("width,height", [(48, 48), (30, 60)])
 def test_the_centre_stays_and_a_turn_keeps_lengths_on_the_result(width, height):
-    changed = Augmentation(rotation=90, zoom=0, shift=0, jitter=0, erasing=0, flip=False)
+    changed = replace(NOTHING, rotation=90)
     a, b, c, d, e, f = affine_coefficients(np.random.default_rng(0), changed, width, height, 64)
     assert a * 32 + b * 32 + c == pytest.approx(width / 2)
     assert d * 32 + e * 32 + f == pytest.approx(height / 2)
@@ -69,7 +69,7 @@ def test_a_large_picture_is_made_smaller_without_aliasing():
 @pytest.mark.parametrize("margin", [-0.2, 0.25])
 def test_a_margin_frames_the_face_by_1_plus_2_margins_of_its_side_and_its_reflection_surrounds_it(margin):
     ramp = np.repeat(np.linspace(20, 220, 60)[None, :, None], 60, 0).repeat(3, 2).astype(np.uint8)
-    wanted = replace(NOTHING, margins=(margin, margin), reflects=True)
+    wanted = replace(NOTHING, margins=[margin, margin], border="reflect")
     row = np.asarray(augment(Image.fromarray(ramp), np.random.default_rng(0), wanted, 60))[30, :, 0].astype(int)
     places = (np.arange(60) + 0.5 - 30) * (1 + 2 * margin) + 30  # in the face, from its left edge
     places = np.where(places < 0, -places, np.where(places > 60, 120 - places, places))
@@ -78,7 +78,7 @@ def test_a_margin_frames_the_face_by_1_plus_2_margins_of_its_side_and_its_reflec
 
 def test_the_share_of_tight_and_of_softened_faces():
     image = picture(96, 96)
-    wanted = replace(NOTHING, margins=(0.1, 0.3), tight_share=0.6)
+    wanted = replace(NOTHING, margins=[0.1, 0.3], tight_share=0.6)
     faces = [np.asarray(augment(image, np.random.default_rng(seed), wanted, 96)) for seed in range(100)]
     assert 45 < sum(np.array_equal(face, np.asarray(image)) for face in faces) < 75
     wanted = replace(NOTHING, softening=0.3)
@@ -149,7 +149,7 @@ def test_two_draws_of_a_picture_in_an_epoch_differ(one_face):
     assert len(draws) > 1
     assert draws == list(range(len(draws)))
     assert keys == [key for batch in epoch_batches(Labelled, 2, 4, 0, True, 0, 1) for key in batch]
-    faces = AugmentedFaces(one_face, SimFLEImageProcessor(), Augmentation(15, 0.15, 0.08, 0.2, 0.25, True), 48, 0)
+    faces = AugmentedFaces(one_face, SimFLEImageProcessor(), FineTuningArguments(), 48)
     first, second, again = (faces[2, 0, draw][1] for draw in (0, 1, 0))
     assert np.array_equal(first, again)
     assert not np.allclose(first, second, atol=0.1)
@@ -177,7 +177,7 @@ def test_without_augmentation_a_picture_is_what_the_processor_makes_of_it(one_fa
         options |= {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
     processor = SimFLEImageProcessor(size={"height": 48, "width": 48}, **options)
     expected = processor(one_face.image(0), return_tensors="np")["pixel_values"][0]
-    index, found, problem = AugmentedFaces(one_face, processor, NOTHING, 48, 0)[0, 0, 0]
+    index, found, problem = AugmentedFaces(one_face, processor, NOTHING, 48)[0, 0, 0]
     assert (index, problem, found.dtype, found.shape) == (0, "", np.float32, (3, 48, 48))
     deviation = np.asarray(options["image_std"]).reshape(3, 1, 1) if processor.do_normalize else 1
     level = processor.rescale_factor if processor.do_rescale else 1
