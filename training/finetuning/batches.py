@@ -129,9 +129,10 @@ def count_draws(order: np.ndarray) -> np.ndarray:
     return pd.Series(order).groupby(order).cumcount().to_numpy()
 
 
-def epoch_batches(faces, epoch: int, batch_size: int, seed: int, balanced: bool, rank: int, num_processes: int):
+def epoch_batches(faces, epoch: int, run: FineTuningArguments, rank: int, num_processes: int):
     """Keys (epoch, index, draw) of the batches of one process; the last short batch of all processes is dropped."""
-    order = epoch_order(faces.labels, seed, epoch, balanced)
+    order = epoch_order(faces.labels, run.seed, epoch, run.class_balance == "sampling")
+    batch_size = run.per_device_train_batch_size
     steps = len(order) // (batch_size * num_processes)
     pairs = np.stack([order, count_draws(order)], axis=1)[: steps * batch_size * num_processes]
     own = pairs.reshape(steps, num_processes, batch_size, 2)[:, rank]

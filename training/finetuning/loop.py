@@ -165,15 +165,8 @@ class FineTuning:
         run = self.run
         size = run.early_view_size if epoch < run.early_epochs else self.processor.size["height"]
         dataset = AugmentedFaces(self.faces, self.processor, run, size)
-        batches = epoch_batches(
-            self.faces,
-            epoch,
-            run.per_device_train_batch_size,
-            run.seed,
-            run.class_balance == "sampling",
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
+        accelerator = self.accelerator
+        batches = epoch_batches(self.faces, epoch, run, accelerator.process_index, accelerator.num_processes)
         return iter(make_epoch_loader(dataset, batches, self.data.num_workers))
 
     def train_epoch(self, epoch: int, loader: Iterator) -> float:

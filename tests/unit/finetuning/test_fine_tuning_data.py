@@ -101,11 +101,12 @@ def test_processes_share_an_epoch_without_repeats():
     class Labelled:
         labels = np.zeros(50, np.int64)
 
-    keys = [epoch_batches(Labelled, 3, 8, 0, False, rank, 2) for rank in (0, 1)]
+    run = FineTuningArguments(per_device_train_batch_size=8)
+    keys = [epoch_batches(Labelled, 3, run, rank, 2) for rank in (0, 1)]
     seen = [index for batches in keys for batch in batches for _, index, _ in batch]
     assert len(seen) == len(set(seen)) == 48
     assert all((epoch, draw) == (3, 0) for batches in keys for batch in batches for epoch, _, draw in batch)
-    assert epoch_batches(Labelled, 4, 8, 0, False, 0, 2) != [[(4, i, 0) for _, i, _ in b] for b in keys[0]]
+    assert epoch_batches(Labelled, 4, run, 0, 2) != [[(4, i, 0) for _, i, _ in b] for b in keys[0]]
 
 
 def test_balanced_sampling_and_weights():
@@ -144,11 +145,12 @@ def test_two_draws_of_a_picture_in_an_epoch_differ(one_face):
     class Labelled:
         labels = np.array([0] * 31 + [1])  # the last one makes half of a balanced epoch
 
-    keys = [key for batch in epoch_batches(Labelled, 2, 4, 0, True, 0, 1) for key in batch]
+    run = FineTuningArguments(per_device_train_batch_size=4, class_balance="sampling")
+    keys = [key for batch in epoch_batches(Labelled, 2, run, 0, 1) for key in batch]
     draws = [draw for _, index, draw in keys if index == 31]
     assert len(draws) > 1
     assert draws == list(range(len(draws)))
-    assert keys == [key for batch in epoch_batches(Labelled, 2, 4, 0, True, 0, 1) for key in batch]
+    assert keys == [key for batch in epoch_batches(Labelled, 2, run, 0, 1) for key in batch]
     faces = AugmentedFaces(one_face, SimFLEImageProcessor(), FineTuningArguments(), 48)
     first, second, again = (faces[2, 0, draw][1] for draw in (0, 1, 0))
     assert np.array_equal(first, again)
