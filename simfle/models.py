@@ -72,8 +72,8 @@ def load_classifier(source: str, backend: str):
     try:
         check_shards(source)
         config = AutoConfig.from_pretrained(source)
-        if not any("ForImageClassification" in name for name in config.architectures or ()):
-            kind = ", ".join(config.architectures or ("model",))
+        if not any("ForImageClassification" in str(name) for name in config.architectures or ()):
+            kind = ", ".join(map(str, config.architectures or ("model",)))
             raise InputError(f"--model {source} holds a {kind}, not a classifier; fine-tune one from it first.")
         # Transformers 5.24 takes a stock config's temperature for an option of text generation, and drops it.
         temperature = PretrainedConfig.get_config_dict(source)[0].get("temperature", 1.0)

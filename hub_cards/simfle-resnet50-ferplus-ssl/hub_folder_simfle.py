@@ -136,7 +136,10 @@ def recorded_sha256(folder: Path) -> dict[str, str]:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # the latter on deep nesting
         raise ValueError(f"{path} is not JSON ({error}); get the whole folder again.") from error
-    return (metrics.get("weights_sha256") if isinstance(metrics, dict) else None) or {}
+    hashes = (metrics.get("weights_sha256") if isinstance(metrics, dict) else None) or {}
+    if not isinstance(hashes, dict):
+        raise ValueError(f"{path}: weights_sha256 does not map files to hashes; get the whole folder again.")
+    return hashes
 
 
 def check_weights(folder: str | os.PathLike) -> None:

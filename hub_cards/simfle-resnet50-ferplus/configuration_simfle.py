@@ -4,6 +4,7 @@
 import math
 import os
 
+import torch
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, ResNetConfig
 from transformers.activations import ACT2FN
@@ -93,6 +94,9 @@ class SimFLEConfig(PreTrainedConfig):
             self.id2label = {number: name for name, number in self.label2id.items()}
         if not isinstance(self.id2label, (dict, type(None))):
             raise ValueError(f"id2label={self.id2label!r} must map the numbers from 0 to names; give a dict.")
+        dtype = kwargs.get("torch_dtype") if self.dtype is None else self.dtype
+        if isinstance(dtype, str) and not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise ValueError(f"dtype={dtype!r:.80} is no type of torch's numbers; give float32, float16 or bfloat16.")
         super().__post_init__(**kwargs)
         self.check()
 
@@ -120,6 +124,8 @@ class SimFLEConfig(PreTrainedConfig):
         self.validate_numbers()
         self.validate_encoder()
         self.validate_local_branch()
+        if not all(isinstance(name, str) for name in self.architectures or ()):
+            raise ValueError(f"architectures={self.architectures!r:.80} must be names of classes.")
         if self.id2label:
             self.id2label = {int(number): name for number, name in self.id2label.items()}
             if not all(isinstance(name, str) for name in self.id2label.values()):
@@ -127,7 +133,7 @@ class SimFLEConfig(PreTrainedConfig):
         if self.label2id:
             try:
                 self.label2id = {name: int(number) for name, number in self.label2id.items()}
-            except (AttributeError, TypeError) as error:
+            except (AttributeError, OverflowError, TypeError) as error:
                 raise ValueError(f"label2id={self.label2id!r} must map names to numbers; give a dict.") from error
         if not self.label2id:
             self.label2id = self.inverse_labels()

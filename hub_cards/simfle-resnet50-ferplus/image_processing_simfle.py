@@ -4,6 +4,8 @@
 import functools
 import http.client
 import io
+import math
+import numbers
 import os
 import struct
 import urllib.request
@@ -24,6 +26,7 @@ __all__ = ["SimFLEImageProcessor", "open_image", "read_image", "resize_face", "t
 
 # What Pillow says of files that it cannot decode, by format.
 BROKEN = (OSError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
+LARGEST_SIDE = 4096  # of the square that a model sees
 MAX_PIXELS = 178_956_970  # from here on Pillow takes a file for an attack
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation to the Image.Transpose that undoes it
 
@@ -210,14 +213,23 @@ class SimFLEImageProcessor(PilBackend):
         if size is not None:
             side = size.get("height") if isinstance(size, (dict, SizeDict)) else next(iter(np.ravel(size).tolist()), 0)
             asked, size = size, {"height": side, "width": side}
-            if type(side) is not int or side < 1 or asked not in (side, [side, side], (side, side), size):
-                raise ValueError(f"size={asked} is no square of whole pixels; use size=224, or another number above 0.")
+            if type(side) is not int or asked not in (side, [side, side], (side, side), size):
+                raise ValueError(f"size={asked} is no square of whole pixels; use size=224, or another number.")
+            if not 1 <= side <= LARGEST_SIDE:
+                raise ValueError(f"size={asked} is out of range; give 1 to {LARGEST_SIDE} pixels.")
         kwargs = super()._standardize_kwargs(size=size, **kwargs)
+        if kwargs.get("resample") is not None and kwargs["resample"] not in list(Image.Resampling):
+            raise ValueError(
+                f"resample={kwargs['resample']!r:.80} is none of Pillow's filters; give 0 to 5, such as 2."
+            )
+        factor = kwargs.get("rescale_factor")
+        if factor is not None and not (isinstance(factor, numbers.Real) and math.isfinite(factor)):
+            raise ValueError(f"rescale_factor={factor!r:.80} cannot be used; give a number.")
         for name in ("image_mean", "image_std") if kwargs.get("do_normalize") else ():
-            try:
-                value = np.ravel(np.array(kwargs[name], dtype=float))
-            except TypeError as error:
-                raise ValueError(f"{name}={kwargs[name]!r} cannot be used; give numbers.") from error
+            value = np.ravel(np.array(kwargs[name], dtype=object))
+            if not all(isinstance(number, numbers.Real) for number in value):
+                raise ValueError(f"{name}={kwargs[name]!r:.80} cannot be used; give numbers.")
+            value = value.astype(float)
             if kwargs.get("do_grayscale") and np.ptp(value) > 0:
                 raise ValueError(f"{name}={kwargs[name]} has unequal channels under do_grayscale; give one number.")
             if value.size not in (1, 3) or not (np.isfinite(value).all() and (name == "image_mean" or value.min() > 0)):

@@ -81,7 +81,7 @@ def test_pretraining_improves_what_each_loss_is_for(folder, tmp_path):
     assert all(found[name] > margin for name, (margin, _) in MARGINS.items()), found
 
 
-@pytest.mark.parametrize("loss", ["similarity_loss", "grouping_loss"])
+@pytest.mark.parametrize("loss", MARGINS)
 def test_without_its_gradient_a_loss_improves_nothing(loss, folder, tmp_path, monkeypatch):
     cut(monkeypatch, loss)
     found = improvements(folder, tmp_path / "run", 0)

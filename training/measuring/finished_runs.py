@@ -108,6 +108,8 @@ def read_run(path: Path, name: str | None = None) -> dict:
         "choices": None if choices is None else int(choices),
         "class_names": list(metrics.get("per_class", ())),
     }
+    if wrong := [key for key in (*ROW, "seed", "protocol") if isinstance(run[key], dict | list)]:
+        raise InputError(f"{', '.join(wrong)} must be a text or a number")
     for measure in ALL_MEASURES:
         low, high = metrics.get(f"{measure}_interval") or (None, None)
         for part, number in (("", metrics.get(measure)), ("_low", low), ("_high", high)):

@@ -174,8 +174,10 @@ def load_classifier(source: str, trust_remote_code: bool = False):
     check_model(source, flag="")
     with values_of(source):
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
-    if not any(name.endswith("ForImageClassification") for name in config.architectures or []):
-        raise InputError(f"{source} holds a {', '.join(config.architectures or ['bare config'])}, not a classifier.")
+    if not any(str(name).endswith("ForImageClassification") for name in config.architectures or []):
+        raise InputError(
+            f"{source} holds a {', '.join(map(str, config.architectures or ['bare config']))}, not a classifier."
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_weights(AutoModelForImageClassification, source, trust_remote_code=trust_remote_code)
     return model.eval().to(device), load_processor(source, trust_remote_code), device

@@ -166,6 +166,8 @@ def recipe_words(path: Path, dataclass_types) -> list[str]:
         if name not in known:
             close = did_you_mean(name, known)
             raise InputError(f"unknown key {name!r}; known are {', '.join(sorted(known))}{close}")
+        if not all(isinstance(item, str) for item in (value if isinstance(value, list) else [value])):
+            raise InputError(f"{name} must be one value, or a list of values")
         words += [f"--{name}", *value] if isinstance(value, list) else [f"--{name}={value}"]
     return words
 
