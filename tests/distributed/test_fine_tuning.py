@@ -25,6 +25,7 @@ def steps_of(folder):
     return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_to_the_same_end(flags, tmp_path):
     """Two starts, an epoch each."""
     folder, straight = tmp_path / "parts", tmp_path / "straight"

@@ -67,6 +67,7 @@ def test_going_on_with_one_process_is_allowed_and_said(two, script, flags, tmp_p
     assert "was made with per_device_train_batch_size 4, not 2" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_stream_in_two_processes_goes_on_in_one(flags, script, tmp_path):
     faces = make_dataset(48, seed=0, size=40)
     for number, part in enumerate((range(10), range(10, 30), range(30, 48))):
@@ -149,6 +150,7 @@ def test_machines_whose_folders_are_not_shared_do_not_go_on(flags, two, tmp_path
     assert re.search(r"the processes would go on from different steps \(\d+, 0\); --output_dir must be", output)
 
 
+@pytest.mark.slow
 def test_an_unreadable_picture_counts_once_whichever_process_meets_it(flags, faces, tmp_path):
     """In three epochs of two processes, each of which draws it at some time."""
     shutil.copytree(faces, tmp_path / "faces")

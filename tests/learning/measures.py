@@ -71,6 +71,14 @@ def retrieval(encode: Callable[[torch.Tensor], torch.Tensor], views: list[torch.
 
 
 @torch.no_grad()
+def retrieval_by_projections(model, views: list[torch.Tensor]) -> float:
+    """`retrieval` by the model's projector, in the statistics of the batch."""
+    model.eval()
+    with batch_statistics(model):
+        return retrieval(lambda view: model.projector(model.encoder(view).pooler_output), views)
+
+
+@torch.no_grad()
 def measure(model, processor) -> dict[str, float]:
     """
     For each of the four losses of a SimFLEForPreTraining, what it should improve, in the statistics of the batch:
@@ -86,7 +94,7 @@ def measure(model, processor) -> dict[str, float]:
         similarity = channel_similarity(model.channel_grouping(model.encoder(origins).last_hidden_state))
         group = torch.arange(len(similarity)) // (len(similarity) // config.num_channel_groups)
         return {
-            "similarity_loss": retrieval(lambda view: model.projector(model.encoder(view).pooler_output), views),
+            "similarity_loss": retrieval_by_projections(model, views),
             "reconstruction_loss": float(output.reconstruction_loss),
             "distillation_loss": float(output.distillation_loss),
             "grouping_loss": float(similarity[group[:, None] != group[None]].mean()),

@@ -1,6 +1,7 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """
-A short pretraining learns, and each of its four losses does its part. Tier: `make test`; three seeds: `make test-all`.
+A short pretraining learns, and each of its four losses does its part. Tier: `make test`; three seeds and the other
+methods: `make test-all`.
 
 Everything is measured on drawn faces that no training has seen, against the same model untrained.
 """
@@ -9,12 +10,16 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import modeling_simfle.modeling_simfle as modeling
 from modeling_simfle import SimFLEConfig, SimFLEForPreTraining, SimFLEImageProcessor
-from tests.learning.measures import HELD_OUT_SEED, measure
+from tests.learning.measures import HELD_OUT_SEED, measure, retrieval_by_projections, two_views
 from training import finetune, pretrain
 from training.data.drawn_faces import write_image_folder
+from training.pretraining.method import load_method
+from training.pretraining.methods import method_names
+from training.runtime.checkpoints import list_checkpoints
 
 NUM_IMAGES, EPOCHS, SIZE = 256, 8, 32  # 64 steps of 32 images
 FIELDS = {
@@ -45,6 +50,7 @@ MARGINS = {
     "distillation_loss": (0.05, 0.04),  # of 0.12
     "grouping_loss": (0.03, 0.01),  # S between groups, of 1.0
 }
+METHOD_MARGIN = 3.0  # percentage points of retrieval by another method than SimFLE
 ACCURACY_RISES = 0.2  # of the last epoch
 
 
@@ -56,15 +62,19 @@ def folder(tmp_path_factory):
     return folder
 
 
+def pretrain_for_64_steps(folder, output_dir, seed: int, *flags) -> None:
+    flags += ("--dataset", folder / "faces", "--model_config", folder / "config.json", "--view_size", SIZE)
+    flags += ("--per_device_train_batch_size", 32, "--base_learning_rate", 0.4, "--num_train_epochs", EPOCHS)
+    flags += ("--num_workers", 0, "--checkpointing_steps", 64, "--seed", seed, "--output_dir", output_dir)
+    pretrain.main([str(flag) for flag in flags])
+
+
 def improvements(folder, output_dir, seed: int) -> dict[str, float]:
     """For each loss, by how much its measure is better after a pretraining than before."""
     processor = SimFLEImageProcessor(size=SIZE)
     torch.manual_seed(seed)
     before = measure(SimFLEForPreTraining(SimFLEConfig(**FIELDS)), processor)
-    flags = ["--dataset", folder / "faces", "--model_config", folder / "config.json", "--view_size", SIZE]
-    flags += ["--per_device_train_batch_size", 32, "--base_learning_rate", 0.4, "--num_train_epochs", EPOCHS]
-    flags += ["--num_workers", 0, "--checkpointing_steps", 100_000, "--seed", seed, "--output_dir", output_dir]
-    pretrain.main([str(flag) for flag in flags])
+    pretrain_for_64_steps(folder, output_dir, seed)
     after = measure(SimFLEForPreTraining.from_pretrained(output_dir), processor)
     signs = {"similarity_loss": 1}  # the others are to fall
     return {name: signs.get(name, -1) * (after[name] - before[name]) for name in before}
@@ -95,6 +105,23 @@ def test_without_its_gradient_a_loss_improves_nothing(loss, folder, tmp_path, mo
 def test_other_seeds_learn_too(seed, folder, tmp_path):
     found = improvements(folder, tmp_path / "run", seed)
     assert all(found[name] > margin for name, (margin, _) in MARGINS.items()), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in method_names() if name != "simfle"])
+def test_other_methods_learn_too(name, folder, tmp_path):
+    """Retrieval by the projections of the two views; the heads are in the last checkpoint alone."""
+    settings = ["queue_size=64"] if name == "moco" else []
+    method, config = load_method(name), SimFLEConfig(**FIELDS, use_local_branch=False)
+    torch.manual_seed(0)
+    model = method.make_model(config, method.read_settings(config, settings), None)
+    views = two_views(SimFLEImageProcessor(size=SIZE), SIZE)
+    before = retrieval_by_projections(model, views)
+    pretrain_for_64_steps(
+        folder, tmp_path / "run", 0, "--method", name, *(["--method_settings", *settings] if settings else [])
+    )
+    model.load_state_dict(load_file(list_checkpoints(tmp_path / "run")[-1] / "model.safetensors"))
+    assert retrieval_by_projections(model, views) - before > METHOD_MARGIN
 
 
 def test_fine_tuning_raises_accuracy_on_held_out_faces(tmp_path):

@@ -81,7 +81,7 @@ def test_the_index_costs_footers_and_is_made_once():
     assert CountedFiles.total() == first and again.index == faces.index
 
 
-@pytest.mark.parametrize("kind", ["parquet", "tar"])
+@pytest.mark.parametrize("kind", ["parquet", pytest.param("tar", marks=pytest.mark.slow)])
 def test_memory_is_that_of_two_blocks_whatever_the_size(kind):
     peaks = []
     for factor in (1, 4):
