@@ -1,12 +1,14 @@
 # Copyright 2026 The SimFLE package authors. Licensed under the Apache License, Version 2.0.
 """`simfle INPUT... --model FOLDER_OR_HUB_ID`, and `python -m simfle`."""
 
+import errno
 import os
 import sys
 
 from simfle.arguments import parse_arguments
 from simfle.errors import InputError, RunError
 
+BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
 LONGEST = 1000  # characters of a sentence
 
 
@@ -34,6 +36,10 @@ def main(argv=None) -> int:
     except BrokenPipeError:
         discard_output()
         return 0
+    except OSError as error:
+        if error.errno not in BAD_NAME:
+            raise
+        return say(f"{str(error.filename)[:100]}: no file can have this name ({error.strerror}).", 2)
 
 
 def say(sentence, status: int) -> int:

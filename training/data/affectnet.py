@@ -111,7 +111,8 @@ def read_npy(file: Path) -> np.ndarray:
     """An array file. Raises InputError naming a damaged one."""
     try:
         return np.load(file)
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # numpy 2.4 takes the header for Python
+    # numpy 2.4 takes the header for Python code, and its shape for 64-bit numbers.
+    except (ValueError, OverflowError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise InputError(f"{file} is not an array file ({error}); unpack the set again.") from error
 
 

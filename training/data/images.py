@@ -71,7 +71,7 @@ def located(path: str | None, folder: Path | None) -> str | None:
     if path and folder and not os.path.isabs(path):
         for place in [folder, *([folder.parent] if folder.name == "data" else [])]:
             for name in (path, path.replace("\\", "/")):
-                if (place / name).is_file():
+                if os.path.isfile(place / name):  # False for a name that is too long
                     return str(place / name)
     return path
 

@@ -56,7 +56,8 @@ def load(folder: Path, splits=None, with_labels: bool = True, details: bool = Fa
         columns["path"] = [original / name for name in columns["name"]]
         attributes = [landmarks / f"{stem}_manu_attri.txt" for stem in stems]
         check_files([*columns["path"], *attributes], file)
-        columns["landmarks"], columns["box"] = map(list, zip(*map(read_five_points, attributes), strict=True))
+        faces = [read_five_points(file) for file in attributes]
+        columns["landmarks"], columns["box"] = [points for points, _ in faces], [box for _, box in faces]
         return columns
 
     return rows_of_splits(read_part, splits, class_names, with_labels)

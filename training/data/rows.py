@@ -1,6 +1,7 @@
 """Rows of images as a `datasets.Dataset`, and the checked reading of the lists and labels in official layouts."""
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def expect(is_there: bool, folder: Path, what: str) -> None:
 
 def check_files(paths: list[Path], listed_in: Path) -> None:
     """Raises InputError saying how many of the listed files are missing, and the first."""
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise InputError(
             f"{len(missing):,} of the {len(paths):,} files that {listed_in} asks for are missing, the first"

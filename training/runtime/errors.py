@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
 BROKEN_DISK = {errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM}
 # What fetching a batch raises when a data worker dies while it hands the batch over.
 WORKER_ERRORS = (ConnectionResetError, ConnectionRefusedError, EOFError)
@@ -51,12 +52,17 @@ def shortened(sentence: str) -> str:
 
 @contextmanager
 def run_errors(stands: str = "what was saved before stands") -> Iterator[None]:
-    """Turns what breaks a run from outside into a RunError; `stands`, what was saved, ends its sentence."""
+    """
+    Turns what breaks a run from outside into a RunError; `stands`, what was saved, ends its sentence. A name that no
+    file can have becomes an InputError.
+    """
     try:
         yield
     except (InputError, RunError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in BAD_NAME:
+            raise InputError(f"{str(error.filename)[:100]}: no file can have this name ({error.strerror}).") from error
         sentence = describe_breakdown(error)
         if sentence is None:
             raise

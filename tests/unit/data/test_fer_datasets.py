@@ -143,9 +143,11 @@ def test_affectnet_sets(tmp_path):
     (root / "train_set" / "images" / "7.jpg").unlink()
     with pytest.raises(InputError, match=r"1 images that .* are missing from .*, the first that of 7_exp"):
         affectnet.load(root)
-    (root / "val_set" / "annotations" / "0_exp.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(ValueError, match=r"0_exp\.npy is not an array file"):
-        affectnet.load(root, splits=["test"])
+    shape = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999,)}\n"
+    for damaged in (b"\x93NUMPY", b"\x93NUMPY\x01\x00" + len(shape).to_bytes(2, "little") + shape):
+        (root / "val_set" / "annotations" / "0_exp.npy").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"0_exp\.npy is not an array file"):
+            affectnet.load(root, splits=["test"])
 
 
 @pytest.mark.parametrize("images", ["aligned", "original"])
@@ -381,6 +383,13 @@ def test_half_unpacked_folders_say_what_is_missing(tmp_path, lists):
         rafdb.load(raf)
 
 
+def test_a_list_of_one_part_alone(tmp_path):
+    raf = layouts.write_rafdb(tmp_path / "raf", "original")
+    file = raf / "EmoLabel" / "list_patition_label.txt"
+    file.write_text("".join(f"{line}\n" for line in file.read_text().splitlines() if line.startswith("train")))
+    assert {split: len(rows) for split, rows in rafdb.load(raf).items()} == {"train": 60, "validation": 10, "test": 0}
+
+
 def test_lines_that_are_not_the_owners(tmp_path, lists):
     root = shutil.copytree(lists, tmp_path / "affectnet")
     file = root / "Manually_Annotated_file_lists" / "training.csv"
@@ -391,6 +400,9 @@ def test_lines_that_are_not_the_owners(tmp_path, lists):
         rewrite(file, lambda rows, value=value: rows[2].__setitem__(1, value))
         with pytest.raises(ValueError, match=rf"training\.csv line 3: '{value}' is no number of pixels"):
             affectnet.load(root)
+    rewrite(file, lambda rows: rows[2].__setitem__(slice(0, 2), ["9" * 5000, "0"]))  # longer than a file's name can be
+    with pytest.raises(InputError, match="are missing"):
+        affectnet.load(root)
     whole = file.read_bytes()
     file.write_bytes(b"\xe9" + whole)
     with pytest.raises(ValueError, match=r"training\.csv cannot be read \('utf-8' codec"):

@@ -38,6 +38,12 @@ def test_bad_input_is_one_sentence_and_status_2(capsys):
     assert capsys.readouterr().err == "script: a sentence\n"
 
 
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ELOOP])
+def test_a_name_that_no_file_can_have_is_bad_input(number, capsys):
+    assert status_of(failing(OSError(number, os.strerror(number), "a" * 5000))) == 2
+    assert capsys.readouterr().err == f"script: {'a' * 100}: no file can have this name ({os.strerror(number)}).\n"
+
+
 def test_a_bug_shows_its_traceback_and_keeps_it(tmp_path, capsys):
     folder = tmp_path / "run"
 
