@@ -76,6 +76,8 @@ def add_labels(rows, split: str, protocol: str):
     """The rows with label and soft_label, and which of them the protocol keeps (N,); checks a whole set's count."""
     import datasets
 
+    if missing := set(FERPLUS_TAGS) - {*rows.features["votes"]}:
+        raise InputError(f"FER+ {split}: its votes lack {', '.join(sorted(missing))}; get the set again.")
     votes = np.array([[vote[tag] for tag in FERPLUS_TAGS] for vote in rows["votes"]], np.int64).reshape(-1, 10)
     keep, label, soft_label = (ferplus_majority if protocol == "majority" else ferplus_probability)(votes)
     size, majority = FULL_COUNTS[split]

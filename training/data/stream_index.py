@@ -208,7 +208,9 @@ def make_index(arguments: DatasetArguments, dataset: str, root: str, files: dict
                     return Shard(name, size, row_groups(file))
             with fsspec.open(address, "rb") as file:
                 return Shard(name, size, *tar_sections(file, address, column))
-        except (pyarrow.ArrowInvalid, tarfile.TarError) as error:
+        except InputError:
+            raise
+        except (ValueError, pyarrow.ArrowException, tarfile.TarError) as error:  # ValueError: a size beyond 64 bits
             raise InputError(f"{address}: the shard is cut off or damaged ({error}); get it again.") from error
         except OSError as error:
             raise InputError(f"{address} cannot be read ({error}); look at --dataset.") from error
@@ -238,7 +240,7 @@ def parquet_column(arguments: DatasetArguments, address: str, dataset: str) -> s
     try:
         with fsspec.open(address, "rb") as file:
             columns = datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(file))
-    except (OSError, pyarrow.ArrowInvalid) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # ValueError: of what `datasets` wrote beside it
         raise InputError(f"{address}: the shard is cut off or damaged ({error}); get it again.") from error
     if "votes" in columns and arguments.data_format == "auto":
         raise InputError(

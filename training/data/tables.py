@@ -33,7 +33,7 @@ def has_struct(file: Path, column: str, fields) -> bool:
 
     try:
         schema = pyarrow.parquet.read_schema(file)
-    except (OSError, pyarrow.ArrowInvalid) as error:  # pyarrow 25: OSError on a damaged footer
+    except (OSError, pyarrow.ArrowException) as error:  # pyarrow 25: OSError on a damaged footer
         raise InputError(f"{file} is not a Parquet file ({error}); get it again.") from error
     kind = schema.field(column).type if column in schema.names else None
     return kind is not None and pyarrow.types.is_struct(kind) and set(fields) <= {field.name for field in kind}
@@ -50,12 +50,13 @@ def load_files(path: Path, split: str, image_column: str):
 def load_shards(files: list[Path]):
     """The rows of files, as they are. Raises InputError: damaged files, or files without a row."""
     import datasets
+    import pyarrow
     from datasets.exceptions import DatasetsError
 
     patterns = [glob.escape(str(file)) for file in files]
     try:
         return datasets.load_dataset("parquet", data_files={"rows": patterns}, split="rows")
-    except (DatasetsError, OSError, ValueError) as error:
+    except (DatasetsError, OSError, ValueError, pyarrow.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk; pyarrow's own have no number
             raise
         names, why = ", ".join(map(str, files)), error.__cause__ or error
