@@ -51,7 +51,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: no pixels, EPS, or values that are NaN or out of range. OSError: a file that cannot be decoded.
     """
-    if 0 in image.size:
+    if 0 in image.size or len(image.size) != 2:  # Pillow 13 gives an IM file any number of sides
         raise ValueError(f"an image of size {image.size} has no pixels; give at least 1x1.")
     if image.format == "EPS":  # see open_image
         raise ValueError("an EPS file is a program and is not run; save it as PNG.")

@@ -85,6 +85,8 @@ def start(*arguments, python=None, **options):
     argv = [str(argument) for argument in arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    # A shell's background job ignores SIGINT, and whatever it starts does too.
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(
         [python or forking_python(), "-m", "simfle", *argv], text=True, cwd=ROOT, env=environment, **pipes
     )

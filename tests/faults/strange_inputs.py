@@ -169,6 +169,16 @@ def as_library(read: Callable, *arguments) -> tuple[int, str]:
 # Pictures and videos
 # ---------------------------------------------------------------------------------------------------------------------
 
+
+def process_opened(processor, file: Path) -> None:
+    """What Pillow says when the caller opens a file is not the processor's answer."""
+    try:
+        image = Image.open(file)
+    except (*LIBRARY_ERRORS, Image.DecompressionBombError):
+        return
+    processor(image, return_tensors="pt")
+
+
 ENDINGS = {"JPEG": ".jpg", "TIFF": ".tiff", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif", "TGA": ".tga", "PPM": ".ppm"}
 
 
@@ -192,7 +202,7 @@ def pictures(place: Workplace) -> list[Case]:
         partial(as_script, lambda file: image_hash({"bytes": None, "path": str(file)})),
         partial(as_script, partial(cut_out, place)),
         partial(as_library, lambda file: processor([str(file)], return_tensors="np")),
-        partial(as_library, lambda file: processor(Image.open(file), return_tensors="pt")),
+        partial(as_library, partial(process_opened, processor)),
         partial(as_library, lambda file: pipeline(str(file), already_cropped=True)),
         partial(as_library, read_photo),
     ]

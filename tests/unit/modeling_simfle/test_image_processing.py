@@ -209,6 +209,14 @@ def test_a_picture_by_its_address_is_read_as_by_its_path(tmp_path):
         run(f"{address}/a.png")
 
 
+def test_an_image_of_three_sides_is_a_sentence():
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "IM")
+    content = buffer.getvalue().replace(b"(x*y): 4*4", b"(x*y): 4*4*1", 1)
+    with pytest.raises(ValueError, match=r"size \(4, 4, 1\) has no pixels"):
+        to_rgb(Image.open(io.BytesIO(content)))
+
+
 @pytest.mark.parametrize("kind", ["AVIF", "PNG", "TIFF"])
 def test_a_broken_file_is_a_sentence_whatever_pillow_says(kind, tmp_path, monkeypatch):
     """RuntimeError of an AVIF, DecompressionBombError of a picture with more pixels than Pillow takes, and others."""
