@@ -78,7 +78,7 @@ def torch_zip(folder):
 @pytest.mark.parametrize(
     "spoil,sentence",
     [
-        (truncate, "model.safetensors is cut off, damaged, or no safetensors file"),
+        (truncate, "model.safetensors is damaged, cut off or no safetensors file"),
         (tamper, "model.safetensors is not the file whose hash stands in metrics.json"),
         (pickled("model.safetensors"), "model.safetensors is a pickle or a zip archive by its bytes"),
         (pickled("confusion_matrix.png"), "confusion_matrix.png is a pickle"),

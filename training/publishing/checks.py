@@ -72,7 +72,7 @@ def check_labels(record: Record) -> None:
         return
     metrics = record.metrics
     # `model_labels` are the model's own names where it was measured on faces with other names.
-    expected = list(metrics.get("model_labels") or metrics.get("class_names") or metrics["per_class"])
+    expected = metrics.get("model_labels") or metrics.get("class_names") or metrics["per_class"]
     id2label = {str(number): label for number, label in enumerate(expected)}
     label2id = {label: number for number, label in enumerate(expected)}
     for name, wanted in (("id2label", id2label), ("label2id", label2id)):
@@ -89,9 +89,8 @@ def check_preprocessing(record: Record, folder: Path) -> None:
         return
     now = json.loads(json.dumps(describe_preprocessing(load_processor(folder))))  # lists, as a file has them
     measured = record.metrics["preprocessing"]
-    for name in sorted(
-        (now.keys() | measured.keys()) - {"image_processor"}
-    ):  # its class depends on installed libraries
+    # The processor's class depends on installed libraries.
+    for name in sorted((now.keys() | measured.keys()) - {"image_processor"}):
         if (now.get(name) or None) != (measured.get(name) or None):
             raise InputError(
                 f"preprocessor_config.json has {name}: {now.get(name)}, and metrics.json was measured with"

@@ -47,9 +47,7 @@ def read_tensor_names(path: Path) -> list[str]:
         with safe_open(path, framework="np") as tensors:
             return list(tensors.keys())
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path.name} is cut off, damaged, or no safetensors file ({error}); save it again."
-        ) from error
+        raise InputError(f"{path.name} is damaged, cut off or no safetensors file ({error}); save it again.") from error
 
 
 def check_text(path: Path, content: bytes) -> None:
