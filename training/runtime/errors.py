@@ -18,6 +18,8 @@ from pathlib import Path
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
+# The variables that name the caches of the libraries, the more special ones first.
+CACHES = ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_MODULES_CACHE", "HF_HOME", "TMPDIR")
 BROKEN_DISK = {errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM}
 # What fetching a batch raises when a data worker dies while it hands the batch over.
 WORKER_ERRORS = (ConnectionResetError, ConnectionRefusedError, EOFError)
@@ -54,7 +56,7 @@ def shortened(sentence: str) -> str:
 def run_errors(stands: str = "what was saved before stands") -> Iterator[None]:
     """
     Turns what breaks a run from outside into a RunError; `stands`, what was saved, ends its sentence. A name that no
-    file can have becomes an InputError.
+    file can have, and a cache that cannot be made, become an InputError.
     """
     try:
         yield
@@ -63,6 +65,8 @@ def run_errors(stands: str = "what was saved before stands") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in BAD_NAME:
             raise InputError(f"{str(error.filename)[:100]}: no file can have this name ({error.strerror}).") from error
+        if cache := unusable_cache(error):
+            raise InputError(f"{cache}={os.environ[cache]} cannot be used ({error}); name another folder.") from error
         sentence = describe_breakdown(error)
         if sentence is None:
             raise
@@ -84,6 +88,17 @@ def describe_breakdown(error: BaseException | None) -> str | None:
     if is_lost_process(error, text):
         return f"another process of the run died or did not answer in time ({text})"
     return describe_breakdown(error.__cause__)
+
+
+def unusable_cache(error: BaseException) -> str | None:
+    """The variable of CACHES whose folder cannot be made, which is what the error is about; None for others."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return None
+    for name in filter(os.environ.get, CACHES):
+        folder = Path(os.environ[name]).absolute()
+        if folder.is_relative_to(error.filename) or folder in Path(error.filename).parents:
+            return None if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) else name
+    return None
 
 
 def system_error(error: BaseException) -> int | None:

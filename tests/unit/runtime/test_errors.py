@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from training.runtime.arguments import run_main
-from training.runtime.errors import InputError, RunError, describe_breakdown, note_run_folder, run_errors
+from training.runtime.errors import CACHES, InputError, RunError, describe_breakdown, note_run_folder, run_errors
 from training.runtime.run_folder import prepare_output_dir
 
 
@@ -131,6 +131,20 @@ def test_a_connection_that_a_loader_loses_is_a_dead_worker(error):
     source = compile("raise error", torch.utils.data.dataloader.__file__, "exec")
     with pytest.raises(RunError, match="a data worker died or hung"), run_errors():
         exec(source, {"error": error})
+
+
+@pytest.mark.parametrize("name", ["HF_HOME", "HF_DATASETS_CACHE", "TMPDIR"])
+def test_a_cache_that_cannot_be_made_names_its_variable(tmp_path, monkeypatch, name):
+    for other in CACHES:
+        monkeypatch.delenv(other, raising=False)
+    (tmp_path / "file").write_text("")
+    for place, fails in (("file", "file/datasets"), ("none/cache", "none"), ("none/cache", "none/cache/hub")):
+        monkeypatch.setenv(name, str(tmp_path / place))
+        with pytest.raises(InputError, match=rf"{name}=.*{place} cannot be used .*name another folder"), run_errors():
+            os.mkdir(tmp_path / fails) if fails != "none" else open(tmp_path / fails).close()
+    monkeypatch.setenv(name, str(tmp_path))  # what is missing in a cache that can be written is another matter
+    with pytest.raises(FileNotFoundError), run_errors():
+        open(tmp_path / "weights").close()
 
 
 def test_what_vanishes_from_the_run_folder_is_no_bug(tmp_path):
