@@ -89,7 +89,7 @@ def torch_zip(folder):
         (write("onnx/model.onnx", "text"), "model.onnx is no .onnx file by its bytes"),
         (write(LICENSE_FILE, f"my token is {TOKEN}"), f"{LICENSE_FILE} holds what looks like a token"),
         (write("metrics.json", "{"), "metrics.json is not JSON"),
-        (write("model-00001-of-00002.safetensors", ""), "model-00001-of-00002.safetensors is cut off"),
+        (write("model-00001-of-00002.safetensors", ""), "model-00001-of-00002.safetensors is damaged, cut off"),
         (write("README.md", "# a card without YAML"), "YAML"),
         (elsewhere, "names the code 'someone/else--modeling.Model'"),
         (pipeline_elsewhere, "which is not in the folder; save it again"),
