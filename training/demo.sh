@@ -41,7 +41,8 @@ run() {
             *) line+="$word " ;;
         esac
     done
-    printf '$ %s\n' "${line% }" | tee -a "$output/commands.txt"
+    printf '$ %s\n' "${line% }"
+    printf '%s\n' "${line% }" >> "$output/commands.txt"
     "$@"
 }
 
